@@ -1,0 +1,3 @@
+"""bpfleet: what the agent, the bundle and plugin authors share."""
+
+__version__ = "0.1.0"

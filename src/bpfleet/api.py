@@ -1,0 +1,159 @@
+"""What a collector is: a BPF C file, where it hooks in, and how its maps become samples.
+
+A collector declares facts as class attributes and yields what happened since the last drain. It knows neither
+Kubernetes nor Prometheus, keeps no thread and no totals.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
+
+from bpfleet.metrics import Counter, Distribution, Flow, Histogram, Metric, Sample, Summary, Summed, UpDownCounter
+
+__all__ = [
+    "AnyOf", "CgroupPacket", "Channel", "Collector", "Counter", "Distribution", "Flow", "Fragment", "Histogram", "Maps", "Metric",
+    "Packet", "Probe", "RawTracepoint", "Row", "Sample", "SocketIterator", "Summary", "Summed", "TracingTracepoint",
+    "UpDownCounter",
+]
+
+Row = tuple[bytes, tuple[int, ...]]
+"""A map's key as the C struct's bytes, and its value as a tuple of its u64 members."""
+
+
+class Maps(Protocol):
+    """A collector's own maps, by their name in C. Values are structs of u64 only."""
+
+    def growth(self, name: str) -> Iterator[Row]:
+        """Rows of a hash that changed since the last call, with what was added to each member.
+        Rows that stay idle are removed from the kernel later, without losing a count."""
+
+    def totals(self, name: str) -> tuple[int, ...]:
+        """Sum over CPUs of a one-row per-CPU array."""
+
+    def deliver(self, channel: str, count: int) -> None:
+        """Say that `count` things that entered a channel were counted (seen = delivered + lost)."""
+
+    def records(self, name: str) -> Iterator[bytes]:
+        """The records of a ring buffer since the last call."""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A hook point and the C function that runs there.
+
+    capabilities: what loading and attaching takes. since: first kernel that has the hook, for messages."""
+
+    function: str
+    capabilities: ClassVar[tuple[str, ...]] = ("BPF",)
+    since: ClassVar[str] = "5.10"
+
+    @property
+    def hook(self) -> str:
+        return type(self).__name__
+
+
+@dataclass(frozen=True)
+class Packet(Probe):
+    """A function `static inline void f(struct __sk_buff *skb, struct packet *p)` called for each packet of a socket,
+    in both directions; its file is a fragment of packet.bpf.c."""
+
+    capabilities = ("BPF", "NET_ADMIN")
+
+    @property
+    def hook(self) -> str:
+        return "cgroup_skb"
+
+
+@dataclass(frozen=True)
+class CgroupPacket(Probe):
+    """`direction` ingress | egress: a cgroup_skb link on the cgroup v2 root."""
+
+    direction: str = "ingress"
+    capabilities = ("BPF", "NET_ADMIN")
+
+    @property
+    def hook(self) -> str:
+        return f"cgroup_skb/{self.direction}"
+
+
+@dataclass(frozen=True)
+class RawTracepoint(Probe):
+    """A raw tracepoint: `int f(struct bpf_raw_tracepoint_args *ctx)`."""
+
+    tracepoint: str = ""
+    capabilities = ("BPF", "PERFMON")
+
+    @property
+    def hook(self) -> str:
+        return f"raw_tracepoint/{self.tracepoint}"
+
+
+@dataclass(frozen=True)
+class TracingTracepoint(Probe):
+    """A BTF tracepoint (`int f(u64 *ctx)`), which may use socket storage. Needs BTF."""
+
+    tracepoint: str = ""
+    capabilities = ("BPF", "PERFMON")
+    since = "5.11"
+
+    @property
+    def hook(self) -> str:
+        return f"tp_btf/{self.tracepoint}"
+
+
+@dataclass(frozen=True)
+class SocketIterator(Probe):
+    """`int f(u64 *ctx)` on iter/task_file, walked once when the agent starts. Needs BTF, and hostPID in a pod."""
+
+    capabilities = ("BPF", "PERFMON")
+    since = "5.11"
+
+    @property
+    def hook(self) -> str:
+        return "iter/task_file"
+
+
+@dataclass(frozen=True)
+class AnyOf:
+    """Alternatives in order of preference: the first that loads is used."""
+
+    probes: tuple[Probe, ...]
+    optional: bool = False
+
+
+@dataclass(frozen=True)
+class Fragment:
+    """The program that a collector's file becomes part of."""
+
+    program: str
+    probes: tuple[Probe, ...]
+
+
+@dataclass(frozen=True)
+class Channel:
+    """A way from the kernel to user space whose books balance: seen = delivered + lost.
+
+    In C: `BPF_PERCPU_ARRAY(books_<name>, struct <name>_books, 1)` with u64 seen, then one u64 per reason of `lost`."""
+
+    name: str
+    lost: tuple[str, ...] = ()
+
+
+class Collector:
+    """One question. Built-in collectors and plugins use this same class."""
+
+    name: ClassVar[str]
+    program: ClassVar[str]
+    base: ClassVar[Fragment | None] = None
+    probes: ClassVar[tuple[Probe | AnyOf, ...]] = ()
+    metrics: ClassVar[tuple[Metric, ...]] = ()
+    channels: ClassVar[tuple[Channel, ...]] = ()
+    default: ClassVar[bool] = True
+
+    def defines(self, limits: Mapping[str, int]) -> dict[str, str]:
+        """Constants (`#define NAME value`) that the C file is compiled with. limits: the settings' `limits`."""
+        return {}
+
+    def collect(self, maps: Maps) -> Iterator[Sample]:
+        """What happened since the last call."""
+        raise NotImplementedError(type(self).__name__)
