@@ -11,8 +11,26 @@ from typing import ClassVar, Protocol
 from bpfleet.metrics import Counter, Distribution, Flow, Histogram, Metric, Sample, Summary, Summed, UpDownCounter
 
 __all__ = [
-    "AnyOf", "CgroupPacket", "Channel", "Collector", "Counter", "Distribution", "Flow", "Fragment", "Histogram", "Maps", "Metric",
-    "Packet", "Probe", "RawTracepoint", "Row", "Sample", "SocketIterator", "Summary", "Summed", "TracingTracepoint",
+    "AnyOf",
+    "CgroupPacket",
+    "Channel",
+    "Collector",
+    "Counter",
+    "Distribution",
+    "Flow",
+    "Fragment",
+    "Histogram",
+    "Maps",
+    "Metric",
+    "Packet",
+    "Probe",
+    "RawTracepoint",
+    "Row",
+    "Sample",
+    "SocketIterator",
+    "Summary",
+    "Summed",
+    "TracingTracepoint",
     "UpDownCounter",
 ]
 

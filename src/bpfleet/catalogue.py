@@ -9,73 +9,162 @@ FAILURES = ("refused", "timeout", "unreachable", "reset", "abandoned", "other")
 RESULTS = ("success", *FAILURES)
 
 NETWORK_IO = Counter(
-    "network.io", "Bytes that sockets of the workload sent and received, from the IP header on.",
-    unit="By", labels=("direction", "transport", "family"), values=(DIRECTIONS, TRANSPORTS, FAMILIES))
+    "network.io",
+    "Bytes that sockets of the workload sent and received, from the IP header on.",
+    unit="By",
+    labels=("direction", "transport", "family"),
+    values=(DIRECTIONS, TRANSPORTS, FAMILIES),
+)
 NETWORK_PACKETS = Counter(
     "network.io.packets",
-    "Packets as the kernel passes them: a super-packet of segmentation offload is one, as in the interface's own counters.",
-    unit="{packet}", labels=("direction", "transport", "family"), values=(DIRECTIONS, TRANSPORTS, FAMILIES))
+    "Packets as the kernel passes them: a super-packet of segmentation offload is one, as in interface counters.",
+    unit="{packet}",
+    labels=("direction", "transport", "family"),
+    values=(DIRECTIONS, TRANSPORTS, FAMILIES),
+)
 FLOW_BYTES = Counter(
-    "flow", "Bytes by peer and service port, from the IP header on.",
-    unit="By", labels=("direction",), values=(DIRECTIONS,), scope=Scope.FLOW)
+    "flow",
+    "Bytes by peer and service port, from the IP header on.",
+    unit="By",
+    labels=("direction",),
+    values=(DIRECTIONS,),
+    scope=Scope.FLOW,
+)
 FLOW_PACKETS = Counter(
-    "flow.packets", "Packets by peer and service port.",
-    unit="{packet}", labels=("direction",), values=(DIRECTIONS,), scope=Scope.FLOW)
+    "flow.packets",
+    "Packets by peer and service port.",
+    unit="{packet}",
+    labels=("direction",),
+    values=(DIRECTIONS,),
+    scope=Scope.FLOW,
+)
 
 TCP_SEGMENTS = Counter(
-    "tcp.segments", "TCP segments, as TcpOutSegs and TcpInSegs count them: retransmissions are not among those sent.",
-    unit="{segment}", labels=("direction",), values=(DIRECTIONS,))
+    "tcp.segments",
+    "TCP segments, as TcpOutSegs counts those sent (retransmissions are not among them) and ss those received.",
+    unit="{segment}",
+    labels=("direction",),
+    values=(DIRECTIONS,),
+)
 TCP_RETRANSMISSIONS = Counter(
-    "tcp.retransmissions", "TCP segments sent again (segments, not calls: as TcpRetransSegs).", unit="{segment}")
+    "tcp.retransmissions", "TCP segments sent again (segments, not calls: as TcpRetransSegs).", unit="{segment}"
+)
 TCP_RESETS = Counter(
-    "tcp.resets", "TCP resets sent and received by sockets of the workload.",
-    unit="{segment}", labels=("direction",), values=(DIRECTIONS,))
+    "tcp.resets",
+    "TCP resets sent and received by sockets of the workload.",
+    unit="{segment}",
+    labels=("direction",),
+    values=(DIRECTIONS,),
+)
 TCP_RTT = Histogram(
     "tcp.rtt",
-    "The kernel's smoothed round-trip time: a connection's first estimate, one of every sixteen segments received, and the last estimate.",
-    unit="s", bounds="rtt_seconds")
+    "Smoothed round-trip time: a connection's first estimate, one in sixteen packets received, and the last estimate.",
+    unit="s",
+    bounds="rtt_seconds",
+)
 FLOW_TCP_SEGMENTS = Counter(
-    "flow.tcp.segments", "TCP segments by peer and service port.",
-    unit="{segment}", labels=("direction",), values=(DIRECTIONS,), scope=Scope.FLOW)
+    "flow.tcp.segments",
+    "TCP segments by peer and service port.",
+    unit="{segment}",
+    labels=("direction",),
+    values=(DIRECTIONS,),
+    scope=Scope.FLOW,
+)
 FLOW_TCP_RETRANSMISSIONS = Counter(
-    "flow.tcp.retransmissions", "TCP segments sent again, by peer and service port.", unit="{segment}", scope=Scope.FLOW)
+    "flow.tcp.retransmissions", "TCP segments sent again, by peer and service port.", unit="{segment}", scope=Scope.FLOW
+)
 FLOW_TCP_RTT = Summary(
-    "flow.tcp.rtt", "Sum and count of the round-trip times by peer and service port.", unit="s", scope=Scope.FLOW)
+    "flow.tcp.rtt", "Sum and count of the round-trip times by peer and service port.", unit="s", scope=Scope.FLOW
+)
 
-CONNECTIONS_OPENED = Counter("tcp.connections.opened", "TCP connections that the workload opened as client.", unit="{connection}")
+CONNECTIONS_OPENED = Counter(
+    "tcp.connections.opened", "TCP connections that the workload opened as client.", unit="{connection}"
+)
 CONNECTIONS_ACCEPTED = Counter(
-    "tcp.connections.accepted", "TCP handshakes completed as server (also where the application never accepts).", unit="{connection}")
+    "tcp.connections.accepted",
+    "TCP handshakes completed as server (also where the application never accepts).",
+    unit="{connection}",
+)
 CONNECTIONS_FAILED = Counter(
-    "tcp.connections.failed", "TCP connections that the workload tried to open and did not get.",
-    unit="{connection}", labels=("reason",), values=(FAILURES,))
+    "tcp.connections.failed",
+    "TCP connections that the workload tried to open and did not get.",
+    unit="{connection}",
+    labels=("reason",),
+    values=(FAILURES,),
+)
 CONNECTIONS_CLOSED = Counter(
-    "tcp.connections.closed", "TCP connections that were established and ended, also those older than the agent.", unit="{connection}")
-CONNECTIONS_ACTIVE = UpDownCounter("tcp.connections.active", "TCP connections that are established or closing now.", unit="{connection}")
+    "tcp.connections.closed",
+    "TCP connections that were established and ended, also those older than the agent.",
+    unit="{connection}",
+)
+CONNECTIONS_ACTIVE = UpDownCounter(
+    "tcp.connections.active", "TCP connections that are established or closing now.", unit="{connection}"
+)
 CONNECT_DURATION = Histogram(
-    "tcp.connect.duration", "Time from connect() to the handshake's end, as the client saw it.", unit="s", bounds="connect_seconds")
+    "tcp.connect.duration",
+    "Time from connect() to the handshake's end, as the client saw it.",
+    unit="s",
+    bounds="connect_seconds",
+)
 CONNECTION_LIFETIME = Histogram(
-    "tcp.connection.lifetime", "Life of connections whose beginning the agent saw.", unit="s", bounds="lifetime_seconds")
+    "tcp.connection.lifetime", "Life of connections whose beginning the agent saw.", unit="s", bounds="lifetime_seconds"
+)
 FLOW_TCP_CONNECTS = Counter(
-    "flow.tcp.connects", "Outcome of the TCP connections that the workload tried to open, by peer and service port.",
-    unit="{connection}", labels=("result",), values=(RESULTS,), scope=Scope.FLOW)
+    "flow.tcp.connects",
+    "Outcome of the TCP connections that the workload tried to open, by peer and service port.",
+    unit="{connection}",
+    labels=("result",),
+    values=(RESULTS,),
+    scope=Scope.FLOW,
+)
 
-CONTAINER_INFO = Info("container", "What is known of a container; the image as its specification names it.", labels=("node", "image"))
+CONTAINER_INFO = Info(
+    "container", "What is known of a container; the image as its specification names it.", labels=("node", "image")
+)
 
-COLLECTOR_UP = Gauge("collector.up", "1 if the collector counts, 0 if it is off.", labels=("collector",), scope=Scope.AGENT)
+COLLECTOR_UP = Gauge(
+    "collector.up", "1 if the collector counts, 0 if it is off.", labels=("collector",), scope=Scope.AGENT
+)
 COLLECTOR_INFO = Info(
-    "collector", "The hooks in use, or the reason why the collector is off.", labels=("collector", "hook", "reason"), scope=Scope.AGENT)
+    "collector",
+    "The hooks in use, or the reason why the collector is off.",
+    labels=("collector", "hook", "reason"),
+    scope=Scope.AGENT,
+)
 SEEN = Counter("seen", "What entered a channel: seen = delivered + lost.", labels=("channel",), scope=Scope.AGENT)
 DELIVERED = Counter("delivered", "What left a channel and was counted.", labels=("channel",), scope=Scope.AGENT)
-LOST = Counter("lost", "What is known not to have been counted, or not under its own labels.", labels=("channel", "reason"), scope=Scope.AGENT)
-PROGRAM_RUNS = Counter("program.runs", "Runs of a BPF program, counted by the program itself.", labels=("program",), scope=Scope.AGENT)
+LOST = Counter(
+    "lost",
+    "What is known not to have been counted, or not under its own labels.",
+    labels=("channel", "reason"),
+    scope=Scope.AGENT,
+)
+PROGRAM_RUNS = Counter(
+    "program.runs", "Runs of a BPF program, counted by the program itself.", labels=("program",), scope=Scope.AGENT
+)
 PROGRAM_RUN_TIME = Counter(
-    "program.run", "Run time of a BPF program, timed in one run of 1,024 and scaled.", unit="s", labels=("program",), scope=Scope.AGENT)
+    "program.run",
+    "Run time of a BPF program, timed in one run of 1,024 and scaled.",
+    unit="s",
+    labels=("program",),
+    scope=Scope.AGENT,
+)
 MAP_ENTRIES = Gauge("map.entries", "Rows in a BPF map at the last drain.", labels=("map",), scope=Scope.AGENT)
 MAP_CAPACITY = Gauge("map.capacity", "Rows that a BPF map can hold.", labels=("map",), scope=Scope.AGENT)
-MAP_BYTES = Gauge("map", "Kernel memory of a BPF map, as the kernel accounts it.", unit="By", labels=("map",), scope=Scope.AGENT)
+MAP_BYTES = Gauge(
+    "map", "Kernel memory of a BPF map, as the kernel accounts it.", unit="By", labels=("map",), scope=Scope.AGENT
+)
 SERIES = Gauge(
-    "series", "Series by state: exposed, withheld (shown as 0 until scrapers saw it), other (folded by the budget).",
-    labels=("state",), scope=Scope.AGENT)
-BUILD_INFO = Info("build", "Version of the agent, of the kernel and of the header source.", labels=("version", "kernel", "headers"), scope=Scope.AGENT)
+    "series",
+    "Series by state: exposed, withheld (shown as 0 until scraped once), other (what exceeded the budget).",
+    labels=("state",),
+    scope=Scope.AGENT,
+)
+BUILD_INFO = Info(
+    "build",
+    "Version of the agent, of the kernel and of the header source.",
+    labels=("version", "kernel", "headers"),
+    scope=Scope.AGENT,
+)
 
 ALL: tuple[Metric, ...] = tuple(value for value in list(globals().values()) if isinstance(value, Metric))

@@ -1,13 +1,13 @@
 """What can go wrong, as one tree.
 
-    BpfleetError
-    ├── SettingsError     a setting is unknown, of a wrong type or impossible; names file and line
-    ├── KernelError       the kernel refused something; names what and why
-    │   ├── CompileError  a BPF C file does not compile; names file and line
-    │   ├── LoadError     the verifier, a missing capability or a missing hook
-    │   └── HeadersError  neither BTF nor kernel headers
-    ├── HostError         this machine lacks what the agent needs (cgroup v2, a free port, the only agent)
-    └── ClusterError      the Kubernetes API cannot be used
+BpfleetError
+├── SettingsError     a setting is unknown, of a wrong type or impossible; names file and line
+├── KernelError       the kernel refused something; names what and why
+│   ├── CompileError  a BPF C file does not compile; names file and line
+│   ├── LoadError     the verifier, a missing capability or a missing hook
+│   └── HeadersError  neither BTF nor kernel headers
+├── HostError         this machine lacks what the agent needs (cgroup v2, a free port, the only agent)
+└── ClusterError      the Kubernetes API cannot be used
 """
 
 

@@ -44,10 +44,10 @@ class Distribution(NamedTuple):
 
 
 class Summed(NamedTuple):
-    """Growth of a summary without quantiles: sum in the base unit, and count."""
+    """Growth of a summary without quantiles: sum in the base unit, and number of observations."""
 
     total: float
-    count: int
+    observations: int
 
 
 Value = int | float | Distribution | Summed
