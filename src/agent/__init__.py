@@ -1,0 +1,1 @@
+"""The node agent: kernel maps in, Prometheus text out."""
