@@ -1,0 +1,89 @@
+"""What the kernel tests share: one agent for all that can share it, namespaces and cgroups that always go away."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from tests.support.agents import Agent, House
+from tests.support.cgroups import Cgroup, v2_root
+from tests.support.namespaces import Namespace, veth_pair
+from tests.support.relay import Relay
+
+CAP_NET_ADMIN, CAP_SYS_ADMIN, CAP_BPF = 12, 21, 39
+
+
+def obstacle() -> str:
+    """Why no kernel test can run on this machine, in one line; empty if they can."""
+    if os.geteuid() != 0:
+        return "needs root"
+    status = Path("/proc/self/status").read_text()
+    effective = next(int(line.split()[1], 16) for line in status.splitlines() if line.startswith("CapEff"))
+    for name, number in (("CAP_BPF", CAP_BPF), ("CAP_NET_ADMIN", CAP_NET_ADMIN), ("CAP_SYS_ADMIN", CAP_SYS_ADMIN)):
+        if not effective >> number & 1:
+            return f"needs {name}"
+    try:
+        root = v2_root()
+    except LookupError as error:
+        return str(error)
+    if not os.access(root / "cgroup.procs", os.W_OK):
+        return f"cannot make cgroups under {root}"
+    if not Path("/dev/net/tun").exists():
+        return "needs /dev/net/tun"
+    return ""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
+    reason = obstacle()
+    for item in items:
+        if reason and here in item.path.parents:
+            item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture(scope="session")
+def house() -> Iterator[House]:
+    with ExitStack() as stack:
+        shared = House()
+        stack.callback(shared.empty)
+        yield shared
+
+
+@pytest.fixture
+def agent(house: House) -> Agent:
+    """The shared agent: counters of a cgroup begin at 0 because every test makes its own cgroups."""
+    return house.running()
+
+
+@pytest.fixture
+def alone(house: House) -> House:
+    """No agent runs: the test starts what it needs."""
+    house.empty()
+    return house
+
+
+@pytest.fixture
+def stack() -> Iterator[ExitStack]:
+    with ExitStack() as entered:
+        yield entered
+
+
+@pytest.fixture
+def place(stack: ExitStack) -> Callable[..., Cgroup]:
+    """place("server", namespace): a cgroup for the time of the test."""
+    return lambda name, namespace=None: stack.enter_context(Cgroup(name, namespace))
+
+
+@pytest.fixture
+def pair(stack: ExitStack) -> tuple[Namespace, Namespace]:
+    """Two namespaces joined by veth: 192.0.2.1 and 2001:db8::1, 192.0.2.2 and 2001:db8::2. No ARP, no ND."""
+    first, second = stack.enter_context(Namespace("a")), stack.enter_context(Namespace("b"))
+    stack.enter_context(veth_pair(first, second))
+    return first, second
+
+
+@pytest.fixture
+def relay(stack: ExitStack) -> Relay:
+    """Two namespaces with the relay between them, perfect until told otherwise."""
+    return stack.enter_context(Relay())

@@ -1,0 +1,187 @@
+"""The agent as a user starts it: `bpfleet agent` in the foreground, a child of the test."""
+
+import contextlib
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tests.support.cgroups import Cgroup
+from tests.support.pages import Page
+
+REPOSITORY = Path(__file__).parents[2]
+READY_SECONDS = 30.0
+STOP_SECONDS = 10.0
+
+DRAIN_SECONDS = 0.5
+SCRAPE_SECONDS = 1
+"""Shorter than anybody would set them: a test waits for two drains and for the zero that precedes a first event."""
+
+SETTLE_SECONDS = 2 * DRAIN_SECONDS + 1.1 * SCRAPE_SECONDS + 0.5
+BASE = [sys.executable, "-m", "agent"]
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        port: int = sock.getsockname()[1]
+    return port
+
+
+def fast_settings() -> dict[str, str]:
+    return {
+        "BPFLEET_DRAIN_INTERVAL_SECONDS": str(DRAIN_SECONDS),
+        "BPFLEET_SCRAPE_INTERVAL_SECONDS": str(SCRAPE_SECONDS),
+        "BPFLEET_IDENTITY_KUBERNETES": "off",
+    }
+
+
+class Agent:
+    """flags: further arguments. environment: settings on top of the fast ones. prefix: a command that runs the agent,
+    e.g. setpriv. place: a cgroup to run it in."""
+
+    def __init__(
+        self,
+        *flags: str,
+        environment: dict[str, str] | None = None,
+        prefix: Sequence[str] = (),
+        place: Cgroup | None = None,
+        port: int | None = None,
+    ) -> None:
+        self.port = port or free_port()
+        self.argv = [*prefix, *BASE, "--listen", f"127.0.0.1:{self.port}", *flags]
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("BPFLEET_")}
+        self.environment = inherited | {"PYTHONPATH": str(REPOSITORY / "src")} | fast_settings() | (environment or {})
+        self.place = place
+
+    def start(self) -> "Agent":
+        """Returns as soon as the process is there; see ready()."""
+        self.log = tempfile.TemporaryFile("w+")  # noqa: SIM115  closed in stop()
+        argv, passed = self.place.command(self.argv) if self.place else (self.argv, ())
+        self.started = time.monotonic()
+        self.process = subprocess.Popen(
+            argv, env=self.environment, pass_fds=passed, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log
+        )
+        return self
+
+    def ready(self, timeout_seconds: float = READY_SECONDS) -> float:
+        """Wait until all collectors count; seconds since the start. Raises AssertionError with the agent's output."""
+        while (waited := time.monotonic() - self.started) < timeout_seconds:
+            if self.process.poll() is not None:
+                raise AssertionError(f"the agent ended with {self.process.returncode}:\n{self.output()}")
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                if self.get("/readyz")[0] == 200:
+                    return waited
+            time.sleep(0.05)
+        raise AssertionError(f"not ready after {waited:.0f} s:\n{self.output()}")
+
+    def output(self) -> str:
+        self.log.flush()
+        return Path(f"/proc/self/fd/{self.log.fileno()}").read_text()
+
+    def stop(self, how: int = signal.SIGTERM) -> int:
+        """The exit status. Raises AssertionError if it does not end."""
+        self.process.send_signal(how)
+        try:
+            return self.process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise AssertionError(f"did not end on signal {how}:\n{self.output()}") from None
+        finally:
+            self.log.close()
+
+    def ended(self, timeout_seconds: float = READY_SECONDS) -> tuple[int, str]:
+        """For an agent that must refuse to run: its status and what it said."""
+        try:
+            status = self.process.wait(timeout_seconds)
+        except subprocess.TimeoutExpired:
+            said = self.output()
+            self.stop()
+            raise AssertionError(f"still runs:\n{said}") from None
+        said = self.output()
+        self.log.close()
+        return status, said
+
+    def __enter__(self) -> "Agent":
+        self.start()
+        try:
+            self.ready()
+            self.page()  # the first scrape, from which the zero of later series counts
+        except BaseException:
+            with contextlib.suppress(AssertionError):
+                self.stop(signal.SIGKILL)
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            self.stop()
+
+    def get(self, path: str, headers: dict[str, str] | None = None) -> tuple[int, bytes, dict[str, str]]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        try:
+            connection.request("GET", path, headers=headers or {})
+            answer = connection.getresponse()
+            return answer.status, answer.read(), dict(answer.getheaders())
+        finally:
+            connection.close()
+
+    def text(self) -> str:
+        status, body, _ = self.get("/metrics")
+        assert status == 200, body
+        return body.decode()
+
+    def page(self) -> Page:
+        return Page.parse(self.text())
+
+    def status(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.get("/status")[1])
+        return found
+
+    def settled(self, *places: Cgroup) -> Page:
+        """The page after everything that has happened is on it; of these workloads only, if any are given."""
+        time.sleep(SETTLE_SECONDS)
+        page = self.page()
+        if not places:
+            return page
+        wanted = {("workload", one.workload) for one in places}
+        return Page({series: value for series, value in page.samples.items() if wanted & series[1]})
+
+    def lost(self) -> dict[str, float]:
+        """What the agent knows not to have counted, where it is not 0."""
+        return {
+            f"{labels['channel']}/{labels['reason']}": value
+            for labels, value in self.page().where("bpfleet_lost_total")
+            if value
+        }
+
+
+class House:
+    """One agent at a time on this host: shared while the tests ask for the same one."""
+
+    def __init__(self) -> None:
+        self.agent: Agent | None = None
+
+    def running(self) -> Agent:
+        """An agent with the default collectors."""
+        if self.agent and self.agent.process.poll() is not None:
+            said = self.agent.output()
+            self.agent = None
+            raise AssertionError(f"the agent died:\n{said}")
+        if not self.agent:
+            self.agent = Agent().__enter__()
+        return self.agent
+
+    def empty(self) -> None:
+        """No agent, for tests that start their own."""
+        if self.agent:
+            self.agent.__exit__()
+            self.agent = None
