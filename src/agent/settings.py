@@ -1,0 +1,339 @@
+"""Which settings there are: defaults, help, what is allowed, and which combinations make no sense.
+
+Declared once. Where values come from (file < environment < flags) is configuration.py's business; the JSON Schema made
+here feeds the chart and editors, docs.py makes docs/configuration.md from the same declarations.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields, is_dataclass
+from functools import partial
+from typing import Any, NamedTuple, TypeVar
+
+Value = str | int | float | tuple[str, ...] | tuple[float, ...]
+T = TypeVar("T")
+
+MAX_BOUNDS = 64
+"""The kernel finds a bucket by a chain of compares, and every bound is a series of every workload."""
+
+MAX_ROWS = 4_194_304
+"""A flow row takes about 200 bytes of kernel memory: more rows than this is a typing error."""
+
+MAX_SERIES = 10_000_000
+SECONDS_A_DAY = 86_400.0
+SHOWN = 60
+"""Characters of a refused value that a message repeats."""
+
+RTT = (
+    *(0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.015, 0.02, 0.025),
+    *(0.03, 0.04, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5),
+)
+CONNECT = (*RTT, 5.0, 10.0, 30.0, 60.0)
+LIFETIME = (
+    *(0.001, 0.005, 0.025, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0),
+    *(300.0, 600.0, 1800.0, 3600.0, 14400.0, 86400.0),
+)
+
+
+@dataclass(frozen=True)
+class Option:
+    """What one setting is for and which values it takes.
+
+    minimum, maximum: of a number, and of each number in a list. pattern: of a text, and of each name in a list.
+    allowed: what the pattern says, in words."""
+
+    help: str
+    minimum: float | None = None
+    maximum: float | None = None
+    choices: tuple[str, ...] = ()
+    pattern: str = ""
+    allowed: str = ""
+
+    def check(self, value: Value) -> None:
+        """Raises ValueError, saying what is wrong with a value of the right type."""
+        if isinstance(value, tuple):
+            self._check_list(value)
+        elif isinstance(value, str):
+            self._check_text(value)
+        elif not self._within(value):
+            raise ValueError(f"{shown(value)} is out of range")
+
+    def _check_text(self, text: str) -> None:
+        if self.choices and text not in self.choices:
+            raise ValueError(f"{shown(text)} is not one of them")
+        if self.pattern and not re.fullmatch(self.pattern, text):
+            raise ValueError(f"{shown(text)} does not look like that")
+
+    def _check_list(self, values: tuple[str, ...] | tuple[float, ...]) -> None:
+        if not values:
+            raise ValueError("it is empty")
+        if len(values) > MAX_BOUNDS:
+            raise ValueError(f"it has {len(values)} elements")
+        for value in values:
+            self.check(value)
+        numbers = [value for value in values if not isinstance(value, str)]
+        for low, high in zip(numbers, numbers[1:], strict=False):
+            if high <= low:
+                raise ValueError(f"{high:g} comes after {low:g}")
+
+    def _within(self, value: float) -> bool:
+        return (self.minimum is None or value >= self.minimum) and (self.maximum is None or value <= self.maximum)
+
+
+class Leaf(NamedTuple):
+    """One setting with its place: ("limits", "flows") is `limits.flows` in messages."""
+
+    path: tuple[str, ...]
+    option: Option
+    default: Value
+
+    @property
+    def name(self) -> str:
+        return ".".join(self.path)
+
+    @property
+    def flag(self) -> str:
+        return "--" + "-".join(self.path).replace("_", "-")
+
+    @property
+    def variable(self) -> str:
+        return "BPFLEET_" + "_".join(self.path).upper()
+
+    @property
+    def kind(self) -> str:
+        """text | integer | number | names | numbers, from the default."""
+        if isinstance(self.default, tuple):
+            return "numbers" if self.default and not isinstance(self.default[0], str) else "names"
+        return {str: "text", int: "integer", float: "number"}[type(self.default)]
+
+    @property
+    def allowed(self) -> str:
+        """What may be given, for messages and docs."""
+        option = self.option
+        if option.choices:
+            return "one of " + ", ".join(option.choices)
+        if self.kind in ("integer", "number"):
+            noun = "a whole number" if self.kind == "integer" else "a number"
+            return f"{noun} from {option.minimum:.12g} to {option.maximum:.12g}"
+        if self.kind == "numbers":
+            return f"1 to {MAX_BOUNDS} ascending numbers from {option.minimum:.12g} to {option.maximum:.12g}"
+        return option.allowed or "text"
+
+
+def shown(value: object) -> str:
+    """A value as a message may repeat it: one line, no control characters, not long."""
+    text = ascii(value)
+    return text if len(text) <= SHOWN else text[: SHOWN - 3] + "..."
+
+
+def _setting(default: T, help: str, **rules: Any) -> T:
+    return field(default=default, metadata={"option": Option(help, **rules)})
+
+
+_rows = partial(_setting, minimum=16, maximum=MAX_ROWS)
+_series = partial(_setting, minimum=100, maximum=MAX_SERIES)
+_seconds = partial(_setting, minimum=0.1, maximum=SECONDS_A_DAY)
+_bounds = partial(_setting, minimum=1e-6, maximum=30 * SECONDS_A_DAY)
+_path = partial(_setting, pattern=r"(/[^\x00-\x1f]*)?", allowed="an absolute path, or empty")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the agent may use at most; what exceeds it is counted under `_other`, never dropped."""
+
+    flows: int = _rows(32_768, "Rows of each flow map in the kernel: workload, peer and service port in one window.")
+    cgroups: int = _rows(4_096, "Rows of each per-workload map in the kernel: cgroups alive on the node.")
+    series: int = _series(60_000, "Series of workloads on the page in all.")
+    series_per_metric: int = _series(20_000, "Series of one metric.")
+
+
+@dataclass(frozen=True)
+class Histograms:
+    """Bucket bounds in seconds. The kernel counts into these very bounds, so a threshold that is a bound is exact."""
+
+    rtt_seconds: tuple[float, ...] = _bounds(RTT, "Bounds of the round-trip time.")
+    connect_seconds: tuple[float, ...] = _bounds(CONNECT, "Bounds of the time that connecting takes.")
+    lifetime_seconds: tuple[float, ...] = _bounds(LIFETIME, "Bounds of the life time of connections.")
+
+
+@dataclass(frozen=True)
+class Identity:
+    """How cgroups and addresses get names."""
+
+    kubernetes: str = _setting(
+        "auto",
+        "Watch the Kubernetes API: auto does so inside a pod or with a kubeconfig.",
+        choices=("auto", "on", "off"),
+    )
+    kubeconfig: str = _path("", "Credentials for the API where the pod's own are not used.")
+    static_file: str = _path("", "YAML file that names cgroups by path, for hosts and tests.")
+    keep_seconds: float = _seconds(300.0, "How long a name outlives its pod, so that what is read late is still named.")
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """How the programs are built and loaded."""
+
+    python: str = _setting(
+        "/usr/bin/python3",
+        "The distribution's Python, which has BCC.",
+        pattern=r"/[^\x00-\x1f]+",
+        allowed="an absolute path",
+    )
+    headers: str = _setting(
+        "auto",
+        "Kernel types to compile against: BTF first, or BTF only, or a header tree.",
+        pattern=r"auto|btf|/[^\x00-\x1f]+",
+        allowed="auto, btf or an absolute path",
+    )
+    cache: str = _path("", "Directory that keeps the header tree between starts; empty makes it anew.")
+    cgroup_root: str = _path("", "Mount point of cgroup v2; empty finds it.")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All settings of the agent."""
+
+    listen: str = _setting(
+        "127.0.0.1:9436",
+        "Address of /metrics, /healthz, /readyz and /status. Port 0 takes a free one.",
+        pattern=r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):\d{1,5}",
+        allowed="HOST:PORT, 0.0.0.0:PORT for every address, [HOST]:PORT for IPv6",
+    )
+    collectors: tuple[str, ...] = _setting(
+        (),
+        "Collectors that run: a list of names, or changes to the default set: +name adds, -name takes away.",
+        pattern=r"[+-]?[a-z][a-z0-9_]*",
+        allowed="names (a, b) or changes (+a, -b)",
+    )
+    node_name: str = _setting(
+        "",
+        "Name of this node in Kubernetes; empty takes the host's name.",
+        pattern=r"[A-Za-z0-9._-]{0,253}",
+        allowed="a host name, or empty",
+    )
+    log_level: str = _setting("info", "What is logged.", choices=("debug", "info", "warning", "error"))
+    drain_interval_seconds: float = _setting(5.0, "How often the kernel's maps are read.", minimum=0.1, maximum=300.0)
+    scrape_interval_seconds: float = _setting(
+        15.0,
+        "How often Prometheus scrapes: decides how long a new series shows 0 and an ended one stays.",
+        minimum=1.0,
+        maximum=3600.0,
+    )
+    flow_idle_seconds: float = _seconds(900.0, "A flow without traffic for so long loses its series.")
+    limits: Limits = Limits()
+    histograms: Histograms = Histograms()
+    identity: Identity = Identity()
+    kernel: Kernel = Kernel()
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port of `listen`."""
+        host, _, port = self.listen.rpartition(":")
+        return host.strip("[]"), int(port)
+
+
+IDLE_SCRAPES = 4
+"""A series shows 0 for 1.1 scrape intervals and its end for 2.1: a flow must not be forgotten before."""
+
+
+class Clash(NamedTuple):
+    """Settings that cannot be so together: `names` are those to blame, in the message's order."""
+
+    names: tuple[str, ...]
+    problem: str
+
+
+def clashes(settings: Settings) -> Iterator[Clash]:
+    """Every impossible combination, each as a sentence whose {0}, {1} stand for the settings with their values."""
+    if settings.address[1] > 65535:
+        yield Clash(("listen",), "{0} has a port above 65535")
+    if settings.limits.series_per_metric > settings.limits.series:
+        yield Clash(("limits.series_per_metric", "limits.series"), "{0} is more than {1}")
+    if settings.drain_interval_seconds > settings.scrape_interval_seconds:
+        yield Clash(
+            ("drain_interval_seconds", "scrape_interval_seconds"), "{0} is longer than {1}: scrapes would repeat"
+        )
+    if settings.identity.keep_seconds < settings.drain_interval_seconds:
+        yield Clash(
+            ("identity.keep_seconds", "drain_interval_seconds"),
+            "{0} is shorter than {1}: a pod's last counts had no name",
+        )
+    if settings.flow_idle_seconds < IDLE_SCRAPES * settings.scrape_interval_seconds:
+        yield Clash(
+            ("flow_idle_seconds", "scrape_interval_seconds"),
+            f"{{0}} is less than {IDLE_SCRAPES} times {{1}}: flows would go before they are scraped",
+        )
+    if settings.identity.kubernetes == "off" and settings.identity.kubeconfig:
+        yield Clash(("identity.kubeconfig", "identity.kubernetes"), "{0} has no use with {1}")
+
+
+def leaves(section: type[Any] = Settings, path: tuple[str, ...] = ()) -> Iterator[Leaf]:
+    """Every setting in the order of declaration, sections after the plain ones of their level."""
+    for each in fields(section):
+        if is_dataclass(each.default):
+            yield from leaves(type(each.default), (*path, each.name))
+        else:
+            default: Any = each.default
+            yield Leaf((*path, each.name), each.metadata["option"], default)
+
+
+def build(values: dict[str, Value]) -> Settings:
+    """Settings from values by name (`limits.flows`); the default where a name is absent."""
+
+    def section(kind: type[Any], prefix: str) -> Any:
+        given = {}
+        for each in fields(kind):
+            if is_dataclass(each.default):
+                given[each.name] = section(type(each.default), f"{prefix}{each.name}.")
+            else:
+                given[each.name] = values.get(prefix + each.name, each.default)
+        return kind(**given)
+
+    built: Settings = section(Settings, "")
+    return built
+
+
+def get(settings: Settings, leaf: Leaf) -> Value:
+    """The value of one setting."""
+    value: Any = settings
+    for name in leaf.path:
+        value = getattr(value, name)
+    found: Value = value
+    return found
+
+
+def schema() -> dict[str, Any]:
+    """The JSON Schema (2020-12) of the settings file."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "bpfleet agent settings",
+        **_section_schema(Settings),
+    }
+
+
+def _section_schema(section: type[Any]) -> dict[str, Any]:
+    own = {leaf.path[0]: _leaf_schema(leaf) for leaf in leaves(section) if len(leaf.path) == 1}
+    nested = {each.name: _section_schema(type(each.default)) for each in fields(section) if is_dataclass(each.default)}
+    return {
+        "description": section.__doc__,
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {**own, **nested},
+    }
+
+
+def _leaf_schema(leaf: Leaf) -> dict[str, Any]:
+    option = leaf.option
+    types = {"text": "string", "names": "string", "integer": "integer", "number": "number", "numbers": "number"}
+    value: dict[str, Any] = {"type": types[leaf.kind]}
+    if option.choices:
+        value["enum"] = list(option.choices)
+    if option.pattern:
+        value["pattern"] = f"^({option.pattern})$"
+    if option.minimum is not None and option.maximum is not None:
+        value |= {"minimum": option.minimum, "maximum": option.maximum}
+    if not isinstance(leaf.default, tuple):
+        return {"description": option.help, **value, "default": leaf.default}
+    made = {"description": option.help, "type": "array", "items": value, "minItems": 1, "maxItems": MAX_BOUNDS}
+    return made | ({"default": list(leaf.default)} if leaf.default else {})
