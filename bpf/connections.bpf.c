@@ -1,0 +1,340 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+/* Which TCP connections does each workload open and accept, how fast, why do they fail, how long do they live?
+ *
+ * Hook:  BTF tracepoint inet_sock_set_state: sees every socket of every namespace, also those that never send, are
+ *        never accepted or are older than the agent; 0.7 us a connection for both ends. iter/task_file once, when the
+ *        agent starts, for the connections that exist by then.
+ * Owner: the socket's cgroup.
+ * Counts: accepted = the handshake is complete, whether or not the application calls accept(). Failed: the kernel's
+ *        error; none = the application gave up (abandoned).
+ * Blind: connects that fail before SYN_SENT (no route, no free port); the life of connections older than the agent.
+ */
+
+/* errno.h: what connect() fails with */
+#define ERROR_NETWORK_UNREACHABLE 101
+#define ERROR_RESET 104
+#define ERROR_TIMED_OUT 110
+#define ERROR_REFUSED 111
+#define ERROR_HOST_UNREACHABLE 113
+
+enum connection_failure {
+	FAILURE_REFUSED,
+	FAILURE_TIMEOUT,
+	FAILURE_UNREACHABLE,
+	FAILURE_RESET,
+	FAILURE_ABANDONED,
+	FAILURE_OTHER,
+	FAILURES,
+};
+
+struct connection_flow {
+	u64 events;
+	u64 opened;
+	u64 accepted;
+	u64 closed;
+	u64 activated;
+	u64 deactivated;
+	u64 failed[FAILURES];
+};
+
+struct connection_connects {
+	u64 buckets[CONNECT_SECONDS_BUCKETS];
+	u64 total_ns;
+};
+
+struct connection_lifetimes {
+	u64 buckets[LIFETIME_SECONDS_BUCKETS];
+	u64 total_ns;
+};
+
+struct connection_events_books {
+	u64 seen;
+	u64 map_full;
+};
+
+struct connect_durations_books {
+	u64 seen;
+	u64 map_full;
+};
+
+struct connection_lifetimes_books {
+	u64 seen;
+	u64 map_full;
+};
+
+struct connection_listener {
+	u64 namespace;
+	u64 port;
+};
+
+BPF_HASH(connection_flows, struct flow_key, struct connection_flow, MAX_FLOWS);
+BPF_HASH(connection_others, struct flow_key, struct connection_flow, MAX_CGROUPS);
+BPF_HASH(connection_connects, u64, struct connection_connects, MAX_CGROUPS);
+BPF_HASH(connection_lifetimes, u64, struct connection_lifetimes, MAX_CGROUPS);
+/* Only while the agent starts: who listens where, to tell servers' sockets from clients'. */
+BPF_TABLE("lru_hash", struct connection_listener, u64, connection_listeners, MAX_CGROUPS);
+BPF_PERCPU_ARRAY(books_connection_events, struct connection_events_books, 1);
+BPF_PERCPU_ARRAY(books_connect_durations, struct connect_durations_books, 1);
+BPF_PERCPU_ARRAY(books_connection_lifetimes, struct connection_lifetimes_books, 1);
+BPF_PERCPU_ARRAY(runs_on_state, struct program_runs, 1);
+
+static inline struct connection_flow *connection_flow_of(struct flow_key *key)
+{
+	struct connection_flow zero = {}, *flow;
+	struct connection_events_books *books;
+	struct flow_key other;
+	int row = 0;
+
+	books = books_connection_events.lookup(&row);
+	if (books)
+		__sync_fetch_and_add(&books->seen, 1);
+	flow = connection_flows.lookup_or_try_init(key, &zero);
+	if (!flow) {
+		other = *key;
+		forget_peer(&other);
+		flow = connection_others.lookup_or_try_init(&other, &zero);
+	}
+	if (flow)
+		__sync_fetch_and_add(&flow->events, 1);
+	else if (books)
+		__sync_fetch_and_add(&books->map_full, 1);
+	return flow;
+}
+
+static inline u32 failure_of(struct sock *sk)
+{
+	int error = 0;
+
+	read_kernel(error, sk, struct sock, sk_err);
+	switch (error) {
+	case 0:
+		return FAILURE_ABANDONED;
+	case ERROR_REFUSED:
+		return FAILURE_REFUSED;
+	case ERROR_TIMED_OUT:
+		return FAILURE_TIMEOUT;
+	case ERROR_HOST_UNREACHABLE:
+	case ERROR_NETWORK_UNREACHABLE:
+		return FAILURE_UNREACHABLE;
+	case ERROR_RESET:
+		return FAILURE_RESET;
+	default:
+		return FAILURE_OTHER;
+	}
+}
+
+static inline void count_connect(u64 cgroup_id, u64 duration_ns)
+{
+	struct connection_connects zero = {}, *connects;
+	struct connect_durations_books *books;
+	u32 bucket = connect_seconds_bucket(duration_ns);
+	int row = 0;
+
+	books = books_connect_durations.lookup(&row);
+	if (books)
+		__sync_fetch_and_add(&books->seen, 1);
+	connects = connection_connects.lookup_or_try_init(&cgroup_id, &zero);
+	if (!connects || bucket >= CONNECT_SECONDS_BUCKETS) {
+		if (books)
+			__sync_fetch_and_add(&books->map_full, 1);
+		return;
+	}
+	__sync_fetch_and_add(&connects->buckets[bucket], 1);
+	__sync_fetch_and_add(&connects->total_ns, duration_ns);
+}
+
+static inline void count_lifetime(u64 cgroup_id, u64 lifetime_ns)
+{
+	struct connection_lifetimes zero = {}, *lifetimes;
+	struct connection_lifetimes_books *books;
+	u32 bucket = lifetime_seconds_bucket(lifetime_ns);
+	int row = 0;
+
+	books = books_connection_lifetimes.lookup(&row);
+	if (books)
+		__sync_fetch_and_add(&books->seen, 1);
+	lifetimes = connection_lifetimes.lookup_or_try_init(&cgroup_id, &zero);
+	if (!lifetimes || bucket >= LIFETIME_SECONDS_BUCKETS) {
+		if (books)
+			__sync_fetch_and_add(&books->map_full, 1);
+		return;
+	}
+	__sync_fetch_and_add(&lifetimes->buckets[bucket], 1);
+	__sync_fetch_and_add(&lifetimes->total_ns, lifetime_ns);
+}
+
+static inline void on_connecting(struct sock *sk, struct packet_socket *socket)
+{
+	struct flow_key key = {};
+
+	flow_of_socket(&key, sk, ROLE_CLIENT);
+	socket->key = key;
+	socket->role = ROLE_CLIENT;
+	socket->counted = 0;
+	socket->started_ns = bpf_ktime_get_ns();
+}
+
+static inline void on_established(struct sock *sk, struct packet_socket *socket)
+{
+	u64 now_ns = bpf_ktime_get_ns();
+	struct connection_flow *flow;
+	struct flow_key key = {};
+
+	if (socket->role != ROLE_CLIENT) {
+		flow_of_socket(&key, sk, ROLE_SERVER);
+		socket->key = key;
+		socket->role = ROLE_SERVER;
+	}
+	key = socket->key;
+	flow = connection_flow_of(&key);
+	if (flow) {
+		if (socket->role == ROLE_CLIENT)
+			__sync_fetch_and_add(&flow->opened, 1);
+		else
+			__sync_fetch_and_add(&flow->accepted, 1);
+		__sync_fetch_and_add(&flow->activated, 1);
+	}
+	if (socket->role == ROLE_CLIENT && socket->started_ns)
+		count_connect(key.cgroup_id, now_ns - socket->started_ns);
+	socket->counted = 1;
+	socket->started_ns = now_ns;
+}
+
+static inline void on_failed(struct sock *sk, struct packet_socket *socket)
+{
+	struct flow_key key = socket->key;
+	struct connection_flow *flow = connection_flow_of(&key);
+	u32 failure = failure_of(sk);
+
+	if (flow && failure < FAILURES)
+		__sync_fetch_and_add(&flow->failed[failure], 1);
+	socket->started_ns = 0;
+}
+
+/* A socket without a key was never seen before: older than the agent. */
+static inline void on_closed(struct sock *sk, struct packet_socket *socket)
+{
+	struct connection_flow *flow;
+	struct flow_key key = {};
+
+	if (!socket->key.cgroup_id) {
+		flow_of_socket(&key, sk, ROLE_UNKNOWN);
+		socket->key = key;
+	}
+	key = socket->key;
+	flow = connection_flow_of(&key);
+	if (flow) {
+		__sync_fetch_and_add(&flow->closed, 1);
+		if (socket->counted)
+			__sync_fetch_and_add(&flow->deactivated, 1);
+	}
+	if (socket->started_ns)
+		count_lifetime(key.cgroup_id, bpf_ktime_get_ns() - socket->started_ns);
+	socket->started_ns = 0;
+	socket->counted = 0;
+}
+
+static inline void on_state_change(struct sock *sk, u32 from, u32 to)
+{
+	struct packet_socket *socket;
+
+	if (to != STATE_SYN_SENT && to != STATE_ESTABLISHED && to != STATE_CLOSE)
+		return;
+	if (to == STATE_CLOSE && (from == STATE_LISTEN || from == STATE_CLOSE))
+		return;
+	if (!is_tcp(sk))
+		return;
+	socket = sockets.sk_storage_get(sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+	if (!socket)
+		return;
+	if (to == STATE_SYN_SENT)
+		on_connecting(sk, socket);
+	else if (to == STATE_ESTABLISHED)
+		on_established(sk, socket);
+	else if (from == STATE_SYN_SENT || (from == STATE_SYN_RECV && socket->role == ROLE_CLIENT))
+		on_failed(sk, socket);
+	else if (from != STATE_SYN_RECV)
+		on_closed(sk, socket);
+}
+
+/* ctx: socket, old state, new state (include/trace/events/sock.h) */
+int on_state(u64 *ctx)
+{
+	int row = 0;
+	struct program_runs *runs = runs_on_state.lookup(&row);
+	u64 start_ns = count_run(runs);
+
+	on_state_change((struct sock *)ctx[0], ctx[1], ctx[2]);
+	time_run(runs, start_ns);
+	return 0;
+}
+
+/* The verifier follows a pointer as a socket's only if it is loaded directly: BCC would turn `->` into a kernel read. */
+static inline struct sock *socket_of_file(void *file)
+{
+	struct sock *sk;
+	void *socket;
+
+	if (!file)
+		return 0;
+	socket = bpf_sock_from_file(file);
+	if (!socket)
+		return 0;
+	asm volatile("%0 = *(u64 *)(%1 + %2)" : "=r"(sk) : "r"(socket), "i"(offsetof(struct socket, sk)));
+	return sk;
+}
+
+static inline u64 socket_namespace(struct sock *sk)
+{
+	u64 net = 0;
+
+	read_kernel(net, sk, struct sock, __sk_common.skc_net);
+	return net;
+}
+
+/* ctx: meta, task, descriptor, file (kernel/bpf/task_iter.c) */
+int on_listening_socket(u64 *ctx)
+{
+	struct connection_listener listener = {};
+	struct sock *sk = socket_of_file((void *)ctx[3]);
+	u64 yes = 1;
+
+	if (!sk || !is_tcp(sk) || tcp_state_of(sk) != STATE_LISTEN)
+		return 0;
+	listener.namespace = socket_namespace(sk);
+	listener.port = socket_local_port(sk);
+	connection_listeners.update(&listener, &yes);
+	return 0;
+}
+
+int on_existing_socket(u64 *ctx)
+{
+	struct connection_listener listener = {};
+	struct sock *sk = socket_of_file((void *)ctx[3]);
+	struct packet_socket *socket;
+	struct connection_flow *flow;
+	struct flow_key key = {};
+	u32 state;
+
+	if (!sk || !is_tcp(sk))
+		return 0;
+	state = tcp_state_of(sk);
+	if (state == STATE_LISTEN || state == STATE_CLOSE || state == STATE_SYN_SENT || state == STATE_SYN_RECV)
+		return 0;
+	socket = sockets.sk_storage_get(sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+	if (!socket || socket->counted)
+		return 0;
+	if (!socket->key.cgroup_id) {
+		listener.namespace = socket_namespace(sk);
+		listener.port = socket_local_port(sk);
+		socket->role = connection_listeners.lookup(&listener) ? ROLE_SERVER : ROLE_CLIENT;
+		flow_of_socket(&key, sk, socket->role);
+		socket->key = key;
+	}
+	key = socket->key;
+	socket->counted = 1;
+	flow = connection_flow_of(&key);
+	if (flow)
+		__sync_fetch_and_add(&flow->activated, 1);
+	return 0;
+}

@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+/* How healthy is each workload's TCP: segments, what is sent again, resets, round-trip time?
+ *
+ * Hook:  fragment of packet.bpf.c; tcp_retransmit_synack for handshakes, which are resent by no socket of their own.
+ * Counts: by the kernel's own rule (net/ipv4/tcp_output.c, __tcp_transmit_skb): a segment is new if it goes beyond
+ *        snd_nxt or carries no sequence space; everything else is sent again. Segments, not super-packets.
+ * RTT:   the kernel's smoothed estimate: the first one of a connection, then one in sixteen packets received, and the
+ *        one in force when the FIN or a reset leaves.
+ * Blind: as packet.bpf.c: resets from closed ports have no socket.
+ */
+
+/* A sample costs a histogram update; srtt itself averages over eight measurements. */
+#define RTT_EVERY 16
+
+#define TCP_FIN 1
+#define TCP_SYN 2
+#define TCP_RST 4
+
+struct tcp_head {
+	u16 source;
+	u16 destination;
+	u32 sequence;
+	u32 acknowledged;
+	u8 offset;
+	u8 flags;
+	u16 window;
+};
+
+struct tcp_flow {
+	u64 events;
+	u64 retransmitted_segments;
+	u64 resets_received;
+	u64 resets_sent;
+	u64 rtt_total_ns;
+	u64 rtt_samples;
+};
+
+struct tcp_rtts {
+	u64 buckets[RTT_SECONDS_BUCKETS];
+	u64 total_ns;
+};
+
+struct tcp_events_books {
+	u64 seen;
+	u64 map_full;
+};
+
+struct rtts_books {
+	u64 seen;
+	u64 map_full;
+};
+
+BPF_HASH(tcp_flows, struct flow_key, struct tcp_flow, MAX_FLOWS);
+BPF_HASH(tcp_others, struct flow_key, struct tcp_flow, MAX_CGROUPS);
+BPF_HASH(tcp_rtts, u64, struct tcp_rtts, MAX_CGROUPS);
+BPF_PERCPU_ARRAY(books_tcp_events, struct tcp_events_books, 1);
+BPF_PERCPU_ARRAY(books_rtts, struct rtts_books, 1);
+BPF_PERCPU_ARRAY(runs_on_synack_retransmit, struct program_runs, 1);
+
+/* A row for a rare event; null where neither the peer nor its owner has room, which is counted. */
+static inline struct tcp_flow *tcp_flow_of(struct flow_key *key)
+{
+	struct tcp_flow zero = {}, *flow;
+	struct tcp_events_books *books;
+	struct flow_key other;
+	int row = 0;
+
+	books = books_tcp_events.lookup(&row);
+	if (books)
+		__sync_fetch_and_add(&books->seen, 1);
+	flow = tcp_flows.lookup_or_try_init(key, &zero);
+	if (!flow) {
+		other = *key;
+		forget_peer(&other);
+		flow = tcp_others.lookup_or_try_init(&other, &zero);
+	}
+	if (flow)
+		__sync_fetch_and_add(&flow->events, 1);
+	else if (books)
+		__sync_fetch_and_add(&books->map_full, 1);
+	return flow;
+}
+
+static inline void count_rtt(struct packet *p, u64 rtt_ns)
+{
+	struct tcp_flow *flow = tcp_flow_of(&p->key);
+	struct tcp_rtts zero = {}, *rtts;
+	struct rtts_books *books;
+	u32 bucket = rtt_seconds_bucket(rtt_ns);
+	int row = 0;
+
+	if (flow) {
+		__sync_fetch_and_add(&flow->rtt_total_ns, rtt_ns);
+		__sync_fetch_and_add(&flow->rtt_samples, 1);
+	}
+	books = books_rtts.lookup(&row);
+	if (books)
+		__sync_fetch_and_add(&books->seen, 1);
+	rtts = tcp_rtts.lookup_or_try_init(&p->key.cgroup_id, &zero);
+	if (!rtts || bucket >= RTT_SECONDS_BUCKETS) {
+		if (books)
+			__sync_fetch_and_add(&books->map_full, 1);
+		return;
+	}
+	__sync_fetch_and_add(&rtts->buckets[bucket], 1);
+	__sync_fetch_and_add(&rtts->total_ns, rtt_ns);
+}
+
+static inline int read_head(struct __sk_buff *skb, struct packet *p, struct tcp_head *head)
+{
+	return bpf_skb_load_bytes(skb, p->transport_offset, head, sizeof(*head));
+}
+
+static inline void on_packet_tcp(struct __sk_buff *skb, struct packet *p)
+{
+	struct bpf_tcp_sock *tcp;
+	struct tcp_flow *flow;
+	struct tcp_head head;
+	u32 end, header, sample = 0, again = 0;
+	u64 rtt_ns = 0;
+
+	if (p->key.transport != TRANSPORT_TCP || !p->flow || read_head(skb, p, &head) < 0)
+		return;
+	tcp = p->socket ? bpf_tcp_sock(p->sk) : 0;
+	if (tcp)
+		rtt_ns = (u64)tcp->srtt_us * 125; /* stored as eight times the microseconds */
+
+	if (p->ingress) {
+		__sync_fetch_and_add(&p->flow->received_segments, p->segments);
+		sample = rtt_ns && p->socket && p->socket->rtt_turn++ % RTT_EVERY == 0;
+	} else {
+		header = (head.offset >> 4) * 4;
+		end = bpf_ntohl(head.sequence) + p->length - p->transport_offset - header;
+		end += !!(head.flags & TCP_SYN) + !!(head.flags & TCP_FIN);
+		again = tcp && end != bpf_ntohl(head.sequence) && (s32)(end - tcp->snd_nxt) <= 0;
+		if (!again)
+			__sync_fetch_and_add(&p->flow->sent_segments, p->segments);
+		sample = rtt_ns && !again && head.flags & (TCP_FIN | TCP_RST);
+	}
+	if (again || head.flags & TCP_RST) {
+		flow = tcp_flow_of(&p->key);
+		if (flow && again)
+			__sync_fetch_and_add(&flow->retransmitted_segments, p->segments);
+		if (flow && head.flags & TCP_RST && p->ingress)
+			__sync_fetch_and_add(&flow->resets_received, 1);
+		if (flow && head.flags & TCP_RST && !p->ingress)
+			__sync_fetch_and_add(&flow->resets_sent, 1);
+	}
+	if (sample)
+		count_rtt(p, rtt_ns);
+}
+
+/* A SYN-ACK is sent by a request, not by a socket; the listener owns it (5.10: tcp_rtx_synack in tcp_output.c). */
+int on_synack_retransmit(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct sock *listener = (struct sock *)ctx->args[0];
+	void *request = (void *)ctx->args[1];
+	struct flow_key key = {};
+	struct tcp_flow *flow;
+	u16 family = 0;
+	u32 ipv4 = 0;
+	int row = 0;
+	struct program_runs *runs = runs_on_synack_retransmit.lookup(&row);
+	u64 start_ns = count_run(runs);
+
+	key.cgroup_id = socket_cgroup(listener);
+	key.transport = TRANSPORT_TCP;
+	key.port = socket_local_port(listener);
+	read_kernel(family, request, struct sock, __sk_common.skc_family);
+	if (family == FAMILY_IPV4) {
+		read_kernel(ipv4, request, struct sock, __sk_common.skc_daddr);
+		set_ipv4(key.address, ipv4);
+	} else {
+		read_kernel(key.address, request, struct sock, __sk_common.skc_v6_daddr);
+	}
+	flow = tcp_flow_of(&key);
+	if (flow)
+		__sync_fetch_and_add(&flow->retransmitted_segments, 1);
+	time_run(runs, start_ns);
+	return 0;
+}

@@ -1,0 +1,9 @@
+"""The built-in collectors, through the same class that a plugin uses."""
+
+from agent.collectors.cgroups import Cgroups
+from agent.collectors.connections import Connections
+from agent.collectors.tcp import Tcp
+from agent.collectors.traffic import Traffic
+from bpfleet.api import Collector
+
+BUILT_IN: tuple[type[Collector], ...] = (Cgroups, Traffic, Tcp, Connections)

@@ -1,0 +1,42 @@
+"""Names of cgroups as they are made, so that the ones that live for a moment are known. Kernel half: cgroups.bpf.c.
+
+It yields no samples: what it sees goes to the identity."""
+
+import struct
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from bpfleet.api import Channel, Collector, Maps, RawTracepoint, Sample
+
+MAX_PATH_BYTES = 512
+"""As in cgroups.bpf.c: a path of this length, its final zero included, was cut."""
+
+_EVENT = struct.Struct(f"=QIi{MAX_PATH_BYTES}s")
+
+
+class CgroupEvent(NamedTuple):
+    """path: from the v2 root; None where it was too long to be told."""
+
+    cgroup_id: int
+    removed: bool
+    path: str | None
+
+
+class Cgroups(Collector):
+    name = "cgroups"
+    program = "cgroups.bpf.c"
+    probes = (
+        RawTracepoint("on_cgroup_made", tracepoint="cgroup_mkdir"),
+        RawTracepoint("on_cgroup_removed", tracepoint="cgroup_rmdir"),
+    )
+    channels = (Channel("cgroup_events", lost=("ring_full",)),)
+
+    def collect(self, maps: Maps) -> Iterator[Sample]:
+        return iter(())
+
+    def events(self, maps: Maps) -> Iterator[CgroupEvent]:
+        for record in maps.records("cgroup_events"):
+            cgroup_id, removed, length, path = _EVENT.unpack_from(record)
+            maps.deliver("cgroup_events", 1)
+            whole = 0 < length < MAX_PATH_BYTES
+            yield CgroupEvent(cgroup_id, bool(removed), path[: length - 1].decode(errors="replace") if whole else None)

@@ -1,0 +1,33 @@
+"""What the fragments of packet.bpf.c share: the program they are part of, and the key of its rows."""
+
+import struct
+from collections.abc import Mapping
+
+from bpfleet.api import CgroupPacket, Flow, Fragment
+
+PACKET = Fragment(
+    "packet.bpf.c",
+    (CgroupPacket("on_ingress", direction="ingress"), CgroupPacket("on_egress", direction="egress")),
+)
+
+TRANSPORTS = ("other", "tcp", "udp", "icmp")
+"""By the numbers of `enum transport` in net.h."""
+
+MAPPED = bytes(10) + b"\xff\xff"
+"""Begins an IPv4 address in the form of an IPv6 one (RFC 4291 2.5.5.2)."""
+
+_KEY = struct.Struct("=Q16sHB5x")
+
+
+def decode(key: bytes) -> tuple[int, Flow]:
+    """`struct flow_key` of net.h -> cgroup id and flow."""
+    cgroup_id, address, port, transport = _KEY.unpack(key)
+    return cgroup_id, Flow(address, port, TRANSPORTS[transport])
+
+
+def family(flow: Flow) -> str:
+    return "ipv4" if flow.address.startswith(MAPPED) else "ipv6"
+
+
+def limits(settings: Mapping[str, int]) -> dict[str, str]:
+    return {"MAX_FLOWS": str(settings["flows"]), "MAX_CGROUPS": str(settings["cgroups"])}
