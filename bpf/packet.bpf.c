@@ -39,6 +39,7 @@ struct packet_flow {
 struct packets_books {
 	u64 seen;
 	u64 map_full;
+	u64 unparsed;
 };
 
 struct peers_books {
@@ -68,32 +69,44 @@ BPF_PERCPU_ARRAY(runs_on_egress, struct program_runs, 1);
 
 //! fragments
 
-/* Sets length, segments, transport and where the transport header begins. */
-static inline void parse_packet(struct __sk_buff *skb, struct packet *p)
+/* The header after the extension headers of IPv6 (RFC 8200 4): hop-by-hop, routing, fragment, destination options. */
+static inline u8 skip_extensions(struct __sk_buff *skb, struct packet *p, u8 next)
 {
-	u8 first = 0, next = 0, extension[2] = {};
+	u8 extension[2] = {};
+
+#pragma unroll
+	for (int i = 0; i < MAX_EXTENSION_HEADERS; i++) {
+		if (next != 0 && next != 43 && next != 44 && next != 60)
+			break;
+		if (bpf_skb_load_bytes(skb, p->transport_offset, extension, 2) < 0)
+			break;
+		p->transport_offset += next == 44 ? 8 : (extension[1] + 1) * 8; /* a fragment's length is fixed */
+		next = extension[0];
+	}
+	return next;
+}
+
+/* Sets length, segments, transport and where the transport header begins. The network header is in the linear part:
+ * the IP layer has read or written it. */
+static inline int parse_packet(struct __sk_buff *skb, struct packet *p)
+{
+	u8 *head = (u8 *)(long)skb->data;
+	u8 *end = (u8 *)(long)skb->data_end;
 
 	p->length = skb->len;
 	p->segments = skb->gso_segs ? skb->gso_segs : 1;
 	if (skb->protocol == bpf_htons(ETHERTYPE_IPV4)) {
-		bpf_skb_load_bytes(skb, 0, &first, 1);
-		bpf_skb_load_bytes(skb, 9, &next, 1);
-		p->transport_offset = (first & 15) * 4;
-	} else {
-		bpf_skb_load_bytes(skb, 6, &next, 1);
-		p->transport_offset = 40;
-#pragma unroll
-		for (int i = 0; i < MAX_EXTENSION_HEADERS; i++) {
-			/* Hop-by-hop, routing, fragment, destination options (RFC 8200 4); fragments have a fixed length. */
-			if (next != 0 && next != 43 && next != 44 && next != 60)
-				break;
-			if (bpf_skb_load_bytes(skb, p->transport_offset, extension, 2) < 0)
-				break;
-			p->transport_offset += next == 44 ? 8 : (extension[1] + 1) * 8;
-			next = extension[0];
-		}
+		if (head + 20 > end)
+			return 0;
+		p->transport_offset = (head[0] & 15) * 4;
+		p->key.transport = transport_of(head[9]);
+		return 1;
 	}
-	p->key.transport = transport_of(next);
+	if (head + 40 > end)
+		return 0;
+	p->transport_offset = 40;
+	p->key.transport = transport_of(skip_extensions(skb, p, head[6]));
+	return 1;
 }
 
 static inline void peer_of_packet(struct __sk_buff *skb, struct packet *p)
@@ -133,7 +146,8 @@ static inline void identify(struct __sk_buff *skb, struct packet *p)
 {
 	struct bpf_sock *sk = p->sk;
 	u16 ports[2] = {}, local = sk->src_port, remote = bpf_ntohs(sk->dst_port);
-	u32 role = ROLE_UNKNOWN, has_ports = p->key.transport == TRANSPORT_TCP || p->key.transport == TRANSPORT_UDP;
+	u32 role = sk->state == STATE_SYN_SENT ? ROLE_CLIENT : ROLE_UNKNOWN;
+	u32 has_ports = p->key.transport == TRANSPORT_TCP || p->key.transport == TRANSPORT_UDP;
 
 	p->key.cgroup_id = bpf_skb_cgroup_id(skb);
 	if (has_ports && remote) {
@@ -191,7 +205,10 @@ static inline void on_packet(struct __sk_buff *skb, u32 ingress)
 	__sync_fetch_and_add(&books->seen, 1);
 	p->sk = sk;
 	p->ingress = ingress;
-	parse_packet(skb, p);
+	if (!parse_packet(skb, p)) {
+		__sync_fetch_and_add(&books->unparsed, 1);
+		return;
+	}
 	if (p->key.transport == TRANSPORT_TCP && sk->state != STATE_LISTEN && sk->protocol == PROTOCOL_TCP)
 		p->socket = sockets.sk_storage_get(sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
 	if (p->socket && p->socket->key.cgroup_id) {

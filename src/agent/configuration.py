@@ -1,4 +1,4 @@
-"""Where settings come from: YAML file < BPFLEET_* environment < flags. All that is wrong is told at once, with its place.
+"""Where settings come from: YAML file < BPFLEET_* environment < flags. Each mistake is told with its place, all at once.
 
 The file is read node by node instead of with yaml.safe_load, because nodes know their line, show a key that stands
 twice, and keep the text: YAML 1.1 would make a boolean of `kubernetes: on`.
@@ -262,7 +262,7 @@ def _from_text(leaf: Leaf, text: str) -> Value:
 
 
 def _choose(reading: Reading, known: Mapping[str, bool]) -> tuple[str, ...]:
-    """The collectors that run, in the order in which they are known; each layer names a set or changes the one below."""
+    """The collectors that run, in the order in which they are known; a layer names a set or changes the one below."""
     chosen = {name for name, default in known.items() if default}
     for given in reading.collectors:
         words = [str(word) for word in given.value] if isinstance(given.value, tuple) else []
