@@ -1,4 +1,4 @@
-"""Where settings come from: YAML file < BPFLEET_* environment < flags. Each mistake is told with its place, all at once.
+"""Where settings come from: YAML file < BPFLEET_* environment < flags. All mistakes are told at once, with their places.
 
 The file is read node by node instead of with yaml.safe_load, because nodes know their line, show a key that stands
 twice, and keep the text: YAML 1.1 would make a boolean of `kubernetes: on`.
@@ -8,6 +8,7 @@ import argparse
 import difflib
 import json
 import re
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -95,16 +96,30 @@ def load(
     return Configuration(settings, places)
 
 
-def add_flags(parser: argparse.ArgumentParser) -> None:
-    """`--config` and one flag a setting; their values stay text until load() reads them."""
-    parser.add_argument("--config", type=Path, metavar="FILE", help=f"settings file (YAML); also {FILE_VARIABLE}")
-    for leaf in leaves():
-        text = f"{leaf.option.help} ({leaf.allowed})".replace("%", "%%")
-        parser.add_argument(leaf.flag, dest=leaf.name, metavar="VALUE", help=text)
+class Parser(argparse.ArgumentParser):
+    """An argument parser with `--config` and one flag a setting; their values stay text until load() reads them."""
+
+    def __init__(self, prog: str, description: str) -> None:
+        super().__init__(prog=prog, description=description, allow_abbrev=False)
+        group = self.add_argument_group("settings")
+        group.add_argument("--config", type=Path, metavar="FILE", help=f"settings file (YAML); also {FILE_VARIABLE}")
+        for leaf in leaves():
+            text = f"{leaf.option.help} ({leaf.allowed})".replace("%", "%%")
+            group.add_argument(leaf.flag, dest=leaf.name, metavar="VALUE", help=text)
+
+    def parse_known_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def, override]
+        """Lets `--collectors -tcp` be: argparse would take `-tcp` for another flag."""
+        words: list[str] = []
+        for word in sys.argv[1:] if args is None else args:
+            if words and words[-1] == "--collectors" and word.startswith("-"):
+                words[-1] += f"={word}"
+            else:
+                words.append(word)
+        return super().parse_known_args(words, namespace)
 
 
 def flags_of(arguments: argparse.Namespace) -> dict[str, str]:
-    """What add_flags' flags were given, for load()."""
+    """What a Parser's flags were given, for load()."""
     given = vars(arguments)
     return {leaf.name: given[leaf.name] for leaf in leaves() if given.get(leaf.name) is not None}
 

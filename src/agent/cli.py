@@ -1,0 +1,96 @@
+"""The agent's commands under `bpfleet`. Each imports what it needs when it runs, so that `bpfleet --help` is quick."""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+
+from bpfleet.api import AnyOf, Collector, Packet, Probe
+from bpfleet.cli import Command
+
+
+def _agent(arguments: Sequence[str]) -> int:
+    from agent.__main__ import main
+
+    return main(arguments)
+
+
+def _top(arguments: Sequence[str]) -> int:
+    from agent.top import main
+
+    return main(arguments)
+
+
+def _doctor(arguments: Sequence[str]) -> int:
+    from agent.doctor import main
+
+    return main(arguments)
+
+
+def _config(arguments: Sequence[str]) -> int:
+    """`show` prints what is in force and who said so, `schema` the JSON Schema, `check` only finds mistakes."""
+    from agent import configuration, settings
+
+    parser = configuration.Parser("bpfleet config", CONFIG.help)
+    parser.add_argument("action", choices=("show", "schema", "check"))
+    parsed = parser.parse_args(arguments)
+    if parsed.action == "schema":
+        print(json.dumps(settings.schema(), indent=2))
+        return 0
+    loaded = configuration.load(parsed.config, os.environ, configuration.flags_of(parsed), known_collectors())
+    if parsed.action == "show":
+        print(configuration.show(loaded), end="")
+    else:
+        print(f"ok: {len(loaded.places)} settings given, collectors {', '.join(loaded.settings.collectors)}")
+    return 0
+
+
+def _collectors(arguments: Sequence[str]) -> int:
+    from agent.collectors import BUILT_IN
+
+    argparse.ArgumentParser(prog="bpfleet collectors", description=COLLECTORS.help).parse_args(arguments)
+    for collector in BUILT_IN:
+        print("\n".join(describe(collector)))
+    return 0
+
+
+def known_collectors() -> dict[str, bool]:
+    """Every collector's name, and whether it is in the default set: for configuration.load()."""
+    from agent.collectors import BUILT_IN
+
+    return {collector.name: collector.default for collector in BUILT_IN}
+
+
+def describe(collector: type[Collector]) -> list[str]:
+    """What a collector answers, where it hooks in, what that takes, and what it counts."""
+    question = _module_question(collector)
+    probes = list(collector.base.probes if collector.base else ())
+    hooks: list[str] = [probe.hook for probe in probes]
+    for choice in collector.probes:
+        probes += alternatives(choice)
+        if not isinstance(choice, Packet):  # its hooks are those of the program that it is part of
+            hooks.append(" or ".join(probe.hook for probe in alternatives(choice)))
+    needs = sorted({capability for probe in probes for capability in probe.capabilities})
+    return [
+        f"{collector.name} ({'default' if collector.default else 'off unless asked for'})",
+        f"    {question}",
+        f"    hooks         {', '.join(dict.fromkeys(hooks))}",
+        f"    capabilities  {', '.join(needs)}",
+        f"    metrics       {', '.join(metric.family for metric in collector.metrics) or 'none of its own'}",
+    ]
+
+
+def alternatives(choice: Probe | AnyOf) -> list[Probe]:
+    return list(choice.probes) if isinstance(choice, AnyOf) else [choice]
+
+
+def _module_question(collector: type[Collector]) -> str:
+    return (sys.modules[collector.__module__].__doc__ or "").partition("\n")[0]
+
+
+AGENT = Command("Run the agent in the foreground.", _agent)
+TOP = Command("Show the busiest workloads, live.", _top)
+DOCTOR = Command("Say what this machine offers and which collectors can run on it.", _doctor)
+CONFIG = Command("Show or check the settings, or print their JSON Schema.", _config)
+COLLECTORS = Command("List the collectors with their hooks, capabilities and metrics.", _collectors)
