@@ -1,4 +1,4 @@
-"""Where settings come from: YAML file < BPFLEET_* environment < flags. All mistakes are told at once, with their places.
+"""Where settings come from: YAML file < BPFLEET_* environment < flags. Every mistake is told, with its place.
 
 The file is read node by node instead of with yaml.safe_load, because nodes know their line, show a key that stands
 twice, and keep the text: YAML 1.1 would make a boolean of `kubernetes: on`.
@@ -107,7 +107,7 @@ class Parser(argparse.ArgumentParser):
             text = f"{leaf.option.help} ({leaf.allowed})".replace("%", "%%")
             group.add_argument(leaf.flag, dest=leaf.name, metavar="VALUE", help=text)
 
-    def parse_known_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def, override]
+    def parse_known_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]
         """Lets `--collectors -tcp` be: argparse would take `-tcp` for another flag."""
         words: list[str] = []
         for word in sys.argv[1:] if args is None else args:

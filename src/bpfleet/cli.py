@@ -22,7 +22,7 @@ OK, FAILED, MISUSED, INTERRUPTED = 0, 1, 2, 130
 
 @dataclass(frozen=True)
 class Command:
-    """help: one line. main: gets the arguments after the command's name, gives the exit code, may raise BpfleetError."""
+    """help: one line. main: gets the arguments after the command's name, gives the exit code."""
 
     help: str
     main: Callable[[Sequence[str]], int]

@@ -1,0 +1,41 @@
+# Every target here is what CI and a person run; the scripts install what is missing (Debian packages as root, then .venv).
+
+VENV := .venv/bin
+SUITES := unit kernel cluster
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test check bench docs lock clean
+
+help: ## Show this help
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## Install everything that is needed into the system and .venv
+	@scripts/setup all
+
+run: ## Watch this host: the agent with a live table in the terminal (ARGS="--sort rtt")
+	@scripts/setup run
+	@$(VENV)/bpfleet top $(ARGS)
+
+test: ## Run every suite that this machine can run (SUITES="unit", ARGS="-k name")
+	@scripts/setup test
+	@scripts/test $(SUITES) -- $(ARGS)
+
+check: ## Lint, types, layers, C format, and docs that are up to date
+	@scripts/setup check
+	@scripts/check
+
+bench: ## Measure the goals: a table and bench/results.json (ARGS="--quick")
+	@scripts/setup test
+	@$(VENV)/python -m bench $(ARGS)
+
+docs: ## Generate the pages in docs/ that come from declarations
+	@scripts/setup docs
+	@scripts/docs
+
+lock: ## Pin the requirements anew (ARGS="--upgrade")
+	@scripts/setup docs
+	@scripts/lock $(ARGS)
+
+clean: ## Remove .venv and caches
+	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build dist
+	@find bench src tests -name __pycache__ -type d -prune -exec rm -rf {} +
