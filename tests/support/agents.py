@@ -21,11 +21,11 @@ REPOSITORY = Path(__file__).parents[2]
 READY_SECONDS = 30.0
 STOP_SECONDS = 10.0
 
-DRAIN_SECONDS = 0.5
-SCRAPE_SECONDS = 1
+DRAIN_SECONDS = 0.3
+SCRAPE_SECONDS = 1.0
 """Shorter than anybody would set them: a test waits for two drains and for the zero that precedes a first event."""
 
-SETTLE_SECONDS = 2 * DRAIN_SECONDS + 1.1 * SCRAPE_SECONDS + 0.5
+SETTLE_SECONDS = 2 * DRAIN_SECONDS + 1.1 * SCRAPE_SECONDS + 0.3
 BASE = [sys.executable, "-m", "agent"]
 
 

@@ -197,6 +197,18 @@ def udp_burst(arguments: argparse.Namespace) -> None:
     say("done", arguments.count, "refused", refused)
 
 
+def dns(arguments: argparse.Namespace) -> None:
+    """--count questions for an A record, each answered before the next; prints how many answers came."""
+    sock = socket.socket(family_of(arguments.host), socket.SOCK_DGRAM)
+    sock.settimeout(5)
+    sock.connect((arguments.host, arguments.port))
+    answers = 0
+    for number in range(arguments.count):
+        sock.send(struct.pack("!6H", number & 0xFFFF, 0x0100, 1, 0, 0, 0) + b"\x04name\x04test\0" + b"\0\1\0\1")
+        answers += sock.recv(4096)[:2] == struct.pack("!H", number & 0xFFFF)
+    say("answers", answers)
+
+
 def http_load(arguments: argparse.Namespace) -> None:
     """Keep-alive GETs until stdin closes."""
     sock = prepared(arguments)
@@ -207,7 +219,7 @@ def http_load(arguments: argparse.Namespace) -> None:
         sock.recv(65536)
 
 
-COMMANDS = (serve, connect, hold, abandon, many, udp_sink, udp_burst, http_load)
+COMMANDS = (serve, connect, hold, abandon, many, udp_sink, udp_burst, dns, http_load)
 
 
 def main() -> None:

@@ -1,0 +1,111 @@
+"""Are segments, and those sent again, what the kernel's own counters say, also on a bad link?
+
+Witnesses: TcpOutSegs, TcpInSegs and TcpRetransSegs of a namespace in which the workload is alone; the relay's tallies.
+"""
+
+from collections.abc import Callable
+
+import pytest
+from tests.support.agents import Agent
+from tests.support.cgroups import Cgroup
+from tests.support.namespaces import Namespace
+from tests.support.pages import Page
+from tests.support.relay import Relay
+
+Place = Callable[..., Cgroup]
+Pair = tuple[Namespace, Namespace]
+
+V4, V6 = "192.0.2.2", "2001:db8::2"
+SEGMENTS = "bpfleet_tcp_segments_total"
+RETRANSMISSIONS = "bpfleet_tcp_retransmissions_total"
+SIZE = 1_500_000
+"""About a thousand segments: a minute at most even with a tenth of them lost."""
+
+
+def transfer(sides: Pair, place: Place, address: str = V4, **options: object) -> tuple[Cgroup, Cgroup]:
+    """Client in the first namespace sends SIZE bytes to a server in the second; nobody is left with a TIME_WAIT that
+    the other's FIN could find."""
+    client, server = place("client", sides[0]), place("server", sides[1])
+    server.serve(address, 5001)
+    client.talk("connect", address, 5001, **({"size": SIZE, "shutdown": True, "read": True} | options))
+    return client, server
+
+
+def check_against_the_kernel(page: Page, cgroup: Cgroup, kernel: dict[str, int]) -> None:
+    """Segments sent for the first time, received, and sent again, as the namespace has them."""
+    mine = page.only(workload=cgroup.workload)
+    assert mine.value(RETRANSMISSIONS) == kernel["TcpRetransSegs"]
+    assert mine.value(SEGMENTS, direction="transmit") == kernel["TcpOutSegs"]
+    assert mine.value(SEGMENTS, direction="receive") == kernel["TcpInSegs"]
+
+
+@pytest.mark.parametrize("address", [V4, V6])
+def test_segments_of_a_good_link_are_the_kernels(agent: Agent, place: Place, pair: Pair, address: str) -> None:
+    client, server = transfer(pair, place, address, size=20_000_000)
+
+    page = agent.settled(client, server)
+    assert page.value(RETRANSMISSIONS) == 0
+    check_against_the_kernel(page, client, pair[0].counters())
+    check_against_the_kernel(page, server, pair[1].counters())
+    packets = page.value("bpfleet_network_io_packets_total", workload=client.workload, direction="transmit")
+    assert page.value(SEGMENTS, workload=client.workload, direction="transmit") > 2 * packets
+
+
+@pytest.mark.parametrize("address", [V4, V6])
+@pytest.mark.parametrize(
+    "faults",
+    [
+        pytest.param({"drop": "0.05", "match": ["tcp_data"]}, id="5 % dropped"),
+        pytest.param({"drop": "0.1", "delay_ms": 1}, id="10 % dropped, handshakes too"),
+        pytest.param({"duplicate": "0.1"}, id="10 % doubled"),
+        pytest.param({"reorder": "0.1", "delay_ms": 1, "match": ["tcp_data"]}, id="10 % reordered"),
+        pytest.param({"drop": "0.05", "duplicate": "0.05", "reorder": "0.05", "delay_ms": 2}, id="all at once"),
+    ],
+)
+def test_what_is_sent_again_is_the_kernels_count(
+    agent: Agent, place: Place, relay: Relay, faults: dict[str, object], address: str
+) -> None:
+    relay.use(faults)
+    sides = (relay.a, relay.b)
+    client, server = transfer(sides, place, address)
+
+    page = agent.settled(client, server)
+    tallies = relay.settled()
+    assert relay.overruns() == 0
+    for side, cgroup in zip(sides, (client, server), strict=True):
+        kernel = side.counters()
+        assert page.value(RETRANSMISSIONS, workload=cgroup.workload) == kernel["TcpRetransSegs"]
+        assert (
+            page.value("bpfleet_flow_tcp_retransmissions_total", workload=cgroup.workload) == kernel["TcpRetransSegs"]
+        )
+    if "drop" in faults:
+        assert page.value(RETRANSMISSIONS, workload=client.workload) >= tallies["ab"]["tcp_data"]["dropped"] > 0
+    sent = sum(tally["passed"] + tally["dropped"] for kind, tally in tallies["ab"].items() if kind.startswith("tcp"))
+    assert page.value(SEGMENTS, workload=client.workload, direction="transmit") <= sent
+
+
+def test_syns_and_syn_acks_that_are_sent_again_are_counted(agent: Agent, place: Place, relay: Relay) -> None:
+    relay.use(ab={"drop": "@1", "match": ["tcp_syn"]}, ba={"drop": "@1", "match": ["tcp_syn"]})
+    client, server = transfer((relay.a, relay.b), place, size=1000)
+
+    page = agent.settled(client, server)
+    for side, cgroup in ((relay.a, client), (relay.b, server)):
+        kernel = side.counters()["TcpRetransSegs"]
+        assert kernel >= 1
+        assert page.value(RETRANSMISSIONS, workload=cgroup.workload) == kernel
+
+
+def test_a_long_run_of_losses_is_counted_to_the_end(agent: Agent, place: Place, relay: Relay) -> None:
+    """Retransmission time-outs, each longer than the one before, until the link is whole again."""
+    client, server = place("client", relay.a), place("server", relay.b)
+    server.serve(V4, 5001, mode="echo")
+    held = client.begin("hold", V4, 5001, count=1, size=10_000)
+    relay.use(ab={"drop": "@1,2,3,4,5,6,7,8,9,10,11,12", "match": ["tcp_data"]})
+    assert held.stdin is not None
+    held.stdin.write("send\n")
+    held.stdin.flush()
+    assert held.stdout is not None
+    assert held.stdout.readline() == "sent\n"
+
+    page = agent.settled(client)
+    assert page.value(RETRANSMISSIONS) == relay.a.counters()["TcpRetransSegs"] >= 12

@@ -1,0 +1,75 @@
+"""Real servers in a cgroup and a namespace, with the log that says what they served."""
+
+import time
+from pathlib import Path
+
+from tests.support.cgroups import Cgroup
+
+START_SECONDS = 10.0
+
+NGINX = """
+daemon off; worker_processes 1; pid {folder}/nginx.pid; error_log {folder}/error.log; user root;
+events {{ worker_connections 4096; }}
+http {{
+  log_format served '$server_addr $status $body_bytes_sent $connection';
+  access_log {folder}/access.log served;
+  client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy; fastcgi_temp_path {folder}/fastcgi;
+  uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
+  sendfile on; {directives}
+  server {{ listen {port} backlog=4096; listen [::]:{port} backlog=4096; root {folder}/files;
+    location = / {{ return 200 "hello\\n"; }} }}
+}}
+"""
+
+
+class Nginx:
+    """nginx on every address of its namespace; files are put into `folder`/files."""
+
+    def __init__(self, cgroup: Cgroup, folder: Path, port: int = 80, directives: str = "") -> None:
+        self.folder, self.port = folder, port
+        (folder / "files").mkdir(parents=True, exist_ok=True)
+        configuration = folder / "nginx.conf"
+        configuration.write_text(NGINX.format(folder=folder, port=port, directives=directives))
+        cgroup.start(["nginx", "-c", str(configuration), "-e", f"{folder}/error.log"])
+        await_listener(cgroup, port)
+
+    def file(self, name: str, size: int) -> None:
+        with (self.folder / "files" / name).open("wb") as file:
+            file.truncate(size)
+
+    def served(self) -> list[list[str]]:
+        """The access log: address, status, body bytes and connection number of each request."""
+        return [line.split() for line in (self.folder / "access.log").read_text().splitlines()]
+
+
+def await_listener(cgroup: Cgroup, port: int, transport: str = "tcp") -> None:
+    """Wait until somebody in the cgroup's namespace listens on the port. Raises TimeoutError."""
+    assert cgroup.namespace is not None
+    end = time.monotonic() + START_SECONDS
+    flags = "-Htln" if transport == "tcp" else "-Huln"
+    while not cgroup.namespace.run(["ss", flags, f"sport = :{port}"]).stdout:
+        if time.monotonic() > end:
+            raise TimeoutError(f"nobody listens on {port}")
+        time.sleep(0.02)
+
+
+def start_dnsmasq(cgroup: Cgroup) -> None:
+    """A name server on port 53 that knows every name under .test."""
+    cgroup.start(
+        ["dnsmasq", "--keep-in-foreground", "--no-resolv", "--no-hosts", "--conf-file=/dev/null", "--pid-file=",
+         "--user=root", "--address=/test/192.0.2.99", "--address=/test/2001:db8::99", "--cache-size=0"]
+    )  # fmt: skip
+    await_listener(cgroup, 53, "udp")
+
+
+def start_mariadb(cgroup: Cgroup, folder: Path, port: int = 3306) -> None:
+    """A real MariaDB that greets whoever connects; its data directory is made anew."""
+    data = folder / "data"
+    cgroup.run(["mariadb-install-db", "--no-defaults", f"--datadir={data}", "--user=root", "--skip-test-db",
+                "--auth-root-authentication-method=normal"])  # fmt: skip
+    cgroup.start(
+        ["mariadbd", "--no-defaults", f"--datadir={data}", "--user=root", f"--port={port}", "--bind-address=*",
+         f"--socket={folder}/socket", f"--pid-file={folder}/pid", "--innodb-buffer-pool-size=8M",
+         "--innodb-log-file-size=4M", "--skip-name-resolve"]
+    )  # fmt: skip
+    await_listener(cgroup, port)
