@@ -1,0 +1,330 @@
+"""From what happened to what stands on the page: the only place with totals, expiry and the series budget.
+
+Nothing that is added is lost. A sample goes to the series of its workload (and peer); where the budget has no room, to
+the metric's `other` series, so sums stay exact; while its owner is not known, it waits.
+
+    resolver.refresh(); for each collector: add(collector.collect(maps)); tick()      once a drain, on one thread
+    with view() as page: ...                                                          once a scrape, on any thread
+"""
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from math import inf
+from threading import Lock
+from typing import Generic, NamedTuple
+
+from agent.metrics import labels
+from agent.metrics.budget import Budget
+from agent.metrics.containers import Containers
+from agent.metrics.hold import Hold
+from agent.metrics.identities import OwnerT, Peer, Resolver
+from agent.metrics.pending import Pending
+from agent.metrics.series import Family, Own, Series, Subject, Workload
+from bpfleet import names
+from bpfleet.catalogue import CONTAINER_INFO
+from bpfleet.metrics import Flow, Histogram, Metric, Sample, Scope
+
+BATCH = 512
+"""Samples under one hold of the lock: 1 ms, so a scrape waits no longer, and a collector reads its maps without it."""
+
+MAX_REMEMBERED = 8192
+"""Cgroup and flow -> subject within one drain, 2.5 MiB: a row of the kernel becomes several samples. Not for longer:
+an address may be another pod's by then."""
+
+MAX_CONTAINERS = 1024
+"""Lines of bpfleet_container_info: 250 pods are the most that is run on a node, at four containers each."""
+
+NOBODY = (names.OTHER, "", "", names.OTHER, "")
+FOLDED = (bytes(16), bytes(10) + b"\xff\xff" + bytes(4))
+"""Addresses of the rows into which the kernel folds the peers that it has no room for; their port is 0."""
+
+
+class FoldedPeer(NamedTuple):
+    kind: str = "unknown"
+    namespace: str = ""
+    name: str = names.OTHER
+    zone: str = ""
+
+
+class View(NamedTuple):
+    """What a scrape shows. now: series with `until` after it show 0. containers: label texts."""
+
+    families: tuple[Family, ...]
+    containers: tuple[Metric, list[str]]
+    now: float
+
+
+class Standing(NamedTuple):
+    """Series as lines of the page; and the books: seen = delivered + sum(lost). budget: counted, but as `other`;
+    invalid: refused, because it does not fit its metric."""
+
+    exposed: int
+    withheld: int
+    other: int
+    held: int
+    seen: int
+    delivered: int
+    lost: Mapping[str, int]
+
+
+class Accumulator(Generic[OwnerT]):
+    """metrics: what is exposed from the start (others join with their first sample). bounds: by the setting's name.
+    series, series_per_metric: the budget in lines. clock: monotonic seconds."""
+
+    def __init__(
+        self,
+        resolver: Resolver[OwnerT],
+        metrics: Iterable[Metric],
+        bounds: Mapping[str, tuple[float, ...]],
+        *,
+        series: int = 60_000,
+        series_per_metric: int = 20_000,
+        scrape_interval: float = 15.0,
+        flow_idle_seconds: float = 900.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._resolver, self._bounds, self._clock = resolver, bounds, clock
+        self._flow_idle = flow_idle_seconds
+        self._lock = Lock()
+        self._hold = Hold(scrape_interval, clock())
+        self._budget = Budget(series, series_per_metric)
+        self._containers = Containers(min(MAX_CONTAINERS, series // 20), scrape_interval)
+        self._budget.reserve(self._containers.limit)
+        self._pending = Pending()
+        self._families: dict[Metric, Family] = {}
+        nobody: Workload[OwnerT] = Workload(NOBODY, permanent=True)
+        self._workloads: dict[tuple[str, ...], Workload[OwnerT]] = {NOBODY: nobody}
+        empty = "," + labels.pairs(names.PEER, ("",) * len(names.PEER))
+        self._others = {Scope.WORKLOAD: nobody.subject, Scope.FLOW: Subject(nobody.subject.head, empty, permanent=True)}
+        self._remembered: dict[tuple[int, Flow | None], Subject] = {}
+        self._new_flows: list[tuple[Workload[OwnerT], Subject]] = []
+        self._books = {"seen": 0, "delivered": 0}
+        self._lost = {"budget": 0, "invalid": 0}
+        for metric in metrics:
+            if metric.scope is not Scope.AGENT and metric is not CONTAINER_INFO:
+                self._family(metric)
+
+    def add(self, samples: Iterable[Sample]) -> None:
+        """Raises ValueError when all is counted, if a sample did not fit its metric. What `samples` itself raises is
+        passed on after counting what came before."""
+        batch: list[Sample] = []
+        refused: list[ValueError] = []
+        try:
+            for sample in samples:
+                batch.append(sample)
+                if len(batch) == BATCH:
+                    self._take(batch, refused)
+                    batch = []
+        finally:
+            self._take(batch, refused)
+        if refused:
+            raise refused[0]
+
+    def tick(self) -> None:
+        """The end of a drain."""
+        with self._lock:
+            now = self._clock()
+            self._forget()
+            for cgroup_id, enough in self._pending.waiting(now):
+                if enough or self._resolver.owner(cgroup_id) is not None:
+                    for sample in self._pending.release(cgroup_id):
+                        self._count_safely(sample, now, [], final=True)
+            self._forget()
+            self._meet_living(now)
+            self._expire(now)
+
+    @contextmanager
+    def view(self, live: bool = False) -> Iterator[View]:
+        """What stands on the page; nothing changes meanwhile. live: true values at once, for a person who watches:
+        neither withheld nor taken for a scrape."""
+        with self._lock:
+            now = self._clock()
+            if not live and self._hold.scraped is None:
+                self._first_scrape(now)
+            containers = (CONTAINER_INFO, self._containers.texts())
+            yield View(tuple(self._families.values()), containers, inf if live else now)
+
+    def standing(self) -> Standing:
+        with self._lock:
+            now = self._clock()
+            series = [each for family in self._families.values() for each in family.series]
+            withheld = sum(each.own.family.lines for each in series if each.until > now)
+            others = self._others.values()
+            other = sum(own.family.lines for subject in others for own in subject.series)
+            exposed = self._budget.used + len(self._containers)
+            return Standing(exposed, withheld, other, self._pending.size, **self._books, lost=dict(self._lost))
+
+    # Counting
+
+    def _take(self, batch: list[Sample], refused: list[ValueError]) -> None:
+        with self._lock:
+            now = self._clock()
+            for sample in batch:
+                self._count_safely(sample, now, refused)
+
+    def _count_safely(self, sample: Sample, now: float, refused: list[ValueError], final: bool = False) -> None:
+        try:
+            self._count(sample, now, final)
+        except (ValueError, TypeError) as error:
+            self._books["seen"] += 1
+            self._lost["invalid"] += 1
+            refused.append(ValueError(f"{sample.metric.family}: {error}"))
+
+    def _count(self, sample: Sample, now: float, final: bool) -> None:
+        metric, value, cgroup_id, own_labels, flow = sample
+        subject = self._remembered.get((cgroup_id, flow))
+        if subject is None:
+            owner = self._resolver.owner(cgroup_id)
+            if owner is None:
+                if not final and self._pending.hold(sample, now):
+                    return
+                owner = self._resolver.final_owner(cgroup_id)
+            subject = self._remember(cgroup_id, flow, owner)
+        family = self._families.get(metric) or self._family(metric)
+        own = family.own.get(own_labels)
+        series = subject.series.get(own) if own else None
+        if series is None:
+            if (flow is None) is (metric.scope is Scope.FLOW):
+                raise ValueError("a flow is given where the metric has none, or the other way round")
+            series = self._admit(family, subject, own_labels, now)
+        series.add(value)
+        series.subject.changed = now
+        self._books["seen"] += 1
+        if series.subject is subject:
+            self._books["delivered"] += 1
+        else:
+            self._lost["budget"] += 1
+
+    def _family(self, metric: Metric) -> Family:
+        bounds = self._bounds[metric.bounds] if isinstance(metric, Histogram) else ()
+        family = self._families[metric] = Family(metric, bounds)
+        self._budget.reserve(family.reserve)
+        return family
+
+    def _remember(self, cgroup_id: int, flow: Flow | None, owner: OwnerT) -> Subject:
+        if len(self._remembered) >= MAX_REMEMBERED:
+            self._forget()
+        workload = self._workload(owner)
+        subject = workload.subject if flow is None else self._flow(workload, owner, flow)
+        self._remembered[cgroup_id, flow] = subject
+        return subject
+
+    def _forget(self) -> None:
+        """What was remembered, and the peers that found no room: a million of them leave nothing behind."""
+        self._remembered.clear()
+        for workload, subject in self._new_flows:
+            if not subject.series:
+                del workload.flows[subject.key]
+        self._new_flows.clear()
+
+    def _workload(self, owner: OwnerT) -> Workload[OwnerT]:
+        identity = tuple(map(labels.clean, owner.labels))
+        workload = self._workloads.get(identity)
+        if workload is None:
+            workload = self._workloads[identity] = Workload(identity)
+        workload.owners[owner.key] = owner
+        return workload
+
+    def _flow(self, workload: Workload[OwnerT], owner: OwnerT, flow: Flow) -> Subject:
+        is_folded = not flow.port and flow.address in FOLDED
+        peer: Peer = FoldedPeer() if is_folded else self._resolver.peer(flow, owner)
+        key = (flow.transport, flow.port, peer, owner.zone)
+        subject = workload.flows.get(key)
+        if subject is None:
+            port = str(flow.port) if flow.port else ""
+            values = (flow.transport, port, peer.kind, peer.namespace, peer.name, owner.zone, peer.zone)
+            tail = "," + labels.pairs(names.PEER, map(labels.clean, values))
+            subject = Subject(workload.subject.head, tail, key)
+            workload.flows[key] = subject
+            self._new_flows.append((workload, subject))
+        return subject
+
+    def _admit(self, family: Family, subject: Subject, values: tuple[str, ...], now: float) -> Series:
+        """The series for a subject's new set of labels, or the `other` one."""
+        if len(values) != len(family.metric.labels):
+            raise ValueError(f"labels {values!r} instead of {family.metric.labels!r}")
+        if subject.permanent or not self._budget.admits(family):
+            subject, values = self._others[family.metric.scope], family.folded(values)
+            series = subject.series.get(family.own[values]) if values in family.own else None
+            return series or self._bear(family, subject, values, now)
+        return self._bear(family, subject, values, now)
+
+    def _bear(self, family: Family, subject: Subject, values: tuple[str, ...], now: float) -> Series:
+        own = family.own.get(values)
+        if own is None:
+            own = family.own[values] = Own(family, values)
+        own.series += 1
+        until = now if family.metric.kind == "gauge" else self._hold.until(now)
+        series = subject.series[own] = family.kind(subject, own, until)
+        family.series.append(series)
+        self._budget.take(family)
+        return series
+
+    # Birth and death
+
+    def _meet_living(self, now: float) -> None:
+        """Series whose labels are known are there with 0 before their first event."""
+        living = self._resolver.living()
+        self._containers.refresh(living, now)
+        for owner in living:
+            workload = self._workload(owner)
+            if owner.settled and not workload.zeroed:
+                workload.zeroed = self._zero(workload.subject, now)
+
+    def _zero(self, subject: Subject, now: float) -> bool:
+        """False where the budget has no room for all of them."""
+        for family in self._families.values():
+            if family.metric.scope is Scope.FLOW:
+                continue
+            for values in family.listed:
+                own = family.own.get(values)
+                if own is None or own not in subject.series:
+                    if not self._budget.admits(family, zero=True):
+                        return False
+                    self._bear(family, subject, values, now)
+        return True
+
+    def _first_scrape(self, now: float) -> None:
+        self._hold.scraped = now
+        until = self._hold.until(now)
+        for family in self._families.values():
+            for series in family.series:
+                if series.until == inf:
+                    series.until = until
+
+    def _expire(self, now: float) -> None:
+        """Ended workloads, and flows without traffic."""
+        removed: list[Subject] = []
+        for identity, workload in list(self._workloads.items()):
+            for key in [key for key, owner in workload.owners.items() if self._resolver.ended(owner)]:
+                del workload.owners[key]
+            subjects = [workload.subject, *workload.flows.values()]
+            if not workload.owners and not workload.permanent and all(self._may_go(each, now) for each in subjects):
+                del self._workloads[identity]
+                removed += subjects
+                continue
+            for flow in subjects[1:]:
+                if now - flow.changed >= self._flow_idle and self._may_go(flow, now):
+                    del workload.flows[flow.key]
+                    removed.append(flow)
+        if removed:
+            self._remove(removed)
+
+    def _may_go(self, subject: Subject, now: float) -> bool:
+        until = max((series.until for series in subject.series.values()), default=0.0)
+        return now >= self._hold.gone(until, subject.changed)
+
+    def _remove(self, subjects: list[Subject]) -> None:
+        touched = set()
+        for subject in subjects:
+            for own in subject.series:
+                own.series -= 1
+                self._budget.give(own.family)
+                touched.add(own.family)
+                if not own.series:
+                    del own.family.own[own.values]
+            subject.series.clear()
+        gone = set(map(id, subjects))
+        for family in touched:
+            family.series = [series for series in family.series if id(series.subject) not in gone]
