@@ -124,6 +124,11 @@ def flags_of(arguments: argparse.Namespace) -> dict[str, str]:
     return {leaf.name: given[leaf.name] for leaf in leaves() if given.get(leaf.name) is not None}
 
 
+def flag_of(name: str) -> str:
+    """The flag of a setting: `limits.flows` -> --limits-flows."""
+    return _BY_NAME[name].flag
+
+
 def show(configuration: Configuration) -> str:
     """The settings in force as a settings file; a comment says where a value was given."""
     lines: list[str] = []
