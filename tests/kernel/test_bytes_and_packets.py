@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from tests.support.agents import Agent
 from tests.support.balances import BYTES, NOTHING, PACKETS, Remainder, remainder
-from tests.support.cgroups import Cgroup, missing
+from tests.support.cgroups import Cgroup
+from tests.support.marks import needs
 from tests.support.namespaces import Namespace
 from tests.support.servers import Nginx, start_dnsmasq
 
@@ -39,7 +40,7 @@ def url(address: str, name: str = "") -> str:
     return f"http://[{address}]/{name}" if ":" in address else f"http://{address}/{name}"
 
 
-@pytest.mark.skipif(missing("nginx", "curl"), reason=missing("nginx", "curl"))
+@needs("nginx", "curl")
 @pytest.mark.parametrize("address", [V4, V6])
 def test_a_file_of_100_mib_is_all_there(agent: Agent, place: Place, pair: Pair, tmp_path: Path, address: str) -> None:
     server, client = place("server", pair[1]), place("client", pair[0])
@@ -83,7 +84,7 @@ def test_a_thousand_small_messages_are_all_there(agent: Agent, place: Place, pai
         assert remainder(side.interface("veth0") - start, page.only(workload=cgroup.workload)) == NOTHING
 
 
-@pytest.mark.skipif(missing("ping"), reason=missing("ping"))
+@needs("ping")
 @pytest.mark.parametrize("address", [V4, V6])
 def test_200_pings_are_200_packets_each_way(agent: Agent, place: Place, pair: Pair, address: str) -> None:
     client = place("client", pair[0])
@@ -97,7 +98,7 @@ def test_200_pings_are_200_packets_each_way(agent: Agent, place: Place, pair: Pa
     assert remainder(pair[0].interface("veth0") - before, page) == NOTHING
 
 
-@pytest.mark.skipif(missing("dnsmasq"), reason=missing("dnsmasq"))
+@needs("dnsmasq")
 @pytest.mark.parametrize("address", [V4, V6])
 def test_questions_to_dnsmasq_are_counted_on_both_sides(agent: Agent, place: Place, pair: Pair, address: str) -> None:
     server, client = place("server", pair[1]), place("client", pair[0])
@@ -115,7 +116,7 @@ def test_questions_to_dnsmasq_are_counted_on_both_sides(agent: Agent, place: Pla
         assert remainder(side.interface("veth0") - start, page.only(workload=cgroup.workload)) == NOTHING
 
 
-@pytest.mark.skipif(missing("dnsmasq", "dig"), reason=missing("dnsmasq", "dig"))
+@needs("dnsmasq", "dig")
 @pytest.mark.parametrize("address", [V4, V6])
 def test_dig_is_one_datagram_each_way(agent: Agent, place: Place, pair: Pair, address: str) -> None:
     server, client = place("server", pair[1]), place("client", pair[0])

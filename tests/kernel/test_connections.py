@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 from tests.support.agents import Agent
-from tests.support.cgroups import Cgroup, missing, tell
+from tests.support.cgroups import Cgroup, tell
+from tests.support.marks import needs
 from tests.support.namespaces import Namespace
 from tests.support.pages import Page
 from tests.support.servers import Nginx, start_mariadb
@@ -39,7 +40,7 @@ def accepted_and_closed(count: int) -> dict[str, float]:
     return {"opened": 0, "accepted": count, "closed": count, "failed": 0, "active": 0}
 
 
-@pytest.mark.skipif(missing("nginx", "curl"), reason=missing("nginx", "curl"))
+@needs("nginx", "curl")
 @pytest.mark.parametrize("address", [V4, V6])
 def test_500_requests_without_keep_alive_are_500_connections(
     agent: Agent, place: Place, pair: Pair, tmp_path: Path, address: str
@@ -97,7 +98,7 @@ def test_a_client_that_only_receives_is_counted(agent: Agent, place: Place, pair
     assert received >= 23 * (97 + 20 + 20)
 
 
-@pytest.mark.skipif(missing("mariadbd", "mariadb-install-db"), reason=missing("mariadbd", "mariadb-install-db"))
+@needs("mariadbd", "mariadb-install-db")
 def test_whoever_reads_the_greeting_of_mariadb_is_counted(
     agent: Agent, place: Place, pair: Pair, tmp_path: Path
 ) -> None:

@@ -10,7 +10,8 @@ from contextlib import ExitStack
 import pytest
 from tests.support.agents import Agent
 from tests.support.balances import NOTHING, PACKETS, Remainder, remainder
-from tests.support.cgroups import Cgroup, missing
+from tests.support.cgroups import Cgroup
+from tests.support.marks import needs
 from tests.support.namespaces import Namespace, veth_pair
 
 Place = Callable[..., Cgroup]
@@ -78,7 +79,7 @@ def test_a_datagram_to_a_closed_port_and_the_icmp_that_says_so(
     assert (of_server.rx_packets, of_server.tx_packets) == (30, 30)
 
 
-@pytest.mark.skipif(missing("ping"), reason=missing("ping"))
+@needs("ping")
 @pytest.mark.parametrize("address", ADDRESSES)
 def test_pings_that_the_kernel_answers(agent: Agent, place: Place, pair: Pair, address: str) -> None:
     server, client = place("server", pair[1]), place("client", pair[0])

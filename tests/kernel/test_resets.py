@@ -8,7 +8,8 @@ from collections.abc import Callable
 import pytest
 from tests.support.agents import Agent
 from tests.support.captures import Capture
-from tests.support.cgroups import Cgroup, missing
+from tests.support.cgroups import Cgroup
+from tests.support.marks import needs
 from tests.support.namespaces import Namespace
 
 Place = Callable[..., Cgroup]
@@ -19,7 +20,7 @@ CLOSED_PORT = 9
 RESETS = "bpfleet_tcp_resets_total"
 
 
-@pytest.mark.skipif(missing("tcpdump"), reason=missing("tcpdump"))
+@needs("tcpdump")
 @pytest.mark.parametrize("address", [V4, V6])
 def test_a_client_that_aborts_sends_one_and_the_server_receives_it(
     agent: Agent, place: Place, pair: Pair, address: str

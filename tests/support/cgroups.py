@@ -3,7 +3,6 @@
 import contextlib
 import itertools
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -138,9 +137,3 @@ def await_line(stream: IO[str] | None, text: str) -> str:
         if text in line:
             return line
     raise EOFError(f"the process ended without saying {text!r}")
-
-
-def missing(*programs: str) -> str:
-    """Why a test cannot run: the programs that are not installed; empty if all are."""
-    absent = [one for one in programs if not shutil.which(one)]
-    return f"needs {', '.join(absent)}" if absent else ""
