@@ -1,0 +1,169 @@
+"""A header tree that lets BCC compile without kernel headers: the running kernel's BTF, written as C.
+
+Every header that BCC's own prelude asks for is an empty file; the one that BCC includes by force, linux/kconfig.h,
+holds what BCC uses of the others and includes vmlinux.h. Only the types that the texts name are in it, with what they
+contain: parsing all of a kernel's types would take most of the start-up time.
+"""
+
+import hashlib
+import platform
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from agent.kernel import btf, helper_numbers
+from agent.kernel.declarations import Declarations
+
+FORMAT = "1"  # part of the cache key: raised when this file writes the tree differently
+ARCHITECTURES = {"x86_64": "x86", "aarch64": "arm64"}
+EMPTY = (
+    "linux/version.h",
+    "linux/log2.h",
+    "linux/ptrace.h",
+    "linux/bpf.h",
+    "asm/page.h",
+    "uapi/linux/bpf.h",
+    "uapi/linux/ptrace.h",
+    "uapi/linux/if_packet.h",
+)
+BCC_HEADER = b"#define BCC_SEC(NAME)"  # a line of BCC's helpers.h, which its library carries as text
+# What BCC writes into a text in place of its map methods.
+REWRITTEN = frozenset({"BPF_ANY", "BPF_NOEXIST", "BPF_EXIST", "BPF_F_CURRENT_CPU", "BPF_F_INDEX_MASK"})
+
+KCONFIG = """#pragma once
+#define CONFIG_BPF_SYSCALL 1
+#define CONFIG_ARCH_HAS_SYSCALL_WRAPPER 1
+#define CONFIG_{architecture} 1
+#define KERNEL_VERSION(a, b, c) (((a) << 16) + ((b) << 8) + ((c) > 255 ? 255 : (c)))
+#define LINUX_VERSION_CODE {version}
+#define BPF_NO_PRESERVE_ACCESS_INDEX
+#define __LINUX_BPF_H__
+#define _UAPI__LINUX_BPF_H__
+#include "vmlinux.h"
+#ifdef BPFLEET_LAYOUT_PROOF
+#include "layout_proof.h"
+#endif
+{missing}
+#define NULL ((void *)0)
+#define PAGE_SHIFT 12
+#define PAGE_SIZE 4096
+#define roundup_pow_of_two(n) (1UL << (64 - __builtin_clzl((n) - 1)))
+"""
+
+_COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*|\"(?:\\.|[^\"\\\n])*\"", re.S)
+_WORD = re.compile(r"\b[A-Za-z_]\w*")
+_TAG = re.compile(r"\b(?:struct|union|enum)\s+(\w+)(\s*\{)?")
+_BY_VALUE = re.compile(r"\b(?:struct|union)\s+(\w+)\s+\w+\s*[\[;]")
+_FOLLOWED = re.compile(r"(?:->|\.)\s*([A-Za-z_]\w*)")
+_ENUM_BODY = re.compile(r"\benum\b[^{;()]*\{([^}]*)\}")
+_TYPEDEF_NAME = re.compile(r"\btypedef\b[^;{]*?(\w+)\s*;")
+
+
+@dataclass(frozen=True)
+class Names:
+    """What a C text names: its words, its tags (and those of whole members), what it defines itself, the members that
+    it follows."""
+
+    words: frozenset[str]
+    tags: frozenset[str]
+    by_value: frozenset[str]
+    taken: frozenset[str]
+    followed: frozenset[str]
+
+    @classmethod
+    def of(cls, sources: Iterable[str]) -> "Names":
+        text = _COMMENT.sub(" ", "\n".join(sources))
+        tags = _TAG.findall(text)
+        taken = {name for name, body in tags if body}
+        for body in _ENUM_BODY.findall(text):
+            taken |= {word for part in body.split(",") for word in _WORD.findall(part)[:1]}
+        taken |= set(_TYPEDEF_NAME.findall(text))
+        return cls(
+            frozenset(_WORD.findall(text)),
+            frozenset(name for name, _ in tags),
+            frozenset(_BY_VALUE.findall(text)),
+            frozenset(taken),
+            frozenset(_FOLLOWED.findall(text)),
+        )
+
+
+def bcc_header(library: Path) -> str:
+    """BCC's helpers.h, which every text starts with; all of the library where it cannot be made out."""
+    data = library.read_bytes()
+    at = data.find(BCC_HEADER)
+    if at >= 0:
+        data = data[data.rfind(b"\0", 0, at) + 1 : data.find(b"\0", at)]
+    return data.decode(errors="replace")
+
+
+@dataclass(frozen=True)
+class Tree:
+    """path: what BCC_KERNEL_SOURCE must name. assertions: how many the layout proof has. proof: not yet compiled."""
+
+    path: Path
+    assertions: int
+
+
+def write(
+    destination: Path,
+    types: btf.Btf,
+    sources: Iterable[str],
+    prelude: str,
+    extra: Iterable[str] = (),
+    release: str = "",
+    machine: str = "",
+) -> Tree:
+    """Write the tree for these C sources. prelude: BCC's own header. extra: tags that a compile asked for."""
+    names, base = Names.of(sources), Names.of([prelude])
+    machine = machine or platform.machine()
+    declarations = Declarations(types, names.taken, names.followed)
+    words = (names.words | base.words | REWRITTEN) - names.taken
+    for number in sorted(types.enumerations(words)):
+        declarations.enumerators(number)
+    for number in sorted(types.find(words, (btf.TYPEDEF,)).values()):
+        declarations.require(number)
+    for number in sorted(types.find(base.tags - names.taken, btf.RECORDS).values()):
+        declarations.mention(number)
+    tags = ((names.tags | base.by_value) - names.taken) | set(extra)
+    for number in sorted(types.find(tags, (*btf.RECORDS, *btf.ENUMS)).values()):
+        declarations.require(number)
+    helpers = types.find({"bpf_func_id"}, btf.ENUMS)
+    known = [name for number in helpers.values() for name, _ in types.values(number)]
+    kconfig = KCONFIG.format(
+        architecture={"x86_64": "X86_64", "aarch64": "ARM64"}.get(machine, machine.upper()),
+        version=version_code(release or platform.release()),
+        missing="\n".join(helper_numbers.missing(known)),
+    )
+    include = destination / "include"
+    for name in EMPTY:
+        (include / name).parent.mkdir(parents=True, exist_ok=True)
+        (include / name).write_text("#pragma once\n")
+    architecture = ARCHITECTURES.get(machine, machine)
+    (destination / "arch" / architecture / "include").mkdir(parents=True, exist_ok=True)
+    vmlinux = f"#ifndef __VMLINUX_H__\n#define __VMLINUX_H__\n{declarations.text()}#endif\n"
+    (include / "vmlinux.h").write_text(vmlinux)
+    (include / "layout_proof.h").write_text("\n".join([*declarations.assertions, ""]))
+    (include / "linux" / "kconfig.h").write_text(kconfig)
+    return Tree(destination, len(declarations.assertions))
+
+
+def version_code(release: str) -> int:
+    """LINUX_VERSION_CODE of a release such as 6.12.1-foo. Raises ValueError if it starts with no number."""
+    found = re.match(r"(\d+)\.(\d+)(?:\.(\d+))?", release)
+    if not found:
+        raise ValueError(f"kernel release {release!r} does not start with a version")
+    major, minor, patch = (int(part or 0) for part in found.groups())
+    return (major << 16) + (minor << 8) + min(patch, 255)
+
+
+def key(types: bytes, sources: Iterable[str], prelude: str, release: str) -> str:
+    """Names a tree in the cache: the same for the same kernel, texts and BCC."""
+    digest = hashlib.blake2b(types, digest_size=16)
+    for text in (FORMAT, release, platform.machine(), prelude, *sources):
+        digest.update(text.encode(errors="replace") + b"\0")
+    return digest.hexdigest()
+
+
+def cached(directory: Path, types: bytes, sources: Iterable[str], prelude: str) -> Tree | None:
+    return None

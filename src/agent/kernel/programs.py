@@ -1,0 +1,183 @@
+"""Which texts there are to compile, and how each is put together: a base program and its fragments, or one file alone.
+
+A base file has two marker lines: `//! fragments`, where the fragments' texts go, and `//! on_packet`, where their
+functions are called. `#line` directives make compile errors name the real file and line.
+"""
+
+import re
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from bpfleet.api import Collector, Fragment, Packet, Probe
+from bpfleet.errors import KernelError
+from bpfleet.metrics import Histogram
+
+FRAGMENTS = "//! fragments"
+ON_PACKET = "//! on_packet"
+NANOSECONDS = 1_000_000_000
+_SUFFIX = ".bpf.c"
+
+
+@cache
+def directory() -> Path:
+    """Where the C files are: package data of an installed agent, bpf/ in a source tree."""
+    installed = Path(__file__).resolve().parents[1] / "bpf"
+    return installed if installed.is_dir() else Path(__file__).resolve().parents[3] / "bpf"
+
+
+def include() -> Path:
+    return directory() / "include"
+
+
+@dataclass(frozen=True)
+class Unit:
+    """Collectors that are compiled together. base: None for a collector with a text of its own."""
+
+    base: Fragment | None
+    collectors: tuple[Collector, ...]
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        base = (self.base.program,) if self.base else ()
+        return (*base, *(collector.program for collector in self.collectors))
+
+
+def units(collectors: Iterable[Collector]) -> list[Unit]:
+    """In the order in which their first collectors come."""
+    lone: list[Unit] = []
+    shared: dict[Fragment, list[Collector]] = {}
+    for collector in collectors:
+        if collector.base is None:
+            lone.append(Unit(None, (collector,)))
+        else:
+            shared.setdefault(collector.base, []).append(collector)
+    return [*lone, *(Unit(base, tuple(members)) for base, members in shared.items())]
+
+
+def source(name: str, collectors: Iterable[Collector]) -> str:
+    """The text of a C file: beside one of these collectors' Python files (plugins), or among the agent's own.
+    Raises KernelError."""
+    places = [directory()]
+    for collector in collectors:
+        module = sys.modules.get(type(collector).__module__)
+        if module is not None and module.__file__:
+            places.insert(0, Path(module.__file__).parent)
+    for place in places:
+        try:
+            return (place / name).read_text()
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise KernelError(f"{place / name}: {error.strerror}") from error
+    raise KernelError(f"{name} is neither in {' nor in '.join(map(str, dict.fromkeys(places)))}")
+
+
+def sources(collectors: Sequence[Collector]) -> list[str]:
+    """All texts that a header tree has to serve; what cannot be read is reported when its unit is put together."""
+    texts = [path.read_text() for path in sorted(include().glob("*.h"))]
+    for unit in units(collectors):
+        for name in unit.files:
+            try:
+                texts.append(source(name, unit.collectors))
+            except KernelError:
+                continue
+    return texts
+
+
+def text(unit: Unit, limits: Mapping[str, int], bounds: Mapping[str, Sequence[float]]) -> str:
+    """The text of a unit. Raises KernelError if a file is missing or has no place for its fragments."""
+    parts = [prelude(unit.collectors, limits, bounds)]
+    if unit.base is None:
+        (collector,) = unit.collectors
+        parts.append(_file(collector.program, source(collector.program, unit.collectors)))
+        return "".join(parts)
+    base = source(unit.base.program, unit.collectors).splitlines()
+    fragments = "".join(_file(each.program, source(each.program, (each,))) for each in unit.collectors)
+    calls = " ".join(f"{function}(skb, p);" for function in packet_functions(unit.collectors))
+    for number, line in enumerate(base, 1):
+        if line.strip() == FRAGMENTS:
+            base[number - 1] = f'{fragments}#line {number + 1} "{unit.base.program}"'
+        elif line.strip() == ON_PACKET:
+            base[number - 1] = calls
+        else:
+            continue
+    parts.append(_file(unit.base.program, "\n".join(base)))
+    return "".join(parts)
+
+
+def packet_functions(collectors: Iterable[Collector]) -> list[str]:
+    return [probe.function for each in collectors for probe in each.probes if isinstance(probe, Packet)]
+
+
+def _file(name: str, body: str) -> str:
+    return f'#line 1 "{name}"\n{body.rstrip()}\n'
+
+
+def prelude(
+    collectors: Iterable[Collector], limits: Mapping[str, int], bounds: Mapping[str, Sequence[float]]
+) -> str:
+    """Constants from the settings, and a function for each histogram that finds a value's bucket."""
+    defines: dict[str, str] = {}
+    buckets: dict[str, Sequence[float]] = {}
+    for collector in collectors:
+        for name, value in collector.defines(limits).items():
+            if defines.setdefault(name, value) != value:
+                raise KernelError(f"{collector.name} defines {name} as {value}, another collector as {defines[name]}")
+        for metric in collector.metrics:
+            if isinstance(metric, Histogram):
+                if metric.bounds not in bounds:
+                    raise KernelError(f"{collector.name}: no setting histograms.{metric.bounds}")
+                buckets[metric.bounds] = bounds[metric.bounds]
+    lines = ['#line 1 "settings"', *(f"#define {name} {value}" for name, value in defines.items())]
+    for name, limits_seconds in buckets.items():
+        lines += _bucket(name, limits_seconds)
+    return "\n".join([*lines, ""])
+
+
+def _bucket(name: str, seconds: Sequence[float]) -> list[str]:
+    """A value is in the first bucket whose bound is not below it, as in Prometheus (`le`)."""
+    compares = [
+        f"\tif (ns <= {round(bound * NANOSECONDS)}ULL)\n\t\treturn {number};" for number, bound in enumerate(seconds)
+    ]
+    return [
+        f"#define {name.upper()}_BUCKETS {len(seconds) + 1}",
+        f"static inline u32 {name}_bucket(u64 ns)",
+        "{",
+        *compares,
+        f"\treturn {len(seconds)};",
+        "}",
+    ]
+
+
+_ERROR = re.compile(r"^(?P<file>[^\s:][^:\n]*):(?P<line>\d+):(?:\d+:)? (?:fatal )?error: (?P<text>.*)$", re.M)
+
+
+@dataclass(frozen=True)
+class CompilerError:
+    """The first error of a compiler's output."""
+
+    file: str
+    line: int
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}: {self.text}"
+
+
+def first_error(messages: str) -> CompilerError | None:
+    found = _ERROR.search(messages)
+    return CompilerError(Path(found["file"]).name, int(found["line"]), found["text"]) if found else None
+
+
+def verifier_reason(log: str) -> str:
+    """The sentence with which the verifier refuses: the last line before its statistics."""
+    noise = ("processed ", "verification time", "stack depth", "max_states")
+    lines = [line.strip() for line in log.splitlines() if line.strip() and not line.strip().startswith(noise)]
+    return lines[-1] if lines else ""
+
+
+def flat(probes: Iterable[Probe]) -> tuple[str, ...]:
+    return tuple(probe.hook for probe in probes)

@@ -1,0 +1,102 @@
+"""The bpf() system call by ctypes: what the loader and the map readers use of it.
+
+Layouts: union bpf_attr in include/uapi/linux/bpf.h. Every function raises OSError with the kernel's errno.
+"""
+
+import ctypes
+import os
+import platform
+import struct
+
+NUMBERS = {"x86_64": 321, "aarch64": 280}
+ATTRIBUTES_SIZE = 144  # of union bpf_attr on the newest kernel known; older ones accept the zeros behind theirs
+
+MAP_LOOKUP, MAP_UPDATE, MAP_DELETE, MAP_NEXT_KEY = 1, 2, 3, 4
+PROG_LOAD, RAW_TRACEPOINT_OPEN = 5, 17
+MAP_LOOKUP_AND_DELETE, MAP_LOOKUP_BATCH = 21, 24
+LINK_CREATE, ITER_CREATE = 28, 33
+
+PROG_CGROUP_SKB, PROG_RAW_TRACEPOINT, PROG_TRACING = 8, 17, 26
+ATTACH_INGRESS, ATTACH_EGRESS, ATTACH_RAW_TRACEPOINT, ATTACH_ITER = 0, 1, 23, 28
+
+LOG_SIZE = 1 << 20  # the end of a verifier's log tells why; a longer one is cut by the kernel with ENOSPC
+NAME_SIZE = 15
+
+
+class Attributes:
+    """A buffer for the attributes of one call; the kernel writes back into it."""
+
+    def __init__(self) -> None:
+        self.buffer = bytearray(ATTRIBUTES_SIZE)
+        self._pointer = (ctypes.c_char * ATTRIBUTES_SIZE).from_buffer(self.buffer)
+        self._libc = ctypes.CDLL(None, use_errno=True)
+        self._number = NUMBERS[platform.machine()]
+
+    def call(self, command: int, layout: str, *values: int | bytes) -> int:
+        """bpf(command) with attributes packed by `layout`; returns what the kernel returns."""
+        size = struct.calcsize(layout)
+        self.buffer[size:] = bytes(ATTRIBUTES_SIZE - size)
+        struct.pack_into(layout, self.buffer, 0, *values)
+        result = int(self._libc.syscall(self._number, command, self._pointer, ATTRIBUTES_SIZE))
+        if result < 0:
+            error = ctypes.get_errno()
+            raise OSError(error, os.strerror(error))
+        return result
+
+
+def address(buffer: bytearray) -> int:
+    """Where a buffer's bytes lie; it must stay alive and of the same size while the kernel uses them."""
+    return ctypes.addressof((ctypes.c_char * len(buffer)).from_buffer(buffer)) if buffer else 0
+
+
+class Rejected(OSError):
+    """BPF_PROG_LOAD failed; `log` is the verifier's."""
+
+    def __init__(self, error: int, log: str) -> None:
+        super().__init__(error, os.strerror(error))
+        self.log = log
+
+
+def load_program(kind: int, code: bytes, name: str, attach_type: int = 0, btf_id: int = 0) -> int:
+    """Load BPF code whose map references are descriptors of this process; returns the program's descriptor."""
+    instructions, licence, log = bytearray(code), bytearray(b"GPL\0"), bytearray(LOG_SIZE)
+    attributes = Attributes()
+
+    def attempt(level: int) -> int:
+        return attributes.call(
+            PROG_LOAD,
+            "=IIQQIIQII16sIIIIQIIQII",
+            *(kind, len(code) // 8, address(instructions), address(licence)),
+            *(level, len(log) if level else 0, address(log) if level else 0),
+            *(0, 0, name.encode()[:NAME_SIZE], 0, attach_type, 0, 0, 0, 0, 0, 0, 0, btf_id),
+        )
+
+    try:
+        return attempt(0)
+    except OSError as error:
+        try:
+            return attempt(1)
+        except OSError:
+            text = bytes(log).partition(b"\0")[0].decode(errors="replace")
+            raise Rejected(error.errno or 0, text) from error
+
+
+def link_cgroup(program: int, cgroup: int, attach_type: int) -> int:
+    return Attributes().call(LINK_CREATE, "=IIII", program, cgroup, attach_type, 0)
+
+
+def link_iterator(program: int) -> int:
+    return Attributes().call(LINK_CREATE, "=IIIIQI", program, 0, ATTACH_ITER, 0, 0, 0)
+
+
+def open_raw_tracepoint(program: int, tracepoint: str = "") -> int:
+    """tracepoint: empty for a program that knows its own (tp_btf)."""
+    name = bytearray(tracepoint.encode() + b"\0")
+    return Attributes().call(RAW_TRACEPOINT_OPEN, "=QI", address(name) if tracepoint else 0, program)
+
+
+def walk_iterator(link: int) -> bytes:
+    """Run an iterator over everything once; returns what its program wrote."""
+    reader = Attributes().call(ITER_CREATE, "=II", link, 0)
+    with open(reader, "rb", buffering=0) as stream:
+        return stream.read()
