@@ -1,0 +1,89 @@
+"""The watches of one node's agent: its pods, and the services, endpoints and nodes that its peers are."""
+
+import random
+import threading
+from collections.abc import Callable
+
+from agent.identity import watches
+from agent.identity.model import PEER_EXTERNAL, PEER_UNKNOWN, Owner, Peer
+from agent.identity.peers import ClusterPeers
+from agent.identity.pods import Pods
+from agent.identity.watches import Api, Resource, Watch
+from bpfleet.metrics import Flow
+
+GRACE_SECONDS = 10.0
+"""Nothing is named before all lists have arrived, or this long after the start: a server that is away must not keep
+the machine's own services from being counted."""
+
+SERVICES = Resource("services", "/api/v1/services")
+SLICES = Resource("endpointslices", "/apis/discovery.k8s.io/v1/endpointslices")
+NODES = Resource("nodes", "/api/v1/nodes")
+
+
+def pods_of(node: str) -> Resource:
+    return Resource("pods", "/api/v1/pods", f"spec.nodeName={node}")
+
+
+class Cluster:
+    """node: this machine's node name. Nothing runs before start()."""
+
+    def __init__(
+        self,
+        api: Api,
+        node: str,
+        clock: Callable[[], float],
+        keep_seconds: float = 300.0,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self.pods = Pods(clock, keep_seconds)
+        self.peers = ClusterPeers(self.pods, clock, node, keep_seconds)
+        books: dict[Resource, watches.Book] = {
+            pods_of(node): self.pods,
+            NODES: self.peers.nodes,
+            SERVICES: self.peers.services,
+            SLICES: self.peers.slices,
+        }
+        self.watches = [Watch(api, resource, book, clock, jitter) for resource, book in books.items()]
+        self._clock = clock
+        self._started = clock()
+        self._ready = False
+        self._stop = threading.Event()
+
+    def start(self) -> None:
+        for watch in self.watches:
+            name = f"watch-{watch.resource.name}"
+            threading.Thread(target=watches.run, args=(watch, self._stop), name=name, daemon=True).start()
+
+    def stop(self) -> None:
+        """The threads end with their present step, or with the process."""
+        self._stop.set()
+
+    def refresh(self) -> None:
+        self.pods.refresh()
+        self.peers.refresh()
+
+    def is_ready(self) -> bool:
+        """Whether absence means something: all has been listed once, or will not be soon."""
+        if not self._ready:
+            self._ready = all(watch.answered for watch in self.watches)
+        return self._ready or self._clock() - self._started >= GRACE_SECONDS
+
+    def peer(self, flow: Flow, owner: Owner) -> Peer:
+        found = self.peers.find(flow, owner)
+        if found == PEER_EXTERNAL and not all(watch.lists for watch in self.watches):
+            return PEER_UNKNOWN
+        return found
+
+    def status(self) -> dict[str, dict[str, object]]:
+        """For /status, by resource."""
+        return {
+            watch.resource.name: {
+                "synced": watch.synced,
+                "objects": len(watch.book),
+                "lists": watch.lists,
+                "failures": watch.failures,
+                "strange": watch.strange,
+                "error": watch.error,
+            }
+            for watch in self.watches
+        }

@@ -1,0 +1,165 @@
+"""Whose is it, and who is at the other side? The one door of identity: cgroup id -> owner, flow -> peer."""
+
+import time
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Protocol
+
+from agent.identity import host, model, runtimes, static
+from agent.identity.cgroups import CgroupTree
+from agent.identity.cluster import Cluster
+from agent.identity.host import Docker, Host
+from agent.identity.kubernetes import KubernetesApi, is_in_cluster
+from agent.identity.model import NOBODY, OTHER, Owner, Peer
+from agent.identity.peers import HostPeers
+from agent.identity.runtimes import ContainerRef
+from bpfleet.errors import SettingsError
+from bpfleet.metrics import Flow
+
+
+class Peers(Protocol):
+    def refresh(self) -> None: ...
+
+    def find(self, flow: Flow, owner: Owner) -> Peer: ...
+
+
+class Resolver:
+    """Used from one thread. peers: who is asked for peers outside Kubernetes; node: this machine's name."""
+
+    def __init__(
+        self,
+        tree: CgroupTree,
+        names: Host,
+        peers: Peers,
+        cluster: Cluster | None = None,
+        rules: Sequence[static.Rule] = (),
+        node: str = "",
+    ) -> None:
+        self.tree = tree
+        self._names = names
+        self._peers = peers
+        self._cluster = cluster
+        self._rules = rules
+        self._node = node
+        self._zone = ""
+        self._settled: dict[int, Owner] = {}
+        self._living: dict[str, Owner] = {}
+        self._alive: set[str] = {OTHER.key, NOBODY.key}
+
+    def refresh(self) -> None:
+        """Once before each drain: follows what ended, what is new, and the cluster."""
+        self.tree.refresh()
+        if self._cluster:
+            self._cluster.refresh()
+            self._move(self._cluster.peers.zone())
+        else:
+            self._peers.refresh()
+        self._settled = {key: owner for key, owner in self._settled.items() if self.tree.path(key, scan=False)}
+        owners = [self.final_owner(cgroup_id) for cgroup_id in self.tree.living()]
+        self._living = {owner.key: owner for owner in owners if owner.container and owner.settled}
+        self._alive = {OTHER.key, NOBODY.key, *(owner.key for owner in owners)}
+        self._names.forget(self._alive)
+
+    def owner(self, cgroup_id: int) -> Owner | None:
+        """None: not known yet, ask again at the next drain."""
+        if found := self._settled.get(cgroup_id):
+            return found
+        owner = self._look_up(cgroup_id)
+        if owner is None or not owner.settled:
+            return None
+        self._settled[cgroup_id] = owner
+        return owner
+
+    def final_owner(self, cgroup_id: int) -> Owner:
+        """The best that is known now. Not settled: a later answer may be better."""
+        if found := self._settled.get(cgroup_id):
+            return found
+        return self._look_up(cgroup_id, wait=False) or NOBODY
+
+    def peer(self, flow: Flow, owner: Owner) -> Peer:
+        return self._cluster.peer(flow, owner) if self._cluster else self._peers.find(flow, owner)
+
+    def living(self) -> Collection[Owner]:
+        """The containers that run now, each once, as of the last refresh."""
+        return self._living.values()
+
+    def ended(self, owner: Owner) -> bool:
+        """Whether all cgroups of an owner are gone, as of the last refresh."""
+        return owner.key not in self._alive
+
+    def status(self) -> dict[str, object]:
+        """For /status."""
+        watches = self._cluster.status() if self._cluster else {}
+        return {"cgroups": len(self.tree.living()), "containers": len(self._living), "kubernetes": watches}
+
+    def stop(self) -> None:
+        if self._cluster:
+            self._cluster.stop()
+
+    def _look_up(self, cgroup_id: int, wait: bool = True) -> Owner | None:
+        if cgroup_id == 0:
+            return OTHER
+        path = self.tree.path(cgroup_id, scan=wait)
+        if path is None:
+            return None
+        if rule := static.match(self._rules, path):
+            return rule.owner(path, self._node)
+        if wait and self._cluster and not self._cluster.is_ready():
+            return None
+        return replace(self._named(path, runtimes.parse(path)), node=self._node, zone=self._zone)
+
+    def _named(self, path: str, ref: ContainerRef | None) -> Owner:
+        if ref and ref.pod_uid and self._cluster:
+            return self._cluster.pods.owner(ref) or _nameless(ref)
+        return self._names.owner(path, ref)
+
+    def _move(self, zone: str) -> None:
+        """The node's zone is known, or another one: owners carry it."""
+        if zone != self._zone:
+            self._zone = zone
+            self._settled.clear()
+
+
+def _nameless(ref: ContainerRef) -> Owner:
+    """A pod of which the API has not told: its uid is what is known."""
+    return Owner(
+        model.UNKNOWN,
+        pod=ref.pod_uid,
+        container=ref.container_id[: host.SHORT_ID],
+        workload=ref.pod_uid,
+        workload_kind="Pod",
+        key=f"{ref.pod_uid}/{ref.container_id}/nameless",
+        settled=False,
+    )
+
+
+def assemble(
+    cgroup_root: Path,
+    *,
+    node: str,
+    kubernetes: str = "auto",
+    kubeconfig: str = "",
+    static_file: str = "",
+    keep_seconds: float = 300.0,
+    clock: Callable[[], float] = time.monotonic,
+    proc: Path = Path("/proc"),
+) -> Resolver:
+    """The resolver of a real machine, its watches started. kubernetes: auto (in a pod or with a kubeconfig) | on | off.
+
+    Raises SettingsError (static file, no node name) and ClusterError (the client cannot be used)."""
+    rules = static.read(Path(static_file)) if static_file else ()
+    cluster = None
+    if kubernetes == "on" or (kubernetes == "auto" and (kubeconfig or is_in_cluster())):
+        if not node:
+            raise SettingsError("node_name is empty: the watch needs the name that this node has in Kubernetes")
+        cluster = Cluster(KubernetesApi(kubeconfig), node, clock, keep_seconds)
+        cluster.start()
+    return Resolver(
+        CgroupTree(cgroup_root, clock, keep_seconds),
+        Host(Docker(), clock, node),
+        HostPeers(lambda: host.own_addresses(proc), node),
+        cluster,
+        rules,
+        node,
+    )

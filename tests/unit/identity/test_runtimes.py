@@ -1,0 +1,137 @@
+"""Paths as runtimes and kubelet make them; CAPTURED ones were read on real machines."""
+
+import itertools
+
+import pytest
+
+from agent.identity.runtimes import ContainerRef, parse
+
+UID = "0c2d5a9e-6f0b-4a52-9d6e-3b1f7c8a9d10"
+ID = "4d2f" + "0123456789abcdef" * 3 + "aa55aa55aa55"
+OUTER = "b" * 64
+HASH = "8a1c2e3f4b5d6978a1c2e3f4b5d69780"
+
+SLICES = {
+    "guaranteed": "kubepods.slice/kubepods-pod{uid}.slice",
+    "burstable": "kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{uid}.slice",
+    "besteffort": "kubepods.slice/kubepods-besteffort.slice/kubepods-besteffort-pod{uid}.slice",
+}
+FOLDERS = {
+    "guaranteed": "kubepods/pod{uid}",
+    "burstable": "kubepods/burstable/pod{uid}",
+    "besteffort": "kubepods/besteffort/pod{uid}",
+}
+IN_KIND = {
+    "guaranteed": "kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-pod{uid}.slice",
+    "burstable": "kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-burstable.slice/"
+    "kubelet-kubepods-burstable-pod{uid}.slice",
+    "besteffort": "kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-besteffort.slice/"
+    "kubelet-kubepods-besteffort-pod{uid}.slice",
+}
+SYSTEMD = {"containerd": "cri-containerd-{id}.scope", "cri-o": "crio-{id}.scope", "docker": "docker-{id}.scope"}
+CGROUPFS = {"": "{id}", "cri-o": "crio-{id}"}
+PREFIXES = {
+    "plain": "/",
+    "kind under cgroupfs": f"/docker/{OUTER}/",
+    "kind under systemd": f"/system.slice/docker-{OUTER}.scope/",
+    "relative to a cgroup namespace": "/../../",
+}
+
+
+def grid() -> list[tuple[str, str, str]]:
+    """path, runtime, QoS class"""
+    systemd = [
+        (slices[qos].format(uid=UID.replace("-", "_")) + "/" + name.format(id=ID), runtime, qos)
+        for slices, (runtime, name), qos in itertools.product((SLICES, IN_KIND), SYSTEMD.items(), SLICES)
+    ]
+    cgroupfs = [
+        (FOLDERS[qos].format(uid=UID) + "/" + name.format(id=ID), runtime, qos)
+        for (runtime, name), qos in itertools.product(CGROUPFS.items(), FOLDERS)
+    ]
+    return [
+        (prefix + path, runtime, qos)
+        for prefix, (path, runtime, qos) in itertools.product(PREFIXES.values(), systemd + cgroupfs)
+    ]
+
+
+@pytest.mark.parametrize(("path", "runtime", "qos"), grid())
+def test_a_container_of_a_pod_is_found_in_its_path(path: str, runtime: str, qos: str) -> None:
+    assert parse(path) == ContainerRef(runtime, ID, UID, qos)
+
+
+@pytest.mark.parametrize(("path", "runtime", "qos"), grid())
+def test_what_a_container_makes_below_itself_is_its_own(path: str, runtime: str, qos: str) -> None:
+    inner = f"/init.scope/kubepods/pod{'f' * 32}/{'9' * 64}"
+    assert parse(path + inner) == ContainerRef(runtime, ID, UID, qos)
+
+
+STANDALONE = {
+    f"/docker/{ID}": ContainerRef("docker", ID),
+    f"/system.slice/docker-{ID}.scope": ContainerRef("docker", ID),
+    f"/docker/{ID}/system.slice/nginx.service": ContainerRef("docker", ID),
+    f"/user.slice/user-1000.slice/user@1000.service/user.slice/docker-{ID}.scope": ContainerRef("docker", ID),
+    f"/system.slice/nerdctl-{ID}.scope": ContainerRef("containerd", ID),
+    f"/machine.slice/libpod-{ID}.scope/container": ContainerRef("podman", ID),
+    f"/libpod_parent/libpod-{ID}": ContainerRef("podman", ID),
+}
+
+
+@pytest.mark.parametrize(("path", "expected"), STANDALONE.items())
+def test_a_container_without_kubernetes_has_no_pod(path: str, expected: ContainerRef) -> None:
+    assert parse(path) == expected
+
+
+def test_a_static_pod_has_a_hash_for_a_uid() -> None:
+    assert parse(f"/kubepods/burstable/pod{HASH}/{ID}") == ContainerRef("", ID, HASH, "burstable")
+    assert parse(
+        f"/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{HASH}.slice/cri-containerd-{ID}.scope"
+    ) == ContainerRef("containerd", ID, HASH, "burstable")
+
+
+def test_containerd_without_systemd_under_a_kubelet_with_it_makes_one_directory() -> None:
+    pod = f"kubepods-besteffort-pod{UID.replace('-', '_')}.slice"
+    path = f"/system.slice/containerd.service/{pod}:cri-containerd:{ID}"
+    assert parse(path) == ContainerRef("containerd", ID, UID, "besteffort")
+
+
+def test_the_pods_own_cgroup_and_the_runtimes_helpers_have_no_container() -> None:
+    pod = f"/kubepods.slice/kubepods-pod{UID.replace('-', '_')}.slice"
+    for path in (pod, f"{pod}/crio-conmon-{ID}.scope"):
+        assert parse(path) == ContainerRef("", "", UID, "guaranteed")
+
+
+CAPTURED = {
+    "/": None,
+    "/kubepods": None,
+    "/kubepods/burstable": None,
+    "/kubepods.slice/kubepods-burstable.slice": None,
+    "/system.slice/containerd.service": None,
+    "/system.slice/docker.service": None,
+    "/user.slice/user-1000.slice/session-3.scope": None,
+    "/init.scope": None,
+}
+
+
+@pytest.mark.parametrize(("path", "expected"), CAPTURED.items())
+def test_everything_else_is_no_container(path: str, expected: None) -> None:
+    assert parse(path) is expected
+
+
+NEAR_MISSES = [
+    f"/{ID}",
+    f"/kubepods/burstable/pod{UID[:-1]}/x",
+    f"/kubepods/podcast/{ID}",
+    f"/docker/{ID[:-1]}",
+    f"/docker/{ID.upper()}",
+    f"/docker/{ID}0",
+    f"/system.slice/docker-{ID}.scope.d",
+    f"/docker/{ID}\n",
+    "/docker/" + "٣" * 64,
+    "\x00/\ud800/pod",
+    "/" * 5000,
+]
+
+
+@pytest.mark.parametrize("path", NEAR_MISSES)
+def test_names_that_only_look_like_a_container_are_none(path: str) -> None:
+    assert parse(path) is None
