@@ -36,6 +36,7 @@ MAX_CONTAINERS = 1024
 """Lines of bpfleet_container_info: 250 pods are the most that is run on a node, at four containers each."""
 
 NOBODY = (names.OTHER, "", "", names.OTHER, "")
+TAIL = "".join(f',{name}="%s"' for name in names.PEER)
 FOLDED = (bytes(16), bytes(10) + b"\xff\xff" + bytes(4))
 """Addresses of the rows into which the kernel folds the peers that it has no room for; their port is 0."""
 
@@ -95,12 +96,12 @@ class Accumulator(Generic[OwnerT]):
         self._families: dict[Metric, Family] = {}
         nobody: Workload[OwnerT] = Workload(NOBODY, permanent=True)
         self._workloads: dict[tuple[str, ...], Workload[OwnerT]] = {NOBODY: nobody}
-        empty = "," + labels.pairs(names.PEER, ("",) * len(names.PEER))
-        self._others = {Scope.WORKLOAD: nobody.subject, Scope.FLOW: Subject(nobody.subject.head, empty, permanent=True)}
+        nobodies_flows = Subject(nobody.subject.head, TAIL % (("",) * len(names.PEER)), permanent=True)
+        self._others = {Scope.WORKLOAD: nobody.subject, Scope.FLOW: nobodies_flows}
+        self._owned: dict[int, tuple[OwnerT, Workload[OwnerT]]] = {}
         self._remembered: dict[tuple[int, Flow | None], Subject] = {}
         self._new_flows: list[tuple[Workload[OwnerT], Subject]] = []
-        self._books = {"seen": 0, "delivered": 0}
-        self._lost = {"budget": 0, "invalid": 0}
+        self._delivered = self._folded = self._invalid = 0
         for metric in metrics:
             if metric.scope is not Scope.AGENT and metric is not CONTAINER_INFO:
                 self._family(metric)
@@ -128,8 +129,7 @@ class Accumulator(Generic[OwnerT]):
             self._forget()
             for cgroup_id, enough in self._pending.waiting(now):
                 if enough or self._resolver.owner(cgroup_id) is not None:
-                    for sample in self._pending.release(cgroup_id):
-                        self._count_safely(sample, now, [], final=True)
+                    self._count_all(self._pending.release(cgroup_id), now, [], final=True)
             self._forget()
             self._meet_living(now)
             self._expire(now)
@@ -153,34 +153,37 @@ class Accumulator(Generic[OwnerT]):
             others = self._others.values()
             other = sum(own.family.lines for subject in others for own in subject.series)
             exposed = self._budget.used + len(self._containers)
-            return Standing(exposed, withheld, other, self._pending.size, **self._books, lost=dict(self._lost))
+            lost = {"budget": self._folded, "invalid": self._invalid}
+            seen = self._delivered + sum(lost.values())
+            return Standing(exposed, withheld, other, self._pending.size, seen, self._delivered, lost)
 
     # Counting
 
     def _take(self, batch: list[Sample], refused: list[ValueError]) -> None:
         with self._lock:
             now = self._clock()
-            for sample in batch:
-                self._count_safely(sample, now, refused)
+            self._count_all(batch, now, refused)
 
-    def _count_safely(self, sample: Sample, now: float, refused: list[ValueError], final: bool = False) -> None:
-        try:
-            self._count(sample, now, final)
-        except (ValueError, TypeError) as error:
-            self._books["seen"] += 1
-            self._lost["invalid"] += 1
-            refused.append(ValueError(f"{sample.metric.family}: {error}"))
+    def _count_all(self, samples: Iterable[Sample], now: float, refused: list[ValueError], final: bool = False) -> None:
+        for sample in samples:
+            try:
+                self._count(sample, now, final)
+            except (ValueError, TypeError) as error:
+                self._invalid += 1
+                refused.append(ValueError(f"{sample.metric.family}: {error}"))
 
     def _count(self, sample: Sample, now: float, final: bool) -> None:
         metric, value, cgroup_id, own_labels, flow = sample
         subject = self._remembered.get((cgroup_id, flow))
         if subject is None:
-            owner = self._resolver.owner(cgroup_id)
-            if owner is None:
-                if not final and self._pending.hold(sample, now):
-                    return
-                owner = self._resolver.final_owner(cgroup_id)
-            subject = self._remember(cgroup_id, flow, owner)
+            if cgroup_id not in self._owned:
+                owner = self._resolver.owner(cgroup_id)
+                if owner is None:
+                    if not final and self._pending.hold(sample, now):
+                        return
+                    owner = self._resolver.final_owner(cgroup_id)
+                self._owned[cgroup_id] = (owner, self._workload(owner))
+            subject = self._remember(cgroup_id, flow)
         family = self._families.get(metric) or self._family(metric)
         own = family.own.get(own_labels)
         series = subject.series.get(own) if own else None
@@ -190,11 +193,10 @@ class Accumulator(Generic[OwnerT]):
             series = self._admit(family, subject, own_labels, now)
         series.add(value)
         series.subject.changed = now
-        self._books["seen"] += 1
         if series.subject is subject:
-            self._books["delivered"] += 1
+            self._delivered += 1
         else:
-            self._lost["budget"] += 1
+            self._folded += 1
 
     def _family(self, metric: Metric) -> Family:
         bounds = self._bounds[metric.bounds] if isinstance(metric, Histogram) else ()
@@ -202,10 +204,10 @@ class Accumulator(Generic[OwnerT]):
         self._budget.reserve(family.reserve)
         return family
 
-    def _remember(self, cgroup_id: int, flow: Flow | None, owner: OwnerT) -> Subject:
+    def _remember(self, cgroup_id: int, flow: Flow | None) -> Subject:
+        owner, workload = self._owned[cgroup_id]
         if len(self._remembered) >= MAX_REMEMBERED:
             self._forget()
-        workload = self._workload(owner)
         subject = workload.subject if flow is None else self._flow(workload, owner, flow)
         self._remembered[cgroup_id, flow] = subject
         return subject
@@ -213,9 +215,10 @@ class Accumulator(Generic[OwnerT]):
     def _forget(self) -> None:
         """What was remembered, and the peers that found no room: a million of them leave nothing behind."""
         self._remembered.clear()
+        self._owned.clear()
         for workload, subject in self._new_flows:
             if not subject.series:
-                del workload.flows[subject.key]
+                del workload.flows[subject.tail]
         self._new_flows.clear()
 
     def _workload(self, owner: OwnerT) -> Workload[OwnerT]:
@@ -229,14 +232,12 @@ class Accumulator(Generic[OwnerT]):
     def _flow(self, workload: Workload[OwnerT], owner: OwnerT, flow: Flow) -> Subject:
         is_folded = not flow.port and flow.address in FOLDED
         peer: Peer = FoldedPeer() if is_folded else self._resolver.peer(flow, owner)
-        key = (flow.transport, flow.port, peer, owner.zone)
-        subject = workload.flows.get(key)
+        port = str(flow.port) if flow.port else ""
+        foreign = map(labels.safe, (peer.namespace, peer.name, owner.zone, peer.zone))
+        tail = TAIL % (flow.transport, port, peer.kind, *foreign)
+        subject = workload.flows.get(tail)
         if subject is None:
-            port = str(flow.port) if flow.port else ""
-            values = (flow.transport, port, peer.kind, peer.namespace, peer.name, owner.zone, peer.zone)
-            tail = "," + labels.pairs(names.PEER, map(labels.clean, values))
-            subject = Subject(workload.subject.head, tail, key)
-            workload.flows[key] = subject
+            subject = workload.flows[tail] = Subject(workload.subject.head, tail)
             self._new_flows.append((workload, subject))
         return subject
 
@@ -306,7 +307,7 @@ class Accumulator(Generic[OwnerT]):
                 continue
             for flow in subjects[1:]:
                 if now - flow.changed >= self._flow_idle and self._may_go(flow, now):
-                    del workload.flows[flow.key]
+                    del workload.flows[flow.tail]
                     removed.append(flow)
         if removed:
             self._remove(removed)

@@ -33,6 +33,11 @@ def escape(value: str) -> str:
     return value.translate(ESCAPES)
 
 
+def safe(value: str) -> str:
+    """Clean and escaped."""
+    return escape(clean(value))
+
+
 def pairs(names: Iterable[str], values: Iterable[str]) -> str:
     """`a="x",b="y"` of clean values."""
     return ",".join(f'{name}="{escape(value)}"' for name, value in zip(names, values, strict=True))

@@ -4,7 +4,6 @@ There may be 100,000 of them, so label text is held once per workload, per peer 
 put together when it is scraped: half the memory of a cached line, and as fast (bench/scrape.py).
 """
 
-from collections.abc import Hashable
 from itertools import product
 from typing import Generic
 
@@ -19,16 +18,17 @@ class Subject:
 
     head, tail: label text before and after the metric's own. changed: when one of its series last grew."""
 
-    __slots__ = ("changed", "head", "key", "permanent", "series", "tail")
+    __slots__ = ("changed", "head", "permanent", "series", "tail")
 
-    def __init__(self, head: str, tail: str = "", key: Hashable = None, permanent: bool = False) -> None:
-        self.head, self.tail, self.key, self.permanent = head, tail, key, permanent
+    def __init__(self, head: str, tail: str = "", permanent: bool = False) -> None:
+        self.head, self.tail, self.permanent = head, tail, permanent
         self.series: dict[Own, Series] = {}
         self.changed = 0.0
 
 
 class Workload(Generic[OwnerT]):
-    """All owners (by their key) that have the same identity labels, and what is counted for them."""
+    """All owners (by their key) that have the same identity labels, and what is counted for them: in all, and with
+    each peer (by the tail of its labels, which needs no memory of its own)."""
 
     __slots__ = ("flows", "labels", "owners", "permanent", "subject", "zeroed")
 
@@ -36,7 +36,7 @@ class Workload(Generic[OwnerT]):
         self.labels, self.permanent, self.zeroed = identity, permanent, False
         self.owners: dict[str, OwnerT] = {}
         self.subject = Subject(labels.pairs(names.IDENTITY, identity), permanent=permanent)
-        self.flows: dict[Hashable, Subject] = {}
+        self.flows: dict[str, Subject] = {}
 
 
 class Own:
