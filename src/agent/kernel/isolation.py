@@ -144,14 +144,14 @@ class Isolation:
             for probe in collector.probes:
                 if isinstance(probe, Packet):
                     continue
-                if _walks(probe):  # only when everything that follows a socket from then on is in place
+                if _walks(probe):  # only when what follows new sockets is in place
                     late.append((collector, probe))
                 else:
                     self._hook(collector, probe, hooks, notes)
-        for probe in base:
-            self._attach(probe)
         for collector, alternatives in late:
             self._hook(collector, alternatives, hooks, notes)
+        for probe in base:  # last, so that the first packet of an old socket finds what the walk noted
+            self._attach(probe)
         attached.descriptors = self._child.hand_over()
         for collector in unit.collectors:
             name = collector.name

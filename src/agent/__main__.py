@@ -1,0 +1,156 @@
+"""`python -m agent`: reads the settings, builds the objects, runs them. The only place that knows everybody."""
+
+import logging
+import os
+import platform
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from agent import configuration
+from agent.agent import Agent
+from agent.cli import known_collectors
+from agent.collectors import BUILT_IN
+from agent.identity.model import Owner
+from agent.identity.resolver import Resolver, assemble
+from agent.kernel import facts
+from agent.kernel.door import KernelDoor, KernelSettings, Loaded
+from agent.kernel.lock import Lock
+from agent.metrics.accumulate import Accumulator
+from agent.metrics.health import Build, Health, Report
+from agent.metrics.page import Page
+from agent.server import Application, Heartbeat, Server
+from agent.settings import Settings
+from agent.status import Status
+from bpfleet import __version__
+from bpfleet.api import Collector
+from bpfleet.errors import BpfleetError, HostError
+
+log = logging.getLogger("agent")
+
+STALL_SECONDS = 60.0
+"""A drain takes milliseconds; a starved node gets a thousand times that before the loop counts as stuck."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parsed = configuration.Parser("bpfleet agent", "Count what every workload does on the network.").parse_args(
+        arguments
+    )
+    try:
+        flags = configuration.flags_of(parsed)
+        settings = configuration.load(parsed.config, os.environ, flags, known_collectors()).settings
+        logging.basicConfig(level=settings.log_level.upper(), format="%(levelname)s %(name)s: %(message)s")
+        run(settings, stop_on_signals())
+    except BpfleetError as error:
+        print(f"bpfleet agent: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def stop_on_signals() -> threading.Event:
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    return stop
+
+
+def run(settings: Settings, stop: threading.Event) -> None:
+    """Until `stop` is set. Raises BpfleetError where nothing can be counted."""
+    machine = facts.gather()
+    cgroup_root = settings.kernel.cgroup_root or machine.cgroup_root
+    if not cgroup_root:
+        raise HostError("cgroup v2 is not mounted; a hybrid hierarchy (a cgroup2 mount beside v1) is enough")
+    if "BPF" not in machine.capabilities and "SYS_ADMIN" not in machine.capabilities:
+        raise HostError(
+            "this process may not load BPF programs: run it as root, or with the capabilities BPF, PERFMON, NET_ADMIN"
+        )
+    node = settings.node_name or socket.gethostname()
+    with Lock(cgroup_root):
+        identity = assemble(
+            Path(cgroup_root),
+            node=node,
+            kubernetes=settings.identity.kubernetes,
+            kubeconfig=settings.identity.kubeconfig,
+            static_file=settings.identity.static_file,
+            keep_seconds=settings.identity.keep_seconds,
+        )
+        collectors = [kind() for kind in BUILT_IN if kind.name in settings.collectors]
+        totals = Accumulator(
+            identity,
+            [metric for collector in collectors for metric in collector.metrics],
+            asdict(settings.histograms),
+            series=settings.limits.series,
+            series_per_metric=settings.limits.series_per_metric,
+            scrape_interval=settings.scrape_interval_seconds,
+            flow_idle_seconds=settings.flow_idle_seconds,
+        )
+        status = Status(__version__, machine, totals.standing, identity.status)
+        serve(settings, cgroup_root, collectors, identity, totals, status, stop)
+
+
+def serve(
+    settings: Settings,
+    cgroup_root: str,
+    collectors: Sequence[Collector],
+    identity: Resolver,
+    totals: Accumulator[Owner],
+    status: Status,
+    stop: threading.Event,
+) -> None:
+    """The port first: where it is taken nothing is loaded, and while the programs compile the probes have an answer."""
+    health = Health(totals.standing, Build(__version__, platform.release(), settings.kernel.headers))
+    heartbeat = Heartbeat(STALL_SECONDS + settings.drain_interval_seconds)
+    pages = Application(Page(totals, health.registry()), heartbeat.problem, status.problem, status.page)
+    server = Server(pages, settings.address)
+    loaded: Loaded | None = None
+
+    def observe(report: Report) -> None:
+        health.observe(report)
+        status.observe(report)
+
+    try:
+        loaded = KernelDoor().load(collectors, kernel_settings(settings, cgroup_root))
+        status.headers = loaded.headers
+        agent = Agent(loaded, collectors, identity, totals, observe, time.monotonic)
+        agent.drain()
+        say(loaded, server.address)
+        agent.run(stop, settings.drain_interval_seconds, heartbeat.beat)
+    finally:
+        server.close()
+        identity.stop()
+        if loaded:
+            loaded.close()
+
+
+def kernel_settings(settings: Settings, cgroup_root: str) -> KernelSettings:
+    return KernelSettings(
+        python=settings.kernel.python,
+        headers=settings.kernel.headers,
+        cache=settings.kernel.cache,
+        cgroup_root=cgroup_root,
+        limits=asdict(settings.limits),
+        bounds=asdict(settings.histograms),
+    )
+
+
+def say(loaded: Loaded, address: tuple[str, int]) -> None:
+    for name, outcome in loaded.outcomes.items():
+        if outcome.up:
+            log.info(
+                "collector %s counts by %s%s",
+                name,
+                ", ".join(outcome.hooks),
+                f" ({outcome.reason})" * bool(outcome.reason),
+            )
+        else:
+            log.warning("collector %s is off: %s", name, outcome.reason)
+    log.info("metrics at http://%s:%d/metrics", *address)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

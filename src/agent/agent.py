@@ -1,0 +1,138 @@
+"""The agent's heart: on each drain, what the kernel counted goes through identity into the totals.
+
+    kernel maps -> collectors -> accumulator (identity inside) -> page
+
+A collector that fails is its own problem: the rest count.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol
+
+from agent.collectors.cgroups import Cgroups
+from agent.kernel.door import Loaded
+from agent.metrics.health import Books, CollectorState, Report, Runs, Table
+from bpfleet.api import Collector, Sample
+
+log = logging.getLogger(__name__)
+
+FIRST_SILENCE_SECONDS = 60.0
+"""A collector that keeps failing is logged at once, then after this time, then after twice as long each time."""
+
+LONGEST_SILENCE_SECONDS = 3600.0
+
+
+class Tree(Protocol):
+    """Where names of cgroups go."""
+
+    def made(self, cgroup_id: int, path: str) -> None: ...
+    def removed(self, cgroup_id: int) -> None: ...
+
+
+class Identity(Protocol):
+    @property
+    def tree(self) -> Tree: ...
+    def refresh(self) -> None: ...
+
+
+class Totals(Protocol):
+    """Where samples go."""
+
+    def add(self, samples: Iterable[Sample]) -> None: ...
+    def tick(self) -> None: ...
+
+
+class Throttle:
+    """When may a failure that repeats be logged again?"""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._silence: dict[str, tuple[float, float]] = {}
+
+    def allows(self, what: str) -> bool:
+        until, silence = self._silence.get(what, (float("-inf"), FIRST_SILENCE_SECONDS))
+        if self._clock() < until:
+            return False
+        self._silence[what] = (self._clock() + silence, min(2 * silence, LONGEST_SILENCE_SECONDS))
+        return True
+
+
+class Agent:
+    """Drains on one thread, and says after each drain how it went. clock: monotonic seconds."""
+
+    def __init__(
+        self,
+        loaded: Loaded,
+        collectors: Sequence[Collector],
+        identity: Identity,
+        totals: Totals,
+        observe: Callable[[Report], None],
+        clock: Callable[[], float],
+    ) -> None:
+        self._loaded = loaded
+        self._collectors = [each for each in collectors if loaded.outcomes[each.name].up]
+        self._lost = {channel.name: channel.lost for each in collectors for channel in each.channels}
+        self._identity = identity
+        self._totals = totals
+        self._observe = observe
+        self._throttle = Throttle(clock)
+        self._failures: dict[str, str] = {}
+
+    def run(self, stop: threading.Event, interval_seconds: float, beat: Callable[[], None]) -> None:
+        """Until `stop` is set; then once more, so that nothing that was counted stays in the kernel."""
+        while not stop.wait(interval_seconds):
+            self.drain()
+            beat()
+        self.drain()
+
+    def drain(self) -> None:
+        """Read every map once."""
+        self._loaded.begin_drain()
+        self._failures.clear()
+        self._isolated("identity", self._meet_cgroups)
+        for collector in self._collectors:
+            self._isolated(collector.name, lambda each=collector: self._count(each))  # type: ignore[misc]
+        self._isolated("totals", self._totals.tick)
+        self._observe(self.report())
+
+    def report(self) -> Report:
+        delivered = self._loaded.delivered()
+        return Report(
+            collectors={
+                name: CollectorState(outcome.up and name not in self._failures, outcome.hooks, self._reason(name))
+                for name, outcome in self._loaded.outcomes.items()
+            },
+            books={
+                channel: Books(row[0], delivered.get(channel, 0), dict(zip(self._lost[channel], row[1:], strict=True)))
+                for channel, row in self._loaded.books().items()
+                if channel in self._lost
+            },
+            tables={row.name: Table(row.entries, row.capacity, row.bytes) for row in self._loaded.tables()},
+            programs={name: Runs(*row) for name, row in self._loaded.runs().items()},
+        )
+
+    def _reason(self, name: str) -> str:
+        return self._failures.get(name) or self._loaded.outcomes[name].reason
+
+    def _isolated(self, what: str, step: Callable[[], None]) -> None:
+        try:
+            step()
+        except Exception as error:  # one step's failure is its own
+            self._failures[what] = f"{type(error).__name__}: {error}"
+            if self._throttle.allows(what):
+                log.exception("%s failed, the rest goes on", what)
+
+    def _meet_cgroups(self) -> None:
+        """Before anything is counted, so that a cgroup that is gone already has a name."""
+        for collector in self._collectors:
+            if isinstance(collector, Cgroups):
+                for event in collector.events(self._loaded.maps(collector.name)):
+                    if event.removed:
+                        self._identity.tree.removed(event.cgroup_id)
+                    elif event.path is not None:
+                        self._identity.tree.made(event.cgroup_id, event.path)
+        self._identity.refresh()
+
+    def _count(self, collector: Collector) -> None:
+        self._totals.add(collector.collect(self._loaded.maps(collector.name)))

@@ -1,0 +1,53 @@
+"""What /readyz and /status say of a running agent."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+
+from agent.kernel.facts import Facts
+from agent.metrics.accumulate import Standing
+from agent.metrics.health import Report
+
+
+class Status:
+    """Filled by the agent's loop, read by the server's threads. facts: of this machine. standing: of the totals;
+    identity: what it says of itself."""
+
+    def __init__(
+        self,
+        version: str,
+        facts: Facts,
+        standing: Callable[[], Standing],
+        identity: Callable[[], Mapping[str, object]],
+    ) -> None:
+        self._version, self._facts, self._standing, self._identity = version, facts, standing, identity
+        self._report: Report | None = None
+        self.headers = ""
+
+    def observe(self, report: Report) -> None:
+        self._report = report
+
+    def problem(self) -> str:
+        """Why the agent is not ready; empty when it counts. A collector that cannot run here is no reason: it says so
+        itself, and the rest counts."""
+        if self._report is None:
+            return "loading the programs"
+        if not any(state.up for state in self._report.collectors.values()):
+            return "no collector runs: " + "; ".join(
+                f"{name}: {state.reason}" for name, state in self._report.collectors.items()
+            )
+        return ""
+
+    def page(self) -> Mapping[str, object]:
+        report = self._report or Report()
+        return {
+            "version": self._version,
+            "machine": asdict(self._facts),
+            "headers": self.headers,
+            "ready": self._report is not None,
+            "collectors": {name: state._asdict() for name, state in report.collectors.items()},
+            "channels": {name: books._asdict() for name, books in report.books.items()},
+            "maps": {name: table._asdict() for name, table in report.tables.items()},
+            "programs": {name: runs._asdict() for name, runs in report.programs.items()},
+            "series": {**self._standing()._asdict(), "lost": dict(self._standing().lost)},
+            "identity": dict(self._identity()),
+        }
