@@ -8,7 +8,6 @@ import argparse
 import contextlib
 import errno
 import resource
-import select
 import socket
 import struct
 import sys
@@ -78,6 +77,8 @@ def prepared(arguments: argparse.Namespace) -> socket.socket:
     sock = socket.socket(family_of(arguments.host), socket.SOCK_STREAM)
     if arguments.abort:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, ABORT)
+    if arguments.local:
+        sock.bind(("", arguments.local))
     return sock
 
 
@@ -197,6 +198,14 @@ def udp_burst(arguments: argparse.Namespace) -> None:
     say("done", arguments.count, "refused", refused)
 
 
+def udp_ports(arguments: argparse.Namespace) -> None:
+    """One datagram of --size bytes to each of --count ports from the given one on, from one unconnected socket."""
+    sock = socket.socket(family_of(arguments.host), socket.SOCK_DGRAM)
+    for port in range(arguments.port, arguments.port + arguments.count):
+        sock.sendto(CHUNK[: arguments.size], (arguments.host, port))
+    say("done", arguments.count)
+
+
 def dns(arguments: argparse.Namespace) -> None:
     """--count questions for an A record, each answered before the next; prints how many answers came."""
     sock = socket.socket(family_of(arguments.host), socket.SOCK_DGRAM)
@@ -209,17 +218,7 @@ def dns(arguments: argparse.Namespace) -> None:
     say("answers", answers)
 
 
-def http_load(arguments: argparse.Namespace) -> None:
-    """Keep-alive GETs until stdin closes."""
-    sock = prepared(arguments)
-    sock.connect((arguments.host, arguments.port))
-    say("ready")
-    while not select.select([sys.stdin], [], [], 0)[0]:
-        sock.sendall(b"GET / HTTP/1.1\r\nHost: test\r\n\r\n")
-        sock.recv(65536)
-
-
-COMMANDS = (serve, connect, hold, abandon, many, udp_sink, udp_burst, dns, http_load)
+COMMANDS = (serve, connect, hold, abandon, many, udp_sink, udp_burst, udp_ports, dns)
 
 
 def main() -> None:
@@ -231,6 +230,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=1)
     parser.add_argument("--size", type=int, default=0)
     parser.add_argument("--pause", type=float, default=0.0)
+    parser.add_argument("--local", type=int, default=0, help="the client's own port")
     parser.add_argument("--parallel", type=int, default=64)
     parser.add_argument("--backlog", type=int, default=4096)
     for switch in ("--abort", "--shutdown", "--read", "--unconnected"):

@@ -1,0 +1,114 @@
+"""Does a real Prometheus read the page as it is meant?
+
+Witness: Debian's prometheus and promtool.
+"""
+
+import gzip
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tests.support.agents import Agent
+from tests.support.cgroups import Cgroup
+from tests.support.marks import needs
+from tests.support.namespaces import Namespace
+from tests.support.pages import Page
+from tests.support.prometheuses import Prometheus
+
+from bpfleet import catalogue
+
+Place = Callable[..., Cgroup]
+Pair = tuple[Namespace, Namespace]
+
+V4 = "192.0.2.2"
+OPENMETRICS = "application/openmetrics-text; version=1.0.0"
+
+
+@needs("promtool")
+def test_promtool_accepts_the_page(agent: Agent, place: Place, pair: Pair) -> None:
+    client, server = place("client", pair[0]), place("server", pair[1])
+    server.serve(V4, 5001)
+    client.talk("connect", V4, 5001, count=7, size=23, shutdown=True, read=True)
+    client.talk("connect", V4, 9, count=3)
+    agent.settled()
+
+    checked = subprocess.run(["promtool", "check", "metrics"], input=agent.text(), text=True, capture_output=True)
+    assert (checked.returncode, checked.stdout, checked.stderr) == (0, "", "")
+
+
+def test_every_declared_metric_is_on_the_page(agent: Agent, place: Place, pair: Pair) -> None:
+    client, server = place("client", pair[0]), place("server", pair[1])
+    server.serve(V4, 5001)
+    client.talk("connect", V4, 5001, count=7, size=23, shutdown=True, read=True)
+    client.talk("connect", V4, 9, count=1)
+    agent.settled()
+    announced = {line.split()[2] for line in agent.text().splitlines() if line.startswith("# TYPE")}
+    assert {metric.family for metric in catalogue.ALL} <= announced
+
+
+def test_openmetrics_and_gzip_say_the_same(agent: Agent, place: Place, pair: Pair) -> None:
+    client = place("client", pair[0])
+    client.talk("udp_burst", V4, 9, count=23, size=64, unconnected=True)
+    agent.settled()
+    status, body, headers = agent.get("/metrics", {"Accept": OPENMETRICS, "Accept-Encoding": "gzip"})
+    assert status == 200
+    assert headers["Content-Type"].startswith("application/openmetrics-text")
+    assert headers["Content-Encoding"] == "gzip"
+    text = gzip.decompress(body).decode()
+    assert text.endswith("# EOF\n")
+    assert f'workload="{client.workload}"' in text
+
+
+@needs("prometheus")
+def test_honor_labels_keeps_the_agents_own_labels_off_the_hosts_series(
+    agent: Agent, place: Place, pair: Pair, tmp_path: Path
+) -> None:
+    client = place("client", pair[0])
+    with Prometheus(tmp_path, agent.port) as prometheus:
+        client.talk("udp_burst", V4, 9, count=23, size=64, unconnected=True)
+        selector = (
+            f'bpfleet_network_io_packets_total{{workload="{client.workload}",transport="udp",direction="transmit"}}'
+        )
+        (found,) = prometheus.until(f"{selector} > 0")
+        assert found["value"][1] == "23"
+        assert found["metric"]["namespace"] == "_host"
+        assert found["metric"]["node"] == "node-1"
+        assert "pod" not in found["metric"] and "container" not in found["metric"]
+        assert prometheus.query('count({namespace="_host",pod!=""})') == []
+        (up,) = prometheus.query('bpfleet_collector_up{collector="traffic"}')
+        assert up["metric"]["pod"] == "agent-pod"
+
+
+@needs("prometheus")
+def test_the_first_event_of_a_new_series_is_an_increase(agent: Agent, place: Place, pair: Pair, tmp_path: Path) -> None:
+    with Prometheus(tmp_path, agent.port) as prometheus:
+        client = place("client", pair[0])
+        client.talk("connect", V4, 9, count=1)
+        client.talk("udp_burst", V4, 9, count=1, size=64, unconnected=True)
+        for selector in (
+            f'bpfleet_tcp_connections_failed_total{{workload="{client.workload}",reason="refused"}}',
+            f'bpfleet_flow_tcp_connects_total{{workload="{client.workload}",result="refused",port="9"}}',
+            f'bpfleet_network_io_packets_total{{workload="{client.workload}",direction="transmit",transport="udp"}}',
+            f'bpfleet_tcp_resets_total{{workload="{client.workload}",direction="receive"}}',
+        ):
+            assert prometheus.until(f"increase({selector}[1m]) > 0"), selector
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/status", "/metrics"])
+def test_each_page_answers(agent: Agent, path: str) -> None:
+    assert agent.get(path)[0] == 200
+
+
+def test_an_unknown_page_is_not_found(agent: Agent) -> None:
+    assert agent.get("/secret")[0] == 404
+
+
+def test_the_page_names_every_collector_and_what_it_hooks(agent: Agent) -> None:
+    page = Page.parse(agent.text())
+    up = {labels["collector"]: value for labels, value in page.where("bpfleet_collector_up")}
+    assert {"traffic", "connections", "tcp"} <= set(up)
+    assert set(up.values()) == {1}
+    hooks = {labels["collector"]: labels["hook"] for labels, _ in page.where("bpfleet_collector_info")}
+    assert "cgroup_skb" in hooks["traffic"]
+    assert "inet_sock_set_state" in hooks["connections"]

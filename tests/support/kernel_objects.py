@@ -1,0 +1,32 @@
+"""Which BPF programs, maps and links exist, and who holds them: bpftool as the witness."""
+
+import json
+import subprocess
+import time
+from typing import NamedTuple
+
+KINDS = ("prog", "map", "link")
+
+
+class Object(NamedTuple):
+    """The kernel never gives an id twice."""
+
+    kind: str
+    number: int
+
+
+def all_objects() -> set[Object]:
+    found = set()
+    for kind in KINDS:
+        # bpftool cannot name the holders where the kernel lacks what its own iterator needs; ids alone will do.
+        said = subprocess.run(["bpftool", "--json", kind, "show"], capture_output=True, text=True, check=True).stdout
+        found |= {Object(kind, one["id"]) for one in json.loads(said or "[]")}
+    return found
+
+
+def left_of(before: set[Object], within_seconds: float) -> set[Object]:
+    """What was not there before, as soon as it is nothing, else after that time."""
+    end = time.monotonic() + within_seconds
+    while (left := all_objects() - before) and time.monotonic() < end:
+        time.sleep(0.02)
+    return left

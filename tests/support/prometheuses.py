@@ -1,0 +1,74 @@
+"""A real Prometheus that scrapes the agent as in a cluster: with labels of the agent's own pod and honor_labels."""
+
+import http.client
+import json
+import subprocess
+import time
+import urllib.parse
+from pathlib import Path
+from typing import Any
+
+from tests.support.agents import free_port
+
+START_SECONDS = 20.0
+ANSWER_SECONDS = 20.0
+
+CONFIGURATION = """
+global: {{scrape_interval: 1s, scrape_timeout: 1s}}
+scrape_configs:
+  - job_name: bpfleet
+    honor_labels: true
+    static_configs:
+      - targets: ["127.0.0.1:{port}"]
+        labels: {{namespace: bpfleet-system, pod: agent-pod, container: agent, node: node-1}}
+"""
+
+
+class Prometheus:
+    """For the time of a `with`."""
+
+    def __init__(self, folder: Path, agent_port: int) -> None:
+        self.folder, self.port = folder, free_port()
+        self.configuration = folder / "prometheus.yml"
+        self.configuration.write_text(CONFIGURATION.format(port=agent_port))
+
+    def __enter__(self) -> "Prometheus":
+        with (self.folder / "log").open("w") as log:
+            self.process = subprocess.Popen(
+                ["prometheus", f"--config.file={self.configuration}", f"--storage.tsdb.path={self.folder}/data",
+                 f"--web.listen-address=127.0.0.1:{self.port}", "--log.level=warn"], stdout=log, stderr=log
+            )  # fmt: skip
+        try:
+            self.until("up == 1", START_SECONDS)
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def query(self, expression: str) -> list[dict[str, Any]]:
+        """The samples of an instant query: [{"metric": {...}, "value": [time, text]}]."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+        try:
+            connection.request("GET", "/api/v1/query?" + urllib.parse.urlencode({"query": expression}))
+            answer = json.loads(connection.getresponse().read())
+        finally:
+            connection.close()
+        assert answer["status"] == "success", answer
+        found: list[dict[str, Any]] = answer["data"]["result"]
+        return found
+
+    def until(self, expression: str, within_seconds: float = ANSWER_SECONDS) -> list[dict[str, Any]]:
+        """Its first answer that is not empty. Raises AssertionError with Prometheus' log."""
+        end = time.monotonic() + within_seconds
+        while time.monotonic() < end:
+            try:
+                if found := self.query(expression):
+                    return found
+            except OSError:
+                pass
+            time.sleep(0.2)
+        raise AssertionError(f"no answer to {expression}:\n{(self.folder / 'log').read_text()}")
