@@ -131,7 +131,8 @@ class Btf:
     def find(self, names: Collection[str], kinds: Collection[int]) -> dict[str, int]:
         """The first type of each name among these kinds."""
         offsets = self._offsets(names)
-        words, found = self._words, {}
+        words = self._words
+        found: dict[str, int] = {}
         for number, start in enumerate(self._starts):
             name = words[start]
             if name in offsets and number and words[start + 1] >> 24 & 31 in kinds:
@@ -141,7 +142,8 @@ class Btf:
     def enumerations(self, names: Collection[str]) -> list[int]:
         """The enumerations that have an enumerator of one of these names."""
         offsets = self._offsets(names)
-        words, found = self._words, []
+        words = self._words
+        found: list[int] = []
         for number, start in enumerate(self._starts):
             kind = words[start + 1] >> 24 & 31
             if kind in ENUMS and number:
@@ -154,7 +156,8 @@ class Btf:
     def _offsets(self, names: Collection[str]) -> dict[int, str]:
         """Where in the string section these names stand: each stands there once."""
         wanted = {name.encode(): name for name in names if name}
-        found, offset = {}, 0
+        found: dict[int, str] = {}
+        offset = 0
         for text in self._strings.split(b"\0"):
             if text in wanted:
                 found[offset] = wanted[text]

@@ -12,10 +12,16 @@ from typing import Any, Self
 
 from bpfleet.errors import HostError, KernelError
 
+
 LOADER = Path(__file__).with_name("loader.py")
 TIMEOUT_SECONDS = 120.0  # for one answer: a compile takes 0.5 s, a hundred times that on a starved node
 MAX_DESCRIPTORS = 253  # in one message (SCM_MAX_FD)
+MAX_MESSAGE = 500  # characters of a child's last words that an outcome repeats
 PASSED_ON = ("PATH", "TMPDIR", "LD_LIBRARY_PATH", "LIBBCC_PATH")
+
+
+class LoaderGone(KernelError):
+    """The child ended in the middle of its work, e.g. because a text crashes the compiler."""
 
 
 class Child:
@@ -109,9 +115,13 @@ class Child:
             data += part
         return data
 
-    def _gone(self) -> KernelError:
-        self._process.kill()
-        status = self._process.wait()
+    def _gone(self) -> LoaderGone:
+        try:
+            status = self._process.wait(1)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            status = self._process.wait()
         self._errors.seek(0)
         text = self._errors.read().decode(errors="replace").strip()
-        return KernelError(f"the loader ended with status {status}: {text[-2000:] or 'no message'}")
+        last = text.splitlines()[-1] if text else "no message"
+        return LoaderGone(f"the loader ended with status {status}: {last[:MAX_MESSAGE]}")

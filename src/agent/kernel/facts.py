@@ -1,8 +1,15 @@
 """What this machine lets an agent do: kernel, BTF, capabilities, lockdown, cgroups. Read, never changed."""
 
 import os
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+
+from bpfleet.errors import HostError
+
+OLDEST = (5, 10)  # the oldest kernel that the tests run on
+MACHINES = ("x86_64", "aarch64")
 
 # linux/capability.h; the ones that an agent can have use for.
 CAPABILITIES = {
@@ -32,6 +39,35 @@ class Facts:
     lockdown: str
     cgroup_root: str
     memlock_bytes: int
+
+    def lacking(self, names: Iterable[str]) -> list[str]:
+        """Which of these capabilities this process does not have. SYS_ADMIN stands for BPF and PERFMON, which were
+        part of it until 5.8 (capabilities(7))."""
+        have = set(self.capabilities)
+        if "SYS_ADMIN" in have:
+            have |= {"BPF", "PERFMON"}
+        return [name for name in names if name not in have]
+
+
+def require(machine: Facts, cgroup_root: str) -> None:
+    """Raises HostError with everything that has to change before any collector can run here."""
+    lacks = []
+    if machine.machine not in MACHINES:
+        lacks.append(f"a machine of one of {', '.join(MACHINES)} (this one is {machine.machine})")
+    if version(machine.release) < OLDEST:
+        lacks.append(f"Linux {OLDEST[0]}.{OLDEST[1]} or newer (this is {machine.release})")
+    if not cgroup_root:
+        lacks.append("cgroup v2, mounted (beside v1 is enough): mount -t cgroup2 none /sys/fs/cgroup/unified")
+    if machine.lacking(["BPF"]):
+        lacks.append("the capability BPF (run as root, or with BPF, PERFMON and NET_ADMIN)")
+    if lacks:
+        raise HostError(f"this machine lacks {'; '.join(lacks)}")
+
+
+def version(release: str) -> tuple[int, int]:
+    """6.12.1-foo -> (6, 12); (0, 0) where it does not start with a version."""
+    found = re.match(r"(\d+)\.(\d+)", release)
+    return (int(found[1]), int(found[2])) if found else (0, 0)
 
 
 def gather(root: Path = Path("/"), release: str = "", machine: str = "") -> Facts:

@@ -6,16 +6,20 @@ contain: parsing all of a kernel's types would take most of the start-up time.
 """
 
 import hashlib
+import os
 import platform
 import re
+import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from agent.kernel import btf, helper_numbers
 from agent.kernel.declarations import Declarations
+from agent.kernel.failure import Failure
 
 FORMAT = "1"  # part of the cache key: raised when this file writes the tree differently
+SCRATCH = "bpfleet-headers-"  # begins the name of a tree that is made for one start
 ARCHITECTURES = {"x86_64": "x86", "aarch64": "arm64"}
 EMPTY = (
     "linux/version.h",
@@ -99,7 +103,7 @@ def bcc_header(library: Path) -> str:
 
 @dataclass(frozen=True)
 class Tree:
-    """path: what BCC_KERNEL_SOURCE must name. assertions: how many the layout proof has. proof: not yet compiled."""
+    """path: what BCC_KERNEL_SOURCE must name. assertions: how many the layout proof has."""
 
     path: Path
     assertions: int
@@ -165,5 +169,37 @@ def key(types: bytes, sources: Iterable[str], prelude: str, release: str) -> str
     return digest.hexdigest()
 
 
-def cached(directory: Path, types: bytes, sources: Iterable[str], prelude: str) -> Tree | None:
-    return None
+def cached(directory: Path, name: str) -> Tree | None:
+    """A tree of the cache, whose layout was proven when it was stored. Raises Failure where others than its owner
+    could have written there: what is compiled runs in the kernel."""
+    try:
+        status = directory.stat()
+        proof = (directory / name / "include" / "layout_proof.h").read_text()
+    except OSError:
+        return None
+    if status.st_mode & 0o022 or status.st_uid != os.geteuid():
+        raise Failure(f"header cache {directory}: must belong to this user and be writable for nobody else")
+    return Tree(directory / name, proof.count("_Static_assert("))
+
+
+def store(scratch: Path, directory: Path, name: str) -> None:
+    """Put a proven tree into the cache, whole or not at all. A cache that cannot be written is none."""
+    partial = directory / f"{name}.{os.getpid()}"
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        shutil.copytree(scratch, partial)
+        partial.rename(directory / name)
+    except OSError:
+        remove(partial)
+
+
+def sweep(directory: Path) -> None:
+    """Remove the trees of loaders that were killed."""
+    for path in directory.glob(f"{SCRATCH}*"):
+        owner = path.name.removeprefix(SCRATCH).partition("-")[0]
+        if owner.isdigit() and not Path("/proc", owner).exists():
+            remove(path)
+
+
+def remove(path: Path) -> None:
+    shutil.rmtree(path, ignore_errors=True)

@@ -4,11 +4,12 @@ What fails is found out, left out with its reason, and the rest is compiled agai
 nothing; this file decides and does nothing.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from agent.kernel import programs
+from agent.kernel.facts import Facts
 from agent.kernel.programs import Unit
 from bpfleet.api import AnyOf, Collector, Packet, Probe, SocketIterator
 from bpfleet.errors import CompileError, HeadersError, KernelError, LoadError
@@ -50,7 +51,7 @@ class Culprit(LoadError):
 
 
 class Isolation:
-    """cgroup: the directory on which packet programs are attached. capabilities: those that this process has."""
+    """cgroup: the directory on which packet programs are attached. machine: explains what the kernel refuses."""
 
     def __init__(
         self,
@@ -58,13 +59,13 @@ class Isolation:
         cgroup: str,
         limits: Mapping[str, int],
         bounds: Mapping[str, Sequence[float]],
-        capabilities: Iterable[str],
+        machine: Facts,
     ) -> None:
         self._child = child
         self._cgroup = cgroup
         self._limits = limits
         self._bounds = bounds
-        self._capabilities = frozenset(capabilities)
+        self._machine = machine
 
     def attach(self, unit: Unit) -> Attached:
         """Raises HeadersError if the header tree is wrong: then nothing can be trusted."""
@@ -186,18 +187,25 @@ class Isolation:
         if "error" in answer:
             reason = programs.verifier_reason(answer.get("log", ""))
             detail = f"{answer['error']}: {reason}" if reason else answer["error"]
-            raise LoadError(f"{probe.hook}: {probe.function}: {detail}{self._lacking(probe)}")
+            raise LoadError(f"{probe.hook}: {probe.function}: {detail}{self._why(probe, detail)}")
 
     def _attach(self, probe: Probe) -> None:
         answer = self._child.ask("attach", function=probe.function, hook=probe.hook, cgroup=self._cgroup)
         if "error" not in answer and isinstance(probe, SocketIterator):
             answer = self._child.ask("walk", function=probe.function)
         if "error" in answer:
-            raise LoadError(f"{answer['error']}{self._lacking(probe)}")
+            raise LoadError(f"{answer['error']}{self._why(probe, answer['error'])}")
 
-    def _lacking(self, probe: Probe) -> str:
-        lacking = [name for name in probe.capabilities if name not in self._capabilities]
-        return f" (without the capability {', '.join(lacking)})" if lacking else ""
+    def _why(self, probe: Probe, refusal: str) -> str:
+        """The cause, where this machine's facts tell it."""
+        lacking = self._machine.lacking(probe.capabilities)
+        if lacking:
+            return f" (without the capability {', '.join(lacking)})"
+        if self._machine.lockdown == "confidentiality" and "probe_read" in refusal:
+            return " (kernel lockdown is confidentiality, which forbids reading kernel memory)"
+        if "this kernel has no" in refusal or "No such file" in refusal:
+            return f" (in kernels since {probe.since})"
+        return ""
 
 
 def _walks(probe: Probe | AnyOf) -> bool:

@@ -116,9 +116,7 @@ def _file(name: str, body: str) -> str:
     return f'#line 1 "{name}"\n{body.rstrip()}\n'
 
 
-def prelude(
-    collectors: Iterable[Collector], limits: Mapping[str, int], bounds: Mapping[str, Sequence[float]]
-) -> str:
+def prelude(collectors: Iterable[Collector], limits: Mapping[str, int], bounds: Mapping[str, Sequence[float]]) -> str:
     """Constants from the settings, and a function for each histogram that finds a value's bucket."""
     defines: dict[str, str] = {}
     buckets: dict[str, Sequence[float]] = {}

@@ -1,0 +1,165 @@
+"""From text to BPF code and maps, against the headers that there are. Runs in the loader child."""
+
+import ctypes
+import os
+import re
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from agent.kernel import btf, headers
+from agent.kernel.failure import Failure
+
+MAX_ROUNDS = 12
+"""Compiles of one text that each ask for more types: a chain of pointers adds one type a round."""
+
+FLAGS = (
+    # The dialect of kernels since 6.19, in which our own texts may use their types.
+    "-fms-extensions",
+    "-Wno-microsoft-anon-tag",
+    # Otherwise an undefined function becomes a strange message of the verifier.
+    "-Werror=implicit-function-declaration",
+    # The header tree is packed throughout, with every alignment spelled out.
+    "-Wno-address-of-packed-member",
+)
+PROOF = "-DBPFLEET_LAYOUT_PROOF"
+SOURCE = "BCC_KERNEL_SOURCE"
+
+_INCOMPLETE = re.compile(
+    r"error: .*?incomplete (?:definition of )?(?:element )?type '(?:const )?(?:struct|union) (\w+)'"
+)
+
+
+class Compiling:
+    """bcc: the module. Keeps one compiled text at a time."""
+
+    def __init__(self, bcc: Any) -> None:
+        self._bcc = bcc
+        self._module: Any = None
+        self._include = ""
+        self._sources: list[str] = []
+        self._prelude = ""
+        self._cache = ""
+        self._data = b""
+        self._scratch: Path | None = None
+        self._extra: set[str] = set()
+        self._proven = True
+        self.types: btf.Btf | None = None
+
+    def choose_headers(self, mode: str, cache: str, sources: list[str], include: str) -> dict[str, Any]:
+        """mode: auto, btf, or the path of a kernel's headers. cache: a directory, or empty. sources: the texts to
+        come; include: the directory of their own headers."""
+        self._sources, self._include, self._cache = sources, include, cache
+        try:
+            self._data = Path(btf.VMLINUX).read_bytes()
+            self.types = btf.Btf(self._data)
+        except (OSError, ValueError) as error:
+            reason = f"{btf.VMLINUX}: {getattr(error, 'strerror', None) or error}"
+        if mode not in ("auto", "btf"):
+            os.environ[SOURCE] = mode
+            return {"headers": mode, "assertions": 0}
+        if self.types is None:
+            build = Path("/lib/modules") / os.uname().release / "build"
+            if mode == "auto" and build.is_dir():
+                os.environ.pop(SOURCE, None)  # BCC knows the way there
+                return {"headers": str(build), "assertions": 0}
+            raise Failure(f"neither the kernel's type information ({reason}) nor its headers ({build})")
+        self._prelude = headers.bcc_header(_library())
+        tree = headers.cached(Path(cache), self._key()) if cache else None
+        if tree:
+            os.environ[SOURCE] = str(tree.path)
+            return {"headers": "btf, cached", "assertions": tree.assertions}
+        return {"headers": "btf", "assertions": self._write_tree().assertions}
+
+    def _key(self) -> str:
+        return headers.key(self._data, self._sources, self._prelude, os.uname().release)
+
+    def _write_tree(self) -> headers.Tree:
+        assert self.types
+        if self._scratch is None:
+            headers.sweep(Path(tempfile.gettempdir()))
+            self._scratch = Path(tempfile.mkdtemp(prefix=f"{headers.SCRATCH}{os.getpid()}-"))
+        tree = headers.write(self._scratch, self.types, self._sources, self._prelude, self._extra)
+        os.environ[SOURCE] = str(tree.path)
+        self._proven = False
+        return tree
+
+    def compile(self, text: str) -> list[dict[str, Any]]:
+        """Its maps. What was compiled before is let go."""
+        self.release()
+        for _ in range(MAX_ROUNDS):
+            flags = [*FLAGS, f"-I{self._include}", *([] if self._proven else [PROOF])]
+            self._module, messages = self._build(text, flags)
+            if self._module is not None:
+                self._proven = True
+                return self.maps()
+            missing = set(_INCOMPLETE.findall(messages)) - self._extra
+            if not missing or self.types is None or not self._prelude:
+                break
+            self._extra |= missing
+            self._write_tree()
+        raise Failure(messages)
+
+    def _build(self, text: str, flags: list[str]) -> tuple[Any, str]:
+        """The compiler writes its messages to descriptor 2, so that is a file for as long as it runs."""
+        messages = os.memfd_create("messages")
+        saved = os.dup(2)
+        os.dup2(messages, 2)
+        try:
+            module, reason = self._bcc.BPF(text=text.encode(), cflags=flags), ""
+        except Exception as error:  # BCC raises nothing narrower
+            module, reason = None, str(error)
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)
+        with open(messages, "rb") as stream:
+            stream.seek(0)
+            return module, stream.read().decode(errors="replace") + reason
+
+    def maps(self) -> list[dict[str, Any]]:
+        """As agent.kernel.maps.MapInfo has them."""
+        library, module = self._bcc.lib, ctypes.c_void_p(self._module.module)
+
+        def ask(function: str, number: int, answer: Any = ctypes.c_size_t) -> Any:
+            call = library[function]  # a fresh object: BCC's own declarations of these differ from release to release
+            call.restype = answer
+            return call(module, ctypes.c_size_t(number))
+
+        return [
+            {
+                "name": ask("bpf_table_name", number, ctypes.c_char_p).decode(),
+                "type": ask("bpf_table_type_id", number, ctypes.c_int),
+                "key_size": ask("bpf_table_key_size_id", number),
+                "value_size": ask("bpf_table_leaf_size_id", number),
+                "max_entries": ask("bpf_table_max_entries_id", number),
+                "fd": ask("bpf_table_fd_id", number, ctypes.c_int),
+            }
+            for number in range(library.bpf_num_tables(module))
+        ]
+
+    def code(self, function: str) -> bytes:
+        try:
+            code: bytes = self._module.dump_func(function.encode())
+        except Exception as error:  # BCC raises nothing narrower
+            raise Failure(f"there is no function {function} in the text") from error
+        return code
+
+    def release(self) -> None:
+        """Closes the maps' descriptors here; those that were handed over stay open there."""
+        if self._module is not None:
+            self._module.cleanup()
+            self._module = None
+
+    def close(self) -> None:
+        if self._scratch is None:
+            return
+        if self._cache and self._proven:
+            headers.store(self._scratch, Path(self._cache), self._key())
+        headers.remove(self._scratch)
+
+
+def _library() -> Path:
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        if "/libbcc.so" in line:
+            return Path(line[line.index("/") :])
+    raise Failure("BCC's library is not among the mapped files")

@@ -1,0 +1,104 @@
+"""The maps of one unit, by the descriptors that the loader handed over."""
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from agent.kernel import maps
+from agent.kernel.growth import Growth
+from agent.kernel.maps import KernelMap, MapInfo, Totals
+from agent.kernel.rings import Ring
+from bpfleet.api import Row
+from bpfleet.errors import KernelError
+
+
+@dataclass(frozen=True)
+class MapFacts:
+    """entries: at the last read; of a ring the bytes that are not read yet, and its capacity in bytes too.
+    bytes: kernel memory that the map is charged with."""
+
+    name: str
+    entries: int
+    capacity: int
+    bytes: int
+
+
+class Tables(Protocol):
+    """The maps of one unit, read."""
+
+    def names(self) -> Iterable[str]: ...
+    def growth(self, name: str) -> list[Row]: ...
+    def totals(self, name: str) -> tuple[int, ...]: ...
+    def records(self, name: str) -> Iterator[bytes]: ...
+    def facts(self) -> list[MapFacts]: ...
+    def close(self) -> None: ...
+
+
+class KernelTables:
+    """By descriptors from the loader; they and the links are closed together."""
+
+    def __init__(self, infos: Iterable[MapInfo], links: Iterable[int], cpus: int, clock: Callable[[], float]) -> None:
+        self._infos = {info.name: info for info in infos}
+        self._links = list(links)
+        self._cpus = cpus
+        self._clock = clock
+        self._growths: dict[str, Growth] = {}
+        self._totals: dict[str, Totals] = {}
+        self._rings: dict[str, Ring] = {}
+
+    def names(self) -> Iterable[str]:
+        return self._infos
+
+    def growth(self, name: str) -> list[Row]:
+        if name not in self._growths:
+            info = self._infos[name]
+            if not info.is_hash or info.value_size % maps.WORD:
+                raise KernelError(f"{name} is not a hash of rows of u64")
+            self._growths[name] = Growth(KernelMap(info, self._cpus), info.value_size, self._clock)
+        return self._growths[name].drain()
+
+    def totals(self, name: str) -> tuple[int, ...]:
+        if name not in self._totals:
+            self._totals[name] = Totals(self._infos[name], self._cpus)
+        return self._totals[name].read()
+
+    def records(self, name: str) -> Iterator[bytes]:
+        return self._ring(name).records()
+
+    def _ring(self, name: str) -> Ring:
+        if name not in self._rings:
+            self._rings[name] = Ring(self._infos[name].fd, self._infos[name].max_entries)
+        return self._rings[name]
+
+    def facts(self) -> list[MapFacts]:
+        return [
+            MapFacts(info.name, self._entries(info), info.max_entries, _memlock(info.fd))
+            for info in self._infos.values()
+        ]
+
+    def _entries(self, info: MapInfo) -> int:
+        if info.name in self._growths:
+            return self._growths[info.name].entries
+        if info.type == maps.RING:
+            return self._ring(info.name).unread
+        return info.max_entries if info.type in (maps.ARRAY, maps.PERCPU_ARRAY) else 0
+
+    def close(self) -> None:
+        """Links first, so that no program writes into a ring that nobody reads."""
+        for link in self._links:
+            os.close(link)
+        for ring in self._rings.values():
+            ring.close()
+        for info in self._infos.values():
+            os.close(info.fd)
+        self._links.clear()
+        self._infos.clear()
+
+
+def _memlock(fd: int) -> int:
+    with open(f"/proc/self/fdinfo/{fd}") as stream:
+        for line in stream:
+            if line.startswith("memlock:"):
+                return int(line.split()[1])
+    return 0
