@@ -112,7 +112,7 @@ class Health(Collector):
         yield _gauge(catalogue.COLLECTOR_UP, {(name,): float(state.up) for name, state in collectors.items()})
         info = _info(catalogue.COLLECTOR_INFO)
         for name, state in collectors.items():
-            for hook in state.hooks or ("",):
+            for hook in dict.fromkeys(state.hooks or ("",)):  # two functions may share a hook
                 _add_info(info, catalogue.COLLECTOR_INFO, (name, hook, state.reason))
         yield info
         yield from self._books(report)
