@@ -54,6 +54,7 @@ class Child:
         )
         self._reader = threading.Thread(target=self._read_log, daemon=True)
         self._reader.start()
+        self.pid = self._process.pid
 
     def __enter__(self) -> "Child":
         return self

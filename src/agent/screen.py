@@ -19,14 +19,21 @@ FRAME_LINES = 5
 """Lines of the screen that are neither rows nor notes: title, header, keys and the space between."""
 
 
-class Column(NamedTuple):
-    """key: sorts by it in the live table. value: for sorting, largest first, except names."""
+class Size(NamedTuple):
+    """Of a terminal, in characters."""
 
+    width: int
+    height: int
+
+
+class Column(NamedTuple):
     title: str
     show: Callable[[Row], str]
 
 
 class Sort(NamedTuple):
+    """key: chooses it in the live table. value: the largest comes first."""
+
     key: str
     value: Callable[[Row], float]
 
@@ -47,20 +54,24 @@ SORTS = {
     "name": Sort("w", lambda row: 0.0),
 }
 
-COLUMNS = (
+NAMES = (
     Column("NAMESPACE", lambda row: clean(row.workload.namespace)),
     Column("WORKLOAD", lambda row: clean(row.workload.name)),
     Column("KIND", lambda row: clean(row.workload.kind)),
+)
+SHORT_NAMES = (Column("WORKLOAD", lambda row: clean(f"{row.workload.namespace}/{row.workload.name}")),)
+NUMBERS = (
     Column("IN", lambda row: rate(row.received)),
     Column("OUT", lambda row: rate(row.transmitted)),
     Column("ACTIVE", lambda row: str(row.active)),
     Column("NEW/s", lambda row: number(row.new)),
-    Column("FAILED/s", lambda row: number(row.failed)),
-    Column("RETRANS/s", lambda row: number(row.retransmitted)),
+    Column("FAIL/s", lambda row: number(row.failed)),
+    Column("RETX/s", lambda row: number(row.retransmitted)),
     Column("RTT p50", lambda row: duration(row.p50)),
     Column("RTT p99", lambda row: duration(row.p99)),
 )
-TEXT_COLUMNS = 3
+WIDE = 120
+"""Columns of a terminal from which names get three columns; below, one."""
 
 
 def clean(name: str) -> str:
@@ -98,27 +109,31 @@ def ordered(rows: Sequence[Row], sort: str) -> list[Row]:
 
 def plain(rows: Sequence[Row]) -> str:
     """Aligned text, a line a workload."""
-    cells = [[column.title for column in COLUMNS], *([column.show(row) for column in COLUMNS] for row in rows)]
-    widths = [max(len(line[at]) for line in cells) for at in range(len(COLUMNS))]
+    columns = (*NAMES, *NUMBERS)
+    cells = [[column.title for column in columns], *([column.show(row) for column in columns] for row in rows)]
+    widths = [max(len(line[at]) for line in cells) for at in range(len(columns))]
     return "\n".join(_align(line, widths) for line in cells) + "\n"
 
 
 def _align(line: Sequence[str], widths: Sequence[int]) -> str:
     padded = [
-        cell.ljust(width) if at < TEXT_COLUMNS else cell.rjust(width)
+        cell.ljust(width) if at < len(NAMES) else cell.rjust(width)
         for at, (cell, width) in enumerate(zip(line, widths, strict=True))
     ]
     return "  ".join(padded).rstrip()
 
 
-def screen(rows: Sequence[Row], sort: str, address: str, notes: Sequence[str], height: int) -> Group:
+def screen(rows: Sequence[Row], sort: str, address: str, notes: Sequence[str], size: Size) -> Group:
     """The live table: as many rows as fit, what is off or wrong, and the keys."""
-    room = max(1, height - FRAME_LINES - len(notes))
-    table = Table(expand=True, box=None, pad_edge=False)
-    for at, column in enumerate(COLUMNS):
-        table.add_column(column.title, justify="left" if at < TEXT_COLUMNS else "right", no_wrap=True)
+    room = max(1, size.height - FRAME_LINES - len(notes))
+    names = NAMES if size.width >= WIDE else SHORT_NAMES
+    table = Table(expand=True, box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    for column in names:
+        table.add_column(Text(column.title), ratio=2 if column.title == "WORKLOAD" else 1)
+    for column in NUMBERS:
+        table.add_column(Text(column.title), justify="right", no_wrap=True)
     for row in rows[:room]:
-        table.add_row(*(Text(column.show(row), overflow="ellipsis") for column in COLUMNS))
+        table.add_row(*(Text(column.show(row), overflow="ellipsis", no_wrap=True) for column in (*names, *NUMBERS)))
     keys = "  ".join(f"{each.key} {name}" for name, each in SORTS.items())
     hidden = f", {len(rows) - room} more below" if len(rows) > room else ""
     return Group(

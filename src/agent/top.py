@@ -22,7 +22,7 @@ from agent import child, configuration
 from agent.activity import Activity, Row
 from agent.cli import known_collectors
 from agent.polling import Server
-from agent.screen import SORTS, clean, ordered, plain, screen
+from agent.screen import SORTS, Size, clean, ordered, plain, screen
 from bpfleet.errors import HostError
 
 SHORTEST, LONGEST = 0.1, 3600.0
@@ -86,8 +86,8 @@ class Top:
         self._sort = next((name for name, sort in SORTS.items() if sort.key == key), self._sort)
         return key not in ("q", "\x03", "\x04")
 
-    def draw(self, height: int) -> Group:
-        return screen(self.rows(), self._sort, self._server.address, self.notes(), height)
+    def draw(self, size: Size) -> Group:
+        return screen(self.rows(), self._sort, self._server.address, self.notes(), size)
 
     def run_plain(self, out: TextIO, wait: Callable[[float], object], once: bool) -> None:
         """Rows after every interval; with `once` a single time."""
@@ -107,13 +107,13 @@ class Top:
     def run_live(self, console: Console, keys: Keys) -> None:
         self.poll()
         self._stop_on_trouble()
-        with Live(self.draw(console.height), console=console, screen=True, auto_refresh=False) as live:
+        with Live(self.draw(Size(*console.size)), console=console, screen=True, auto_refresh=False) as live:
             due = self._clock() + self._interval
             while self.press(keys.wait(due - self._clock())):
                 if self._clock() >= due:
                     self.poll()
                     due = self._clock() + self._interval
-                live.update(self.draw(console.height), refresh=True)
+                live.update(self.draw(Size(*console.size)), refresh=True)
 
     def _stop_on_trouble(self) -> None:
         if self._trouble:

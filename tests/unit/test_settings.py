@@ -1,0 +1,100 @@
+import jsonschema
+import pytest
+import yaml
+
+from agent import settings
+from agent.configuration import Configuration, show
+from agent.settings import Settings, build, clashes, leaves, schema
+
+
+def test_every_setting_has_help_a_flag_and_a_variable_of_its_own() -> None:
+    found = list(leaves())
+    assert all(leaf.option.help.endswith(".") for leaf in found)
+    assert len({leaf.flag for leaf in found}) == len({leaf.variable for leaf in found}) == len(found)
+
+
+def test_no_variable_looks_like_one_that_kubernetes_makes_for_a_service() -> None:
+    from agent.configuration import SERVICE_LINK
+
+    assert not [leaf.variable for leaf in leaves() if SERVICE_LINK.fullmatch(leaf.variable)]
+
+
+def test_every_default_is_allowed() -> None:
+    for leaf in leaves():
+        if leaf.name != "collectors":  # the default set is the collectors' own declaration
+            leaf.option.check(leaf.default)
+
+
+def test_the_defaults_go_together() -> None:
+    assert list(clashes(Settings())) == []
+
+
+def test_default_bounds_ascend_and_are_few_enough_for_the_kernel() -> None:
+    for bounds in (settings.RTT, settings.CONNECT, settings.LIFETIME):
+        assert list(bounds) == sorted(set(bounds)) and len(bounds) <= settings.MAX_BOUNDS
+
+
+@pytest.mark.parametrize(
+    ("listen", "address"),
+    [("127.0.0.1:9436", ("127.0.0.1", 9436)), ("[::1]:0", ("::1", 0)), ("node-1.example:80", ("node-1.example", 80))],
+)
+def test_listen_is_a_host_and_a_port(listen: str, address: tuple[str, int]) -> None:
+    assert build({"listen": listen}).address == address
+
+
+@pytest.mark.parametrize("listen", ["9436", ":9436", "localhost", "::1:80", "a b:80", "127.0.0.1:", "a:1\n"])
+def test_what_is_no_address_is_refused(listen: str) -> None:
+    option = next(leaf.option for leaf in leaves() if leaf.name == "listen")
+    with pytest.raises(ValueError, match="does not look like that"):
+        option.check(listen)
+
+
+@pytest.mark.parametrize(
+    ("values", "blamed"),
+    [
+        ({"limits.series": 100, "limits.series_per_metric": 101}, ("limits.series_per_metric", "limits.series")),
+        ({"drain_interval_seconds": 16.0}, ("drain_interval_seconds", "scrape_interval_seconds")),
+        ({"identity.keep_seconds": 4.0}, ("identity.keep_seconds", "drain_interval_seconds")),
+        ({"flow_idle_seconds": 59.0}, ("flow_idle_seconds", "scrape_interval_seconds")),
+        (
+            {"identity.kubernetes": "off", "identity.kubeconfig": "/root/.kube/config"},
+            ("identity.kubeconfig", "identity.kubernetes"),
+        ),
+        ({"listen": "127.0.0.1:65536"}, ("listen",)),
+    ],
+)
+def test_impossible_combinations_name_the_settings_to_blame(
+    values: dict[str, settings.Value], blamed: tuple[str, ...]
+) -> None:
+    assert [clash.names for clash in clashes(build(values))] == [blamed]
+
+
+def test_kubernetes_with_a_static_file_is_fine() -> None:
+    both = build({"identity.kubernetes": "on", "identity.static_file": "/etc/bpfleet/identity.yaml"})
+    assert list(clashes(both)) == []
+
+
+def test_the_schema_is_a_schema_and_accepts_what_show_prints() -> None:
+    jsonschema.Draft202012Validator.check_schema(schema())
+    shown = yaml.safe_load(show(Configuration(build({"collectors": ("traffic",)}), {})))
+    jsonschema.Draft202012Validator(schema()).validate(shown)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"limts": {}},
+        {"limits": {"flows": "many"}},
+        {"limits": {"flows": 1}},
+        {"identity": {"kubernetes": "maybe"}},
+        {"histograms": {"rtt_seconds": []}},
+        {"listen": "nowhere"},
+        {"collectors": ["Traffic"]},
+    ],
+)
+def test_the_schema_refuses_what_the_agent_refuses(wrong: dict[str, object]) -> None:
+    assert not jsonschema.Draft202012Validator(schema()).is_valid(wrong)
+
+
+def test_a_shown_value_is_short_and_cannot_move_the_cursor() -> None:
+    assert settings.shown("\x1b[2J" + "a" * 100) == "'\\x1b[2J" + "a" * 49 + "..."
