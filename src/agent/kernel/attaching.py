@@ -98,7 +98,10 @@ def _direction(where: str) -> int:
 
 
 def _link_cgroup(program: int, cgroup: str, where: str) -> int:
-    directory = os.open(cgroup, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        directory = os.open(cgroup, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        raise Failure(f"cgroup {cgroup}: {error.strerror}") from error
     try:
         return syscalls.link_cgroup(program, directory, _direction(where))
     finally:

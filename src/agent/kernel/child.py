@@ -12,7 +12,6 @@ from typing import Any, Self
 
 from bpfleet.errors import HostError, KernelError
 
-
 LOADER = Path(__file__).with_name("loader.py")
 TIMEOUT_SECONDS = 120.0  # for one answer: a compile takes 0.5 s, a hundred times that on a starved node
 MAX_DESCRIPTORS = 253  # in one message (SCM_MAX_FD)

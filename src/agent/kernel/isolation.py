@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from agent.kernel import programs
+from agent.kernel.child import LoaderGone
 from agent.kernel.facts import Facts
-from agent.kernel.programs import Unit
+from agent.kernel.programs import Culprit, Unit
 from bpfleet.api import AnyOf, Collector, Packet, Probe, SocketIterator
 from bpfleet.errors import CompileError, HeadersError, KernelError, LoadError
 
@@ -42,12 +43,12 @@ class Attached:
     descriptors: dict[str, int] = field(default_factory=dict)
 
 
-class Culprit(LoadError):
-    """One collector fails, and which one is known."""
+@dataclass
+class Uses:
+    """Of one collector: hooks in use, and what an optional one lacks."""
 
-    def __init__(self, collector: Collector, reason: str) -> None:
-        super().__init__(reason)
-        self.collector = collector
+    hooks: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 class Isolation:
@@ -68,105 +69,89 @@ class Isolation:
         self._machine = machine
 
     def attach(self, unit: Unit) -> Attached:
-        """Raises HeadersError if the header tree is wrong: then nothing can be trusted."""
+        """Raises HeadersError if the header tree is wrong, and LoaderGone: then nothing can be said of the others."""
         outcomes: dict[str, Outcome] = {}
         kept = list(unit.collectors)
         while kept:
             try:
-                attached = self._attempt(Unit(unit.base, tuple(kept)))
+                attached = self._attempt(unit, kept)
             except Culprit as culprit:
                 outcomes[culprit.collector.name] = Outcome(False, reason=str(culprit))
                 kept.remove(culprit.collector)
-            except HeadersError:
+            except (HeadersError, LoaderGone):
                 raise
             except KernelError as error:
-                kept, refused = self._one_by_one(Unit(unit.base, tuple(kept)), error)
+                kept, refused = self._one_by_one(unit, kept, error)
                 outcomes.update({name: Outcome(False, reason=reason) for name, reason in refused.items()})
             else:
                 attached.outcomes.update(outcomes)
                 return attached
         return Attached(outcomes)
 
-    def _one_by_one(self, unit: Unit, error: KernelError) -> tuple[list[Collector], dict[str, str]]:
+    def _one_by_one(
+        self, unit: Unit, collectors: Sequence[Collector], error: KernelError
+    ) -> tuple[list[Collector], dict[str, str]]:
         """Which collectors work together, and why the others were left out, when the error does not tell."""
-        if unit.base is None:
-            return [], {each.name: str(error) for each in unit.collectors}
-        try:
-            self._load_base(Unit(unit.base, ()))
-        except KernelError as base_error:
-            return [], {each.name: str(base_error) for each in unit.collectors}
         kept: list[Collector] = []
         refused: dict[str, str] = {}
-        for collector in unit.collectors:
-            try:
-                self._load_base(Unit(unit.base, (*kept, collector)))
-            except HeadersError:
-                raise
-            except KernelError as reason:
-                refused[collector.name] = str(reason)
+        base_refusal = str(error) if unit.base is None else self._refusal(unit, [])
+        if base_refusal:
+            return [], {each.name: base_refusal for each in collectors}
+        for collector in collectors:
+            reason = self._refusal(unit, [*kept, collector])
+            if reason:
+                refused[collector.name] = reason
             else:
                 kept.append(collector)
-        if not refused:  # each works, all together do not: the cause is not in their texts
-            return [], {each.name: str(error) for each in unit.collectors}
+        if not refused:  # this time they all work: the error would only come again
+            return [], {each.name: str(error) for each in collectors}
         return kept, refused
 
-    def _load_base(self, unit: Unit) -> list[dict[str, Any]]:
-        """Compile a unit and have its base's programs verified. Returns its maps."""
-        answer = self._child.ask("compile", text=programs.text(unit, self._limits, self._bounds))
+    def _refusal(self, unit: Unit, kept: Sequence[Collector]) -> str:
+        """Why these fragments cannot be part of the base's programs; empty if they can."""
+        try:
+            self._load_base(unit, kept)
+        except (HeadersError, LoaderGone):
+            raise
+        except KernelError as error:
+            return str(error)
+        return ""
+
+    def _load_base(self, unit: Unit, kept: Sequence[Collector]) -> list[dict[str, Any]]:
+        """Compile, and have the base's programs verified. Returns the maps."""
+        answer = self._child.ask("compile", text=programs.text(unit, kept, self._limits, self._bounds))
         if "error" in answer:
-            self._refuse(unit, answer["error"])
+            raise _blame(kept, answer["error"])
         for probe in unit.base.probes if unit.base else ():
             self._load(probe)
         maps: list[dict[str, Any]] = answer["maps"]
         return maps
 
-    @staticmethod
-    def _refuse(unit: Unit, messages: str) -> None:
-        error = programs.first_error(messages)
-        if error is None:
-            lines = [line for line in messages.splitlines() if line.strip()]
-            raise CompileError(lines[0] if lines else "the compiler failed without a message")
-        if error.file == LAYOUT_PROOF:
-            raise HeadersError(f"the header tree does not have the kernel's layout: {error.text}")
-        for collector in unit.collectors:
-            if collector.program == error.file:
-                raise Culprit(collector, str(error))
-        raise CompileError(str(error))
-
-    def _attempt(self, unit: Unit) -> Attached:
-        attached = Attached(maps=self._load_base(unit))
-        hooks: dict[str, list[str]] = {each.name: [] for each in unit.collectors}
-        notes: dict[str, list[str]] = {each.name: [] for each in unit.collectors}
+    def _attempt(self, unit: Unit, kept: Sequence[Collector]) -> Attached:
+        """All of them, or an exception."""
+        attached = Attached(maps=self._load_base(unit, kept))
         base = unit.base.probes if unit.base else ()
-        late: list[tuple[Collector, Probe | AnyOf]] = []
-        for collector in unit.collectors:
-            if any(isinstance(probe, Packet) for probe in collector.probes):
-                hooks[collector.name] += programs.flat(base)
+        uses = {each.name: Uses() for each in kept}
+        walks: list[tuple[Collector, Probe | AnyOf]] = []
+        for collector in kept:
             for probe in collector.probes:
                 if isinstance(probe, Packet):
-                    continue
-                if _walks(probe):  # only when what follows new sockets is in place
-                    late.append((collector, probe))
+                    uses[collector.name].hooks += [each.hook for each in base]
+                elif _walks(probe):  # only when everything that follows a socket from then on is in place
+                    walks.append((collector, probe))
                 else:
-                    self._hook(collector, probe, hooks, notes)
-        for collector, alternatives in late:
-            self._hook(collector, alternatives, hooks, notes)
-        for probe in base:  # last, so that the first packet of an old socket finds what the walk noted
+                    self._hook(collector, probe, uses[collector.name])
+        for probe in base:
             self._attach(probe)
+        for collector, wanted in walks:
+            self._hook(collector, wanted, uses[collector.name])
         attached.descriptors = self._child.hand_over()
-        for collector in unit.collectors:
-            name = collector.name
-            attached.outcomes[name] = Outcome(True, tuple(hooks[name]), "; ".join(notes[name]))
+        for name, used in uses.items():
+            attached.outcomes[name] = Outcome(True, tuple(dict.fromkeys(used.hooks)), "; ".join(used.notes))
         return attached
 
-    def _hook(
-        self,
-        collector: Collector,
-        wanted: Probe | AnyOf,
-        hooks: dict[str, list[str]],
-        notes: dict[str, list[str]],
-    ) -> None:
-        """Use the first alternative that works."""
+    def _hook(self, collector: Collector, wanted: Probe | AnyOf, uses: Uses) -> None:
+        """Use the first alternative that works. Raises Culprit if there is none and one is needed."""
         reasons = []
         for probe in wanted.probes if isinstance(wanted, AnyOf) else (wanted,):
             try:
@@ -175,12 +160,12 @@ class Isolation:
             except LoadError as error:
                 reasons.append(str(error))
             else:
-                hooks[collector.name].append(probe.hook)
-                notes[collector.name] += reasons
+                uses.hooks.append(probe.hook)
+                uses.notes += reasons
                 return
         if not (isinstance(wanted, AnyOf) and wanted.optional):
             raise Culprit(collector, "; ".join(reasons))
-        notes[collector.name] += reasons
+        uses.notes += reasons
 
     def _load(self, probe: Probe) -> None:
         answer = self._child.ask("load", function=probe.function, hook=probe.hook)
@@ -203,9 +188,25 @@ class Isolation:
             return f" (without the capability {', '.join(lacking)})"
         if self._machine.lockdown == "confidentiality" and "probe_read" in refusal:
             return " (kernel lockdown is confidentiality, which forbids reading kernel memory)"
-        if "this kernel has no" in refusal or "No such file" in refusal:
+        if "!root" in refusal:  # the verifier's own word for it; the packet programs themselves load without
+            return " (without the capability PERFMON the verifier allows less)"
+        if "this kernel has no" in refusal:
             return f" (in kernels since {probe.since})"
         return ""
+
+
+def _blame(kept: Sequence[Collector], messages: str) -> KernelError:
+    """The compiler's first error, as the failure of the collector in whose file it is."""
+    error = programs.first_error(messages)
+    if error is None:
+        lines = [line for line in messages.splitlines() if line.strip()]
+        return CompileError(lines[0] if lines else "the compiler failed without a message")
+    if error.file == LAYOUT_PROOF:
+        return HeadersError(f"the header tree does not have the kernel's layout: {error.text}")
+    for collector in kept:
+        if collector.program == error.file:
+            return Culprit(collector, str(error))
+    return CompileError(str(error))
 
 
 def _walks(probe: Probe | AnyOf) -> bool:

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from bpfleet.api import Collector, Fragment, Packet, Probe
-from bpfleet.errors import KernelError
+from bpfleet.api import Collector, Fragment, Packet
+from bpfleet.errors import KernelError, LoadError
 from bpfleet.metrics import Histogram
 
 FRAGMENTS = "//! fragments"
@@ -87,25 +87,38 @@ def sources(collectors: Sequence[Collector]) -> list[str]:
     return texts
 
 
-def text(unit: Unit, limits: Mapping[str, int], bounds: Mapping[str, Sequence[float]]) -> str:
-    """The text of a unit. Raises KernelError if a file is missing or has no place for its fragments."""
-    parts = [prelude(unit.collectors, limits, bounds)]
+class Culprit(LoadError):
+    """One collector fails, and which one is known."""
+
+    def __init__(self, collector: Collector, reason: str) -> None:
+        super().__init__(reason)
+        self.collector = collector
+
+
+def text(
+    unit: Unit, kept: Sequence[Collector], limits: Mapping[str, int], bounds: Mapping[str, Sequence[float]]
+) -> str:
+    """The text of a unit with some of its collectors; the base's constants are those of all. Raises Culprit, or
+    KernelError if the base itself is missing."""
+    parts = [prelude(kept, unit.collectors, limits, bounds)]
     if unit.base is None:
-        (collector,) = unit.collectors
-        parts.append(_file(collector.program, source(collector.program, unit.collectors)))
-        return "".join(parts)
+        return "".join([*parts, *map(_fragment, kept)])
     base = source(unit.base.program, unit.collectors).splitlines()
-    fragments = "".join(_file(each.program, source(each.program, (each,))) for each in unit.collectors)
-    calls = " ".join(f"{function}(skb, p);" for function in packet_functions(unit.collectors))
+    fragments = "".join(map(_fragment, kept))
+    calls = " ".join(f"{function}(skb, p);" for function in packet_functions(kept))
     for number, line in enumerate(base, 1):
         if line.strip() == FRAGMENTS:
             base[number - 1] = f'{fragments}#line {number + 1} "{unit.base.program}"'
         elif line.strip() == ON_PACKET:
             base[number - 1] = calls
-        else:
-            continue
-    parts.append(_file(unit.base.program, "\n".join(base)))
-    return "".join(parts)
+    return "".join([*parts, _file(unit.base.program, "\n".join(base))])
+
+
+def _fragment(collector: Collector) -> str:
+    try:
+        return _file(collector.program, source(collector.program, (collector,)))
+    except KernelError as error:
+        raise Culprit(collector, str(error)) from error
 
 
 def packet_functions(collectors: Iterable[Collector]) -> list[str]:
@@ -116,19 +129,27 @@ def _file(name: str, body: str) -> str:
     return f'#line 1 "{name}"\n{body.rstrip()}\n'
 
 
-def prelude(collectors: Iterable[Collector], limits: Mapping[str, int], bounds: Mapping[str, Sequence[float]]) -> str:
-    """Constants from the settings, and a function for each histogram that finds a value's bucket."""
+def prelude(
+    kept: Iterable[Collector],
+    declared: Iterable[Collector],
+    limits: Mapping[str, int],
+    bounds: Mapping[str, Sequence[float]],
+) -> str:
+    """Constants from the settings, and a function for each histogram that finds a value's bucket. kept: the collectors
+    whose texts follow; declared: all that could, in whose constants the base's may be. Raises Culprit."""
     defines: dict[str, str] = {}
     buckets: dict[str, Sequence[float]] = {}
-    for collector in collectors:
+    for collector in kept:
         for name, value in collector.defines(limits).items():
             if defines.setdefault(name, value) != value:
-                raise KernelError(f"{collector.name} defines {name} as {value}, another collector as {defines[name]}")
+                raise Culprit(collector, f"defines {name} as {value}, another collector as {defines[name]}")
         for metric in collector.metrics:
             if isinstance(metric, Histogram):
                 if metric.bounds not in bounds:
-                    raise KernelError(f"{collector.name}: no setting histograms.{metric.bounds}")
+                    raise Culprit(collector, f"there is no setting histograms.{metric.bounds}")
                 buckets[metric.bounds] = bounds[metric.bounds]
+    for collector in declared:
+        defines = {**collector.defines(limits), **defines}
     lines = ['#line 1 "settings"', *(f"#define {name} {value}" for name, value in defines.items())]
     for name, limits_seconds in buckets.items():
         lines += _bucket(name, limits_seconds)
@@ -175,7 +196,3 @@ def verifier_reason(log: str) -> str:
     noise = ("processed ", "verification time", "stack depth", "max_states")
     lines = [line.strip() for line in log.splitlines() if line.strip() and not line.strip().startswith(noise)]
     return lines[-1] if lines else ""
-
-
-def flat(probes: Iterable[Probe]) -> tuple[str, ...]:
-    return tuple(probe.hook for probe in probes)
