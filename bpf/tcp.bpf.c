@@ -119,43 +119,73 @@ static inline int read_head(struct __sk_buff *skb, struct packet *p, struct tcp_
 	return bpf_skb_load_bytes(skb, p->transport_offset, head, sizeof(*head));
 }
 
-static inline void on_packet_tcp(struct __sk_buff *skb, struct packet *p)
+/* The kernel's smoothed round-trip time, which it stores as eight times the microseconds; 0 while there is none. */
+static inline u64 rtt_of(struct bpf_tcp_sock *tcp)
 {
-	struct bpf_tcp_sock *tcp;
+	return tcp ? (u64)tcp->srtt_us * 125 : 0;
+}
+
+static inline void on_segment_received(struct packet *p, struct tcp_head *head)
+{
 	struct tcp_flow *flow;
-	struct tcp_head head;
-	u32 end, header, sample = 0, again = 0;
-	u64 rtt_ns = 0;
+	u64 rtt_ns;
 
-	if (p->key.transport != TRANSPORT_TCP || !p->flow || read_head(skb, p, &head) < 0)
-		return;
-	tcp = p->socket ? bpf_tcp_sock(p->sk) : 0;
-	if (tcp)
-		rtt_ns = (u64)tcp->srtt_us * 125; /* stored as eight times the microseconds */
-
-	if (p->ingress) {
-		__sync_fetch_and_add(&p->flow->received_segments, p->segments);
-		sample = rtt_ns && p->socket && p->socket->rtt_turn++ % RTT_EVERY == 0;
-	} else {
-		header = (head.offset >> 4) * 4;
-		end = bpf_ntohl(head.sequence) + p->length - p->transport_offset - header;
-		end += !!(head.flags & TCP_SYN) + !!(head.flags & TCP_FIN);
-		again = tcp && end != bpf_ntohl(head.sequence) && (s32)(end - tcp->snd_nxt) <= 0;
-		if (!again)
-			__sync_fetch_and_add(&p->flow->sent_segments, p->segments);
-		sample = rtt_ns && !again && head.flags & (TCP_FIN | TCP_RST);
+	__sync_fetch_and_add(&p->flow->received_segments, p->segments);
+	if (head->flags & TCP_RST) {
+		flow = tcp_flow_of(&p->key);
+		if (flow)
+			__sync_fetch_and_add(&flow->resets_received, 1);
 	}
-	if (again || head.flags & TCP_RST) {
+	if (!p->socket)
+		return;
+	if (p->socket->rtt_turn) {
+		p->socket->rtt_turn--;
+		return;
+	}
+	rtt_ns = rtt_of(bpf_tcp_sock(p->sk));
+	if (!rtt_ns)
+		return;
+	p->socket->rtt_turn = RTT_EVERY - 1;
+	count_rtt(p, rtt_ns);
+}
+
+static inline void on_segment_sent(struct packet *p, struct tcp_head *head)
+{
+	u32 start = bpf_ntohl(head->sequence), end = start + p->length - p->transport_offset - (head->offset >> 4) * 4;
+	u32 is_last = head->flags & (TCP_FIN | TCP_RST), again = 0;
+	struct bpf_tcp_sock *tcp = 0;
+	struct tcp_flow *flow;
+	u64 rtt_ns;
+
+	end += !!(head->flags & TCP_SYN) + !!(head->flags & TCP_FIN);
+	if (p->socket && (end != start || is_last))
+		tcp = bpf_tcp_sock(p->sk);
+	if (tcp && end != start)
+		again = (s32)(end - tcp->snd_nxt) <= 0;
+	if (!again)
+		__sync_fetch_and_add(&p->flow->sent_segments, p->segments);
+	if (again || head->flags & TCP_RST) {
 		flow = tcp_flow_of(&p->key);
 		if (flow && again)
 			__sync_fetch_and_add(&flow->retransmitted_segments, p->segments);
-		if (flow && head.flags & TCP_RST && p->ingress)
-			__sync_fetch_and_add(&flow->resets_received, 1);
-		if (flow && head.flags & TCP_RST && !p->ingress)
+		if (flow && head->flags & TCP_RST)
 			__sync_fetch_and_add(&flow->resets_sent, 1);
 	}
-	if (sample)
+	rtt_ns = is_last && !again ? rtt_of(tcp) : 0;
+	if (rtt_ns)
 		count_rtt(p, rtt_ns);
+}
+
+static inline void on_packet_tcp(struct __sk_buff *skb, struct packet *p)
+{
+	struct tcp_head head;
+
+	if (p->key.transport != TRANSPORT_TCP || !p->flow || read_head(skb, p, &head) < 0)
+		return;
+	if (p->ingress)
+		on_segment_received(p, &head);
+	else
+		on_segment_sent(p, &head);
 }
 
 /* A SYN-ACK is sent by a request, not by a socket; the listener owns it (5.10: tcp_rtx_synack in tcp_output.c). */
