@@ -14,8 +14,7 @@ from pathlib import Path
 
 from agent import configuration
 from agent.agent import Agent
-from agent.cli import known_collectors
-from agent.collectors import BUILT_IN
+from agent.collectors import BUILT_IN, known
 from agent.identity.model import Owner
 from agent.identity.resolver import Resolver, assemble
 from agent.kernel import facts
@@ -43,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     try:
         flags = configuration.flags_of(parsed)
-        settings = configuration.load(parsed.config, os.environ, flags, known_collectors()).settings
+        settings = configuration.load(parsed.config, os.environ, flags, known()).settings
         logging.basicConfig(level=settings.log_level.upper(), format="%(levelname)s %(name)s: %(message)s")
         run(settings, stop_on_signals())
     except BpfleetError as error:

@@ -31,6 +31,7 @@ def _doctor(arguments: Sequence[str]) -> int:
 def _config(arguments: Sequence[str]) -> int:
     """`show` prints what is in force and who said so, `schema` the JSON Schema, `check` only finds mistakes."""
     from agent import configuration, settings
+    from agent.collectors import known
 
     parser = configuration.Parser("bpfleet config", CONFIG.help)
     parser.add_argument("action", choices=("show", "schema", "check"))
@@ -38,7 +39,7 @@ def _config(arguments: Sequence[str]) -> int:
     if parsed.action == "schema":
         print(json.dumps(settings.schema(), indent=2))
         return 0
-    loaded = configuration.load(parsed.config, os.environ, configuration.flags_of(parsed), known_collectors())
+    loaded = configuration.load(parsed.config, os.environ, configuration.flags_of(parsed), known())
     if parsed.action == "show":
         print(configuration.show(loaded), end="")
     else:
@@ -53,13 +54,6 @@ def _collectors(arguments: Sequence[str]) -> int:
     for collector in BUILT_IN:
         print("\n".join(describe(collector)))
     return 0
-
-
-def known_collectors() -> dict[str, bool]:
-    """Every collector's name, and whether it is in the default set: for configuration.load()."""
-    from agent.collectors import BUILT_IN
-
-    return {collector.name: collector.default for collector in BUILT_IN}
 
 
 def describe(collector: type[Collector]) -> list[str]:

@@ -140,13 +140,14 @@ def show(configuration: Configuration) -> str:
         place = configuration.places.get(leaf.name)
         comment = f"  # {place}" if place else ""
         indent = "  " * len(section)
-        lines.append(f"{indent}{leaf.path[-1]}: {_yaml(get(configuration.settings, leaf))}{comment}")
+        lines.append(f"{indent}{leaf.path[-1]}: {printed(get(configuration.settings, leaf))}{comment}")
     return "\n".join(lines) + "\n"
 
 
-def _yaml(value: Value) -> str:
+def printed(value: Value) -> str:
+    """A value as a settings file has it."""
     if isinstance(value, tuple):
-        return "[" + ", ".join(_yaml(each) for each in value) + "]"
+        return "[" + ", ".join(printed(each) for each in value) + "]"
     return json.dumps(value) if isinstance(value, str) else _number(value)
 
 

@@ -5,8 +5,7 @@ import sys
 from collections.abc import Sequence
 
 from agent import configuration
-from agent.cli import DOCTOR, known_collectors
-from agent.collectors import BUILT_IN
+from agent.collectors import BUILT_IN, known
 from agent.kernel import facts
 from agent.kernel.door import Door, KernelDoor, KernelSettings
 from agent.kernel.facts import Facts
@@ -14,6 +13,7 @@ from agent.kernel.isolation import Outcome
 from bpfleet.api import Collector
 from bpfleet.errors import BpfleetError
 
+PURPOSE = "Say what this machine offers and which collectors can run on it."
 WIDTH = 22
 EXPLAINED = {
     "": "not told by this kernel",
@@ -25,10 +25,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """0 if every collector of the default set can run."""
     from agent.__main__ import kernel_settings
 
-    parsed = configuration.Parser("bpfleet doctor", DOCTOR.help).parse_args(arguments)
+    parsed = configuration.Parser(
+        "bpfleet doctor", "Say what this machine offers and which collectors can run on it."
+    ).parse_args(arguments)
     try:
         flags = configuration.flags_of(parsed)
-        settings = configuration.load(parsed.config, os.environ, flags, known_collectors()).settings
+        settings = configuration.load(parsed.config, os.environ, flags, known()).settings
     except BpfleetError as error:
         print(f"bpfleet doctor: {error}", file=sys.stderr)
         return 1

@@ -20,12 +20,14 @@ class Server:
             raise HostError(f"--url must be http://HOST:PORT or https://HOST:PORT, not {ascii(url)}")
         self._base = f"{parts.scheme}://{parts.netloc}"
         self.address = self._base + (parts.path.rstrip("/") or "/metrics")
+        # Prometheus sees a new series at 0 first; a person wants its value at once.
+        self._page = f"{self.address}?view=live"
         # No proxy: an agent listens on this machine or in this cluster.
         self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
     def page(self) -> str:
         """Raises HostError."""
-        return self._get(self.address)
+        return self._get(self._page)
 
     def ready(self) -> bool:
         try:

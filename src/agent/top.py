@@ -20,10 +20,13 @@ from rich.live import Live
 
 from agent import child, configuration
 from agent.activity import Activity, Row
-from agent.cli import known_collectors
+from agent.collectors import known
 from agent.polling import Server
 from agent.screen import SORTS, Size, clean, ordered, plain, screen
 from bpfleet.errors import HostError
+
+DRAIN_SECONDS = 1.0
+"""How often an agent of one's own reads its maps, for a table that looks live."""
 
 SHORTEST, LONGEST = 0.1, 3600.0
 """Seconds between pages: an agent reads its maps ten times a second at most."""
@@ -162,11 +165,9 @@ def agent_flags(parsed: Namespace, environment: Mapping[str, str], port: Callabl
     """What the agent of one's own is told: the user's words, and where there are none, a pace that suits a live table.
     Wrong settings are refused here, before anything starts."""
     flags = configuration.flags_of(parsed)
-    given = configuration.load(parsed.config, environment, flags, known_collectors())
-    scrape = max(1.0, parsed.interval)
-    defaults = {"scrape_interval_seconds": f"{scrape:g}", "drain_interval_seconds": f"{min(1.0, scrape):g}"}
-    if not {"scrape_interval_seconds", "drain_interval_seconds"} & given.places.keys():
-        flags |= defaults
+    given = configuration.load(parsed.config, environment, flags, known())
+    if "drain_interval_seconds" not in given.places:
+        flags["drain_interval_seconds"] = f"{min(parsed.interval, DRAIN_SECONDS):g}"
     host, wanted = given.settings.address
     free = port() if "listen" not in given.places or not wanted else wanted
     return flags | {"listen": f"[{host}]:{free}" if ":" in host else f"{host}:{free}"}

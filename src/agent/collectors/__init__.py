@@ -7,3 +7,8 @@ from agent.collectors.traffic import Traffic
 from bpfleet.api import Collector
 
 BUILT_IN: tuple[type[Collector], ...] = (Cgroups, Traffic, Tcp, Connections)
+
+
+def known() -> dict[str, bool]:
+    """Every collector's name, and whether it is in the default set: for agent.configuration.load()."""
+    return {collector.name: collector.default for collector in BUILT_IN}
