@@ -25,9 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """0 if every collector of the default set can run."""
     from agent.__main__ import kernel_settings
 
-    parsed = configuration.Parser(
-        "bpfleet doctor", "Say what this machine offers and which collectors can run on it."
-    ).parse_args(arguments)
+    parsed = configuration.Parser("bpfleet doctor", PURPOSE).parse_args(arguments)
     try:
         flags = configuration.flags_of(parsed)
         settings = configuration.load(parsed.config, os.environ, flags, known()).settings
