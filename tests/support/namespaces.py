@@ -18,7 +18,7 @@ TUNSETIFF = 0x400454CA
 IFF_TUN, IFF_NO_PI = 0x0001, 0x1000
 
 ETHERNET_HEADER = 14
-"""Bytes that a veth or loopback counter has on top of each IP packet."""
+"""Bytes that a veth counter has on top of each IP packet."""
 
 NEVER_MS = 2_000_000_000
 """The kernel repeats its multicast reports after a random part of this."""
