@@ -125,7 +125,7 @@ static inline void peer_of_packet(struct __sk_buff *skb, struct packet *p)
 #define socket_word(sk, offset)                                                                                        \
 	({                                                                                                             \
 		u32 word;                                                                                              \
-		asm volatile("%0 = *(u32 *)(%1 + %2)" : "=r"(word) : "r"(sk), "i"(offset));                             \
+		asm volatile("%0 = *(u32 *)(%1 + %2)" : "=r"(word) : "r"(sk), "i"(offset));                            \
 		word;                                                                                                  \
 	})
 

@@ -1,4 +1,4 @@
-"""The one list of metrics: the agent exposes these, the docs are generated from them, rules and dashboards may use only them."""
+"""The one list of metrics: the agent exposes them, docs are generated from them, rules and dashboards use only them."""
 
 from bpfleet.metrics import Counter, Gauge, Histogram, Info, Metric, Scope, Summary, UpDownCounter
 
