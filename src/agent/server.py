@@ -12,14 +12,14 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 from urllib.parse import parse_qs
 
 from waitress import wasyncore
 from waitress.server import create_server
 
 from agent.metrics import negotiation
-from agent.metrics.page import Page
+from agent.metrics.exposition import Form
 from bpfleet.errors import HostError
 
 if TYPE_CHECKING:
@@ -49,6 +49,13 @@ CLOSE_SECONDS = 2.0
 JSON = "application/json"
 PLAIN = "text/plain; charset=utf-8"
 INDEX = "bpfleet agent: /metrics /healthz /readyz /status\n"
+
+
+class Page(Protocol):
+    """agent.metrics.page, or a fake."""
+
+    def render(self, form: Form, compress: bool = False, live: bool = False) -> bytes:
+        """The /metrics page; live: for a person who watches, not for a scraper."""
 
 
 class Answer(NamedTuple):
@@ -167,7 +174,8 @@ class Server:
 
     def close(self) -> None:
         """Lets go of the port; requests under way are cut off."""
-        self._server.trigger.pull_trigger(self._shut)  # waitress' own thread does it, which may not be disturbed
+        if self._thread.is_alive():  # it closes its own sockets: it may be waiting on them
+            self._server.trigger.pull_trigger(self._shut)
         self._thread.join(timeout=CLOSE_SECONDS)
 
     def _shut(self) -> None:

@@ -106,6 +106,15 @@ class Accumulator(Generic[OwnerT]):
             if metric.scope is not Scope.AGENT and metric is not CONTAINER_INFO:
                 self._family(metric)
 
+    def switch_off(self, metrics: Iterable[Metric]) -> None:
+        """Metrics of collectors that do not run are not there at all: a 0 would say that nothing happened."""
+        with self._lock:
+            for metric in metrics:
+                family = self._families.get(metric)
+                if family and not family.series:
+                    del self._families[metric]
+                    self._budget.reserve(-family.reserve)
+
     def add(self, samples: Iterable[Sample]) -> None:
         """Raises ValueError when all is counted, if a sample did not fit its metric. What `samples` itself raises is
         passed on after counting what came before."""

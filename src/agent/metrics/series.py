@@ -10,7 +10,7 @@ from typing import Generic
 from agent.metrics import labels
 from agent.metrics.identities import OwnerT
 from bpfleet import names
-from bpfleet.metrics import Distribution, Metric, Scope, Summed, Value
+from bpfleet.metrics import Counter, Distribution, Histogram, Metric, Scope, Summary, Summed, UpDownCounter, Value
 
 
 class Subject:
@@ -122,7 +122,7 @@ class Buckets(Series):
             self.counts = [old + new for old, new in zip(self.counts, value.counts, strict=True)]
 
 
-KINDS: dict[str, type[Series]] = {"counter": Count, "gauge": Number, "histogram": Buckets, "summary": Sum}
+KINDS: dict[type[Metric], type[Series]] = {Counter: Count, UpDownCounter: Number, Histogram: Buckets, Summary: Sum}
 
 
 class Family:
@@ -134,9 +134,9 @@ class Family:
 
     def __init__(self, metric: Metric, bounds: tuple[float, ...] = ()) -> None:
         """Raises ValueError for a metric of a kind that is not accumulated."""
-        if metric.kind not in KINDS or metric.scope is Scope.AGENT:
+        if type(metric) not in KINDS or metric.scope is Scope.AGENT:
             raise ValueError(f"{metric.family} is not a metric of workloads")
-        self.metric, self.bounds, self.kind = metric, bounds, KINDS[metric.kind]
+        self.metric, self.bounds, self.kind = metric, bounds, KINDS[type(metric)]
         self.lines = {Buckets: len(bounds) + 3, Sum: 2}.get(self.kind, 1)
         self.own: dict[tuple[str, ...], Own] = {}
         self.series: list[Series] = []
