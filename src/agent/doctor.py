@@ -14,6 +14,7 @@ from bpfleet.api import Collector
 from bpfleet.errors import BpfleetError
 
 PURPOSE = "Say what this machine offers and which collectors can run on it."
+HELP = "Say what this machine offers and which collectors can run on it."
 WIDTH = 22
 EXPLAINED = {
     "": "not told by this kernel",

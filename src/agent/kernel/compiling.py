@@ -31,10 +31,12 @@ _INCOMPLETE = re.compile(
 
 
 class Compiling:
-    """bcc: the module. Keeps one compiled text at a time."""
+    """Keeps one compiled text at a time. bcc: the module. vmlinux, modules: where type information and headers are."""
 
-    def __init__(self, bcc: Any) -> None:
+    def __init__(self, bcc: Any, vmlinux: Path = Path(btf.VMLINUX), modules: Path = Path("/lib/modules")) -> None:
         self._bcc = bcc
+        self._vmlinux = vmlinux
+        self._modules = modules
         self._module: Any = None
         self._include = ""
         self._sources: list[str] = []
@@ -51,15 +53,15 @@ class Compiling:
         come; include: the directory of their own headers."""
         self._sources, self._include, self._cache = sources, include, cache
         try:
-            self._data = Path(btf.VMLINUX).read_bytes()
+            self._data = self._vmlinux.read_bytes()
             self.types = btf.Btf(self._data)
         except (OSError, ValueError) as error:
-            reason = f"{btf.VMLINUX}: {getattr(error, 'strerror', None) or error}"
+            reason = f"{self._vmlinux}: {getattr(error, 'strerror', None) or error}"
         if mode not in ("auto", "btf"):
             os.environ[SOURCE] = mode
             return {"headers": mode, "assertions": 0}
         if self.types is None:
-            build = Path("/lib/modules") / os.uname().release / "build"
+            build = self._modules / os.uname().release / "build"
             if mode == "auto" and build.is_dir():
                 os.environ.pop(SOURCE, None)  # BCC knows the way there
                 return {"headers": str(build), "assertions": 0}

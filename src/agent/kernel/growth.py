@@ -4,6 +4,7 @@ removed, and what they got up to that moment still counts."""
 import struct
 from collections import deque
 from collections.abc import Callable, Iterator
+from itertools import takewhile
 from operator import sub
 from typing import Protocol
 
@@ -43,10 +44,11 @@ class Growth:
         self._clock = clock
         self._idle_windows = idle_windows
         self._idle_seconds = idle_seconds
-        self._known: dict[bytes, bytes] = {}
-        self._changed: dict[bytes, int] = {}  # key -> drain in which it changed last
-        self._drains: deque[tuple[int, float, list[bytes]]] = deque()
+        # Key -> the drain in which it changed last, and its value. The longest unchanged comes first.
+        self._known: dict[bytes, tuple[int, bytes]] = {}
         self._drain = 0
+        self._times: deque[tuple[int, float]] = deque()
+        self._idle_until = 0
 
     @property
     def entries(self) -> int:
@@ -55,25 +57,32 @@ class Growth:
 
     def drain(self) -> list[Row]:
         keys, values = self._kernel.read()
-        known, self._drain = self._known, self._drain + 1
-        fresh = dict(zip(keys, values, strict=True))
-        changed = [key for key, value in fresh.items() if known.get(key) != value]
-        rows = [(key, self._difference(known.get(key), fresh[key])) for key in changed]
-        self._known = fresh
-        if len(fresh) < len(self._changed):
-            self._changed = {key: drain for key, drain in self._changed.items() if key in fresh}
-        self._changed.update(dict.fromkeys(changed, self._drain))
-        self._drains.append((self._drain, self._clock(), changed))
+        self._drain += 1
+        self._times.append((self._drain, self._clock()))
+        rows: list[Row] = []
+        for key, value in zip(keys, values, strict=True):
+            before = self._known.get(key)
+            if before is not None and before[1] == value:
+                continue
+            rows.append((key, self._difference(before, value)))
+            self._remember(key, value)
+        if len(keys) < len(self._known):  # the kernel or a program has removed some
+            for key in self._known.keys() - set(keys):
+                del self._known[key]
         rows += self._remove_idle()
         return [row for row in rows if any(row[1])]
 
-    def _difference(self, old: bytes | None, new: bytes) -> tuple[int, ...]:
+    def _remember(self, key: bytes, value: bytes) -> None:
+        self._known.pop(key, None)
+        self._known[key] = (self._drain, value)
+
+    def _difference(self, before: tuple[int, bytes] | None, value: bytes) -> tuple[int, ...]:
         """A value that fell is that of a row that was removed and made again."""
-        values = self._sums(new)
-        if old is None:
-            return values
-        added = tuple(map(sub, values, self._sums(old)))
-        return added if min(added, default=0) >= 0 else values
+        now = self._sums(value)
+        if before is None:
+            return now
+        added = tuple(map(sub, now, self._sums(before[1])))
+        return added if min(added, default=0) >= 0 else now
 
     def _sums(self, value: bytes) -> tuple[int, ...]:
         words = struct.unpack(f"={len(value) // WORD}Q", value)
@@ -82,16 +91,17 @@ class Growth:
         return tuple(sum(words[member :: self._members]) for member in range(self._members))
 
     def _remove_idle(self) -> Iterator[Row]:
-        """The rows that changed in an old drain and not since; what they got meanwhile still counts."""
+        """What the rows that go got since this drain's look still counts."""
         now = self._clock()
-        while self._drains:
-            drain, then, keys = self._drains[0]
+        while self._times:
+            drain, then = self._times[0]
             if self._drain - drain < self._idle_windows or now - then < self._idle_seconds:
-                return
-            self._drains.popleft()
-            for key in keys:
-                if self._changed.get(key) == drain:
-                    del self._changed[key]
-                    old, last = self._known.pop(key), self._kernel.take(key)
-                    if last is not None and last != old:
-                        yield key, self._difference(old, last)
+                break
+            self._idle_until = drain
+            self._times.popleft()
+        idle = list(takewhile(lambda row: row[1][0] <= self._idle_until, self._known.items()))
+        for key, before in idle:
+            del self._known[key]
+            last = self._kernel.take(key)
+            if last is not None and last != before[1]:
+                yield key, self._difference(before, last)

@@ -17,6 +17,9 @@ BATCH = 4096
 UNSUPPORTED = (EINVAL, EOPNOTSUPP, 524)
 """A call that this kernel or this kind of map does not have; 524 is the kernel's own ENOTSUPP, which has no name."""
 
+COUNT_OFFSET = 32
+"""Of batch.count in union bpf_attr: rows asked for, then rows given."""
+
 WORD = 8
 
 
@@ -46,16 +49,16 @@ def possible_cpus(path: Path = Path("/sys/devices/system/cpu/possible")) -> int:
 
 
 class KernelMap:
-    """One hash map by its descriptor. A per-CPU value is the values of all CPUs one after the other."""
+    """One hash map by its descriptor. A per-CPU value is the values of all CPUs one after the other.
 
-    def __init__(self, info: MapInfo, cpus: int) -> None:
+    attributes: makes the system calls; tests bring their own."""
+
+    def __init__(self, info: MapInfo, cpus: int, attributes: syscalls.Attributes | None = None) -> None:
         self._info = info
         self._width = info.value_size if not info.is_percpu else -(-info.value_size // WORD) * WORD * cpus
-        self._attributes = syscalls.Attributes()
+        self._attributes = attributes or syscalls.Attributes()
         self._has_batch = True
         self._has_take = True
-        self._keys = bytearray()
-        self._values = bytearray()
 
     def read(self) -> tuple[list[bytes], list[bytes]]:
         if self._has_batch:
@@ -77,10 +80,9 @@ class KernelMap:
         first = True
         ended = False
         while not ended:
-            self._keys = bytearray(info.key_size * batch)
-            self._values = bytearray(self._width * batch)
+            some_keys, some_values = bytearray(info.key_size * batch), bytearray(self._width * batch)
             into, out = syscalls.address(tokens[0]), syscalls.address(tokens[1])
-            places = (0 if first else into, out, syscalls.address(self._keys), syscalls.address(self._values))
+            places = (0 if first else into, out, syscalls.address(some_keys), syscalls.address(some_values))
             try:
                 call.call(syscalls.MAP_LOOKUP_BATCH, "=QQQQIIQQ", *places, batch, info.fd, 0, 0)
             except OSError as error:
@@ -90,9 +92,9 @@ class KernelMap:
                 if error.errno != ENOENT:
                     raise
                 ended = True
-            (count,) = struct.unpack_from("=I", call.buffer, 32)
-            keys += _cut(self._keys, info.key_size, count)
-            values += _cut(self._values, self._width, count)
+            (count,) = struct.unpack_from("=I", call.buffer, COUNT_OFFSET)
+            keys += _cut(some_keys, info.key_size, count)
+            values += _cut(some_values, self._width, count)
             tokens = tokens[1], tokens[0]
             first = False
         return keys, values
