@@ -74,9 +74,14 @@ WIDE = 120
 """Columns of a terminal from which names get three columns; below, one."""
 
 
+def inert(text: str) -> str:
+    """A text that cannot do anything to a terminal: escapes for what is not printable."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def clean(name: str) -> str:
-    """A name that cannot do anything to a terminal: escapes for what is not printable, the end of what is long."""
-    safe = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
+    """An inert name; of a long one the end."""
+    safe = inert(name)
     return safe if len(safe) <= MAX_NAME else "..." + safe[3 - MAX_NAME :]
 
 

@@ -22,7 +22,7 @@ from agent import child, configuration
 from agent.activity import Activity, Row
 from agent.collectors import known
 from agent.polling import Server
-from agent.screen import SORTS, Size, clean, ordered, plain, screen
+from agent.screen import SORTS, Size, inert, ordered, plain, screen
 from bpfleet.errors import HostError
 
 DRAIN_SECONDS = 1.0
@@ -75,13 +75,13 @@ class Top:
             self._activity.add(self._server.page(), self._clock())
             self._trouble = ""
         except (HostError, ValueError) as error:
-            self._trouble = clean(str(error))
+            self._trouble = inert(str(error))
 
     def rows(self) -> list[Row]:
         return ordered(self._activity.rows(), self._sort)
 
     def notes(self) -> list[str]:
-        off = [f"collector {clean(name)} is off: {clean(reason)}" for name, reason in self._activity.off.items()]
+        off = [f"collector {inert(name)} is off: {inert(reason)}" for name, reason in self._activity.off.items()]
         return [*off, *([self._trouble] if self._trouble else [])]
 
     def press(self, key: str) -> bool:

@@ -1,21 +1,12 @@
-import fcntl
 import io
-import os
-import pty
-import select
 import signal
-import struct
-import subprocess
-import sys
-import termios
 import threading
-import time
 from argparse import Namespace
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
 import pytest
+from tests.support.terminals import Terminal
 
 from agent import configuration
 from agent.polling import Server
@@ -23,7 +14,6 @@ from agent.top import Top, agent_flags, main
 from bpfleet.errors import HostError, SettingsError
 
 WHO = 'namespace="_host",pod="",container="",workload="{}",workload_kind="SystemdUnit"'
-PATIENCE_SECONDS = 20.0
 
 
 def page(received: int, name: str = "nginx.service") -> str:
@@ -166,52 +156,8 @@ def test_wrong_settings_are_refused_before_anything_starts() -> None:
         main(["--limits-flows", "x"])
 
 
-class Terminal:
-    """`bpfleet top` at a terminal of 100 columns and 24 lines."""
-
-    def __init__(self, *words: str) -> None:
-        self.master, slave = pty.openpty()
-        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
-        self.before = termios.tcgetattr(self.master)
-        self.seen = ""
-        source = str(Path(__file__).parents[2] / "src")
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", "import sys; from bpfleet.cli import main; sys.exit(main())", "top", *words],
-            stdin=slave,
-            stdout=slave,
-            stderr=slave,
-            env=os.environ | {"TERM": "xterm", "PYTHONPATH": source},
-            preexec_fn=lambda: (os.setsid(), fcntl.ioctl(0, termios.TIOCSCTTY, 0)) and None,
-        )
-        os.close(slave)
-
-    def wait_for(self, text: str) -> None:
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while text not in self.seen:
-            left = deadline - time.monotonic()
-            assert left > 0 and select.select([self.master], [], [], left)[0], f"no {text!r} in {self.seen!r}"
-            self.seen += os.read(self.master, 65536).decode()
-
-    def press(self, key: str) -> None:
-        os.write(self.master, key.encode())
-
-    def end(self) -> int:
-        """The exit code. The terminal must be as it was."""
-        code = self.process.wait(PATIENCE_SECONDS)
-        assert termios.tcgetattr(self.master) == self.before
-        return code
-
-    def __enter__(self) -> "Terminal":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.process.kill()
-        self.process.wait()
-        os.close(self.master)
-
-
 def test_at_a_terminal_the_table_is_live_and_sorts_by_key(url: str) -> None:
-    with Terminal("--url", url, "--interval", "0.1") as terminal:
+    with Terminal("top", "--url", url, "--interval", "0.1") as terminal:
         terminal.wait_for("workloads by traffic")
         terminal.wait_for("nginx.service")
         terminal.press("l")
@@ -222,14 +168,14 @@ def test_at_a_terminal_the_table_is_live_and_sorts_by_key(url: str) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_signals_leave_the_terminal_as_it_was(url: str, number: signal.Signals) -> None:
-    with Terminal("--url", url, "--interval", "0.1") as terminal:
+    with Terminal("top", "--url", url, "--interval", "0.1") as terminal:
         terminal.wait_for("workloads by traffic")
         terminal.process.send_signal(number)
         assert terminal.end() == (0 if number == signal.SIGINT else 128 + number)
 
 
 def test_an_agent_of_ones_own_that_fails_is_told_at_the_terminal() -> None:
-    with Terminal("--kernel-python", "/nonexistent/python3") as terminal:
+    with Terminal("top", "--kernel-python", "/nonexistent/python3") as terminal:
         terminal.wait_for("starting an agent on this host")
         terminal.wait_for("the agent ended")
         assert terminal.end() == 1
