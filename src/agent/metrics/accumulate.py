@@ -157,14 +157,17 @@ class Accumulator(Generic[OwnerT]):
     def standing(self) -> Standing:
         with self._lock:
             now = self._clock()
-            series = [each for family in self._families.values() for each in family.series]
-            withheld = sum(each.own.family.lines for each in series if each.until > now)
+            withheld = 0 if self._hold.is_over(now) else self._withheld(now)
             others = self._others.values()
             other = sum(own.family.lines for subject in others for own in subject.series)
             exposed = self._budget.used + len(self._containers)
             lost = {"budget": self._folded, "invalid": self._invalid}
             seen = self._delivered + sum(lost.values())
             return Standing(exposed, withheld, other, self._pending.size, seen, self._delivered, lost)
+
+    def _withheld(self, now: float) -> int:
+        families = self._families.values()
+        return sum(family.lines for family in families for series in family.series if series.until > now)
 
     # Counting
 

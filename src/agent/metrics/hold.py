@@ -35,6 +35,10 @@ class Hold:
             self._last = (now, now + SHOW_INTERVALS * self.interval)
         return self._last[1]
 
+    def is_over(self, now: float) -> bool:
+        """True when no series shows 0 any more: nobody need be asked."""
+        return now >= self._last[1]
+
     def gone(self, until: float, changed: float) -> float:
         """When the series of an ended workload may go. until: the last of its holds; changed: its last growth."""
         if until == inf:

@@ -173,7 +173,7 @@ def test_known_zeros_leave_room_for_what_happens() -> None:
 
 def test_a_million_distinct_peers_keep_series_and_memory_bounded_and_the_sum_exact() -> None:
     class AllNamed(dict[bytes, FakePeer]):
-        def get(self, address: bytes, default: object = None) -> FakePeer:  # type: ignore[override]
+        def get(self, address: bytes, default: object = None) -> FakePeer:
             return FakePeer("external", "", address.hex())
 
     bench = Bench(series_per_metric=5_000)
