@@ -1,0 +1,139 @@
+"""The decisions around the compiler, with a compiler that follows a script."""
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.support.synthetic_btf import SyntheticBtf
+
+from agent.kernel import compiling
+from agent.kernel.compiling import Compiling
+from agent.kernel.failure import Failure
+
+NO_TYPES = Path("/nowhere/vmlinux")
+
+
+class Module:
+    """Of a text without maps."""
+
+    module = 0
+
+    def cleanup(self) -> None:
+        pass
+
+
+class Bcc:
+    """steps: what each compile writes to descriptor 2; an empty one succeeds."""
+
+    def __init__(self, *steps: str) -> None:
+        self.steps = list(steps)
+        self.flags: list[list[str]] = []
+
+    def BPF(self, text: bytes, cflags: list[str]) -> Module:
+        self.flags.append(cflags)
+        messages = self.steps.pop(0)
+        if messages:
+            os.write(2, messages.encode())
+            raise Exception("Failed to compile BPF module <text>")
+        return Module()
+
+    @property
+    def lib(self) -> Any:
+        class Library:
+            bpf_num_tables: Callable[..., int] = staticmethod(lambda module: 0)
+
+        return Library()
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv(compiling.SOURCE, "of another")
+    monkeypatch.setattr(compiling, "_library", lambda: Path(sys.executable))
+    yield
+
+
+@pytest.fixture
+def types(tmp_path: Path) -> Path:
+    kernel = SyntheticBtf()
+    number = kernel.integer("int", 4)
+    kernel.struct("near", 4, [("x", number, 0)])
+    kernel.struct("far", 4, [("x", number, 0)])
+    (tmp_path / "vmlinux").write_bytes(kernel.data())
+    return tmp_path / "vmlinux"
+
+
+def choose(compiler: Compiling, mode: str, text: str = "") -> dict[str, Any]:
+    return compiler.choose_headers(mode, "", [text], "/include")
+
+
+def test_type_information_comes_before_headers(types: Path, tmp_path: Path) -> None:
+    (tmp_path / os.uname().release / "build").mkdir(parents=True)
+    compiler = Compiling(Bcc(), types, tmp_path)
+    assert choose(compiler, "auto", "struct near n;") == {"headers": "btf", "assertions": 2}
+    tree = Path(os.environ[compiling.SOURCE])
+    assert (tree / "include/vmlinux.h").exists()
+    compiler.close()
+    assert not tree.exists()
+
+
+def test_without_type_information_the_kernels_headers_serve(tmp_path: Path) -> None:
+    build = tmp_path / os.uname().release / "build"
+    build.mkdir(parents=True)
+    assert choose(Compiling(Bcc(), NO_TYPES, tmp_path), "auto") == {"headers": str(build), "assertions": 0}
+    assert compiling.SOURCE not in os.environ
+
+
+def test_with_neither_both_are_named(tmp_path: Path) -> None:
+    with pytest.raises(Failure, match=f"{NO_TYPES}: No such file.*nor its headers.*{os.uname().release}/build"):
+        choose(Compiling(Bcc(), NO_TYPES, tmp_path), "auto")
+
+
+def test_headers_do_not_serve_where_only_type_information_may(tmp_path: Path) -> None:
+    (tmp_path / os.uname().release / "build").mkdir(parents=True)
+    with pytest.raises(Failure, match="nor its headers"):
+        choose(Compiling(Bcc(), NO_TYPES, tmp_path), "btf")
+
+
+def test_a_path_is_taken_as_it_is(types: Path) -> None:
+    compiler = Compiling(Bcc(), types)
+    assert choose(compiler, "/usr/src/linux") == {"headers": "/usr/src/linux", "assertions": 0}
+    assert os.environ[compiling.SOURCE] == "/usr/src/linux"
+    assert compiler.types is not None
+
+
+def test_type_information_that_is_damaged_is_none(tmp_path: Path) -> None:
+    (tmp_path / "vmlinux").write_bytes(b"not BTF at all, but long enough")
+    with pytest.raises(Failure, match="magic"):
+        choose(Compiling(Bcc(), tmp_path / "vmlinux", tmp_path), "auto")
+
+
+def test_a_type_that_is_incomplete_is_defined_and_the_text_compiled_again(types: Path) -> None:
+    bcc = Bcc("x.c:1:1: error: incomplete definition of type 'struct far'\n", "", "")
+    compiler = Compiling(bcc, types)
+    choose(compiler, "auto", "struct near n;")
+    assert compiler.compile("text") == []
+    assert "struct far {" in (Path(os.environ[compiling.SOURCE]) / "include/vmlinux.h").read_text()
+    compiler.compile("another text")
+    compiler.close()
+    assert [compiling.PROOF in flags for flags in bcc.flags] == [True, True, False]
+
+
+def test_a_type_that_stays_incomplete_is_an_error(types: Path) -> None:
+    message = "x.c:1:1: error: incomplete definition of type 'struct absent'\n"
+    compiler = Compiling(Bcc(message, message), types)
+    choose(compiler, "auto")
+    with pytest.raises(Failure, match="struct absent"):
+        compiler.compile("text")
+    compiler.close()
+
+
+def test_the_compilers_messages_are_the_failure(types: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    compiler = Compiling(Bcc("tcp.bpf.c:3:9: error: no member named 'x'\n"), types)
+    choose(compiler, "auto")
+    with pytest.raises(Failure, match="tcp.bpf.c:3:9: error: no member named 'x'"):
+        compiler.compile("text")
+    compiler.close()
+    assert capfd.readouterr().err == ""

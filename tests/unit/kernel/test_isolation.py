@@ -1,0 +1,202 @@
+"""Which collector is left out, and why, when the child follows a script: a text fails if it holds a certain word."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.support.made_collectors import BASE, made_collector
+
+from agent.kernel.facts import Facts
+from agent.kernel.isolation import Attached, Isolation, Outcome
+from agent.kernel.programs import Unit
+from bpfleet.api import AnyOf, Collector, Packet, Probe, RawTracepoint, SocketIterator, TracingTracepoint
+from bpfleet.errors import HeadersError
+
+PACKETS = ("cgroup_skb/ingress", "cgroup_skb/egress")
+MAPS = [{"name": "rows", "type": 1, "key_size": 8, "value_size": 8, "max_entries": 4, "fd": 3}]
+
+
+class Script:
+    """compile_errors: word in the text -> the compiler's messages. refusals: function -> the answer to load it.
+    attach_errors: function -> why it cannot be attached. verifier: word in the text -> refusal of every program."""
+
+    def __init__(self) -> None:
+        self.compile_errors: dict[str, str] = {}
+        self.refusals: dict[str, dict[str, str]] = {}
+        self.attach_errors: dict[str, str] = {}
+        self.verifier: dict[str, str] = {}
+        self.log: list[str] = []
+        self._text = ""
+
+    def ask(self, command: str, **arguments: Any) -> dict[str, Any]:
+        return getattr(self, f"_{command}")(**arguments)
+
+    def hand_over(self) -> dict[str, int]:
+        self.log.append("hand over")
+        return {"map:rows": 7, "link:on_ingress": 8}
+
+    def _compile(self, text: str) -> dict[str, Any]:
+        self._text = text
+        self.log.append("compile")
+        for word, messages in self.compile_errors.items():
+            if word in text:
+                return {"error": messages}
+        return {"maps": MAPS}
+
+    def _load(self, function: str, hook: str) -> dict[str, Any]:
+        for word, log in self.verifier.items():
+            if word in self._text:
+                return {"error": "Permission denied", "log": log}
+        return self.refusals.get(function, {})
+
+    def _attach(self, function: str, hook: str, cgroup: str) -> dict[str, Any]:
+        self.log.append(f"attach {function}")
+        error = self.attach_errors.get(function)
+        return {"error": error} if error else {}
+
+    def _walk(self, function: str) -> dict[str, Any]:
+        self.log.append(f"walk {function}")
+        return {"bytes": 0}
+
+
+def machine(*capabilities: str, lockdown: str = "none") -> Facts:
+    return Facts("6.18.0", "x86_64", True, "", capabilities, "2", lockdown, "/sys/fs/cgroup", -1)
+
+
+EVERYTHING = machine("BPF", "PERFMON", "NET_ADMIN")
+
+
+@pytest.fixture
+def script() -> Script:
+    return Script()
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    (tmp_path / "base.bpf.c").write_text("//! fragments\n//! on_packet\n")
+    return tmp_path
+
+
+def attach(script: Script, *collectors: Collector, facts: Facts = EVERYTHING) -> Attached:
+    unit = Unit(collectors[0].base, collectors)
+    return Isolation(script, "/sys/fs/cgroup", {}, {}, facts).attach(unit)
+
+
+def fragment(place: Path, name: str, *probes: Probe | AnyOf) -> Collector:
+    return made_collector(place, name, *(probes or (Packet(f"on_packet_{name}"),)), text=f"int {name}_text;")
+
+
+def test_what_works_is_up_with_its_hooks(script: Script, place: Path) -> None:
+    tcp = fragment(place, "tcp", Packet("on_packet_tcp"), RawTracepoint("on_synack", tracepoint="tcp_synack"))
+    attached = attach(script, fragment(place, "traffic"), tcp)
+    assert attached.outcomes == {
+        "traffic": Outcome(True, PACKETS),
+        "tcp": Outcome(True, (*PACKETS, "raw_tracepoint/tcp_synack")),
+    }
+    assert attached.maps == MAPS
+    assert attached.descriptors == {"map:rows": 7, "link:on_ingress": 8}
+
+
+def test_what_follows_sockets_is_in_place_before_the_existing_ones_are_walked(script: Script, place: Path) -> None:
+    walk, state = SocketIterator("on_old"), TracingTracepoint("on_state", tracepoint="inet_sock_set_state")
+    attach(script, fragment(place, "connections", AnyOf((walk,), optional=True), state))
+    assert script.log == [
+        *("compile", "attach on_state", "attach on_ingress", "attach on_egress"),
+        *("attach on_old", "walk on_old", "hand over"),
+    ]
+
+
+def test_a_compile_error_takes_out_the_collector_in_whose_file_it_is(script: Script, place: Path) -> None:
+    script.compile_errors["tcp_text"] = "x.c:1:1: warning: w\ntcp.bpf.c:4:2: error: no member named 'x'\n"
+    attached = attach(script, fragment(place, "tcp"), fragment(place, "traffic"))
+    assert attached.outcomes["tcp"] == Outcome(False, reason="tcp.bpf.c:4: no member named 'x'")
+    assert attached.outcomes["traffic"].up
+    assert script.log.count("compile") == 2
+
+
+def test_a_verifier_error_takes_out_the_fragment_with_which_it_comes(script: Script, place: Path) -> None:
+    script.verifier["two_text"] = "R0 invalid mem access\nprocessed 9 insns\n"
+    attached = attach(script, *(fragment(place, name) for name in ("one", "two", "three")))
+    assert attached.outcomes["two"].reason == (
+        "cgroup_skb/ingress: on_ingress: Permission denied: R0 invalid mem access"
+    )
+    assert [name for name, outcome in attached.outcomes.items() if outcome.up] == ["one", "three"]
+
+
+def test_an_error_that_names_no_fragment_is_found_by_adding_one_at_a_time(script: Script, place: Path) -> None:
+    script.compile_errors["two_text"] = "could not open bpf map: big, error: Cannot allocate memory\n"
+    attached = attach(script, fragment(place, "one"), fragment(place, "two"))
+    assert attached.outcomes["two"].reason == "could not open bpf map: big, error: Cannot allocate memory"
+    assert attached.outcomes["one"].up
+
+
+def test_a_broken_base_takes_out_all_and_says_so(script: Script, place: Path) -> None:
+    script.compile_errors["base.bpf.c"] = "base.bpf.c:1:1: error: broken\n"
+    attached = attach(script, fragment(place, "one"), fragment(place, "two"))
+    assert attached.outcomes == {name: Outcome(False, reason="base.bpf.c:1: broken") for name in ("one", "two")}
+    assert not attached.descriptors
+
+
+def test_an_error_that_comes_only_once_does_not_go_round_in_circles(script: Script, place: Path) -> None:
+    script.attach_errors["on_ingress"] = "cgroup_skb/ingress: cannot attach on_ingress: Cannot allocate memory"
+    attached = attach(script, fragment(place, "one"), fragment(place, "two"))
+    assert {outcome.reason for outcome in attached.outcomes.values()} == {script.attach_errors["on_ingress"]}
+
+
+def test_a_hook_that_fails_takes_out_its_collector_only(script: Script, place: Path) -> None:
+    script.attach_errors["on_gone"] = "raw_tracepoint/gone: cannot attach on_gone: No such file or directory"
+    gone = fragment(place, "gone", Packet("on_packet_gone"), RawTracepoint("on_gone", tracepoint="gone"))
+    attached = attach(script, gone, fragment(place, "traffic"))
+    assert attached.outcomes["gone"] == Outcome(False, reason=script.attach_errors["on_gone"])
+    assert attached.outcomes["traffic"].up
+
+
+def test_the_first_alternative_that_works_is_used_and_the_reason_kept(script: Script, place: Path) -> None:
+    script.refusals["on_new"] = {"error": "this kernel has no tracepoint new"}
+    either = AnyOf((TracingTracepoint("on_new", tracepoint="new"), RawTracepoint("on_old", tracepoint="old")))
+    outcome = attach(script, fragment(place, "either", either)).outcomes["either"]
+    assert outcome.hooks == ("raw_tracepoint/old",)
+    assert outcome.reason == "tp_btf/new: on_new: this kernel has no tracepoint new (in kernels since 5.11)"
+
+
+def test_without_any_alternative_the_collector_is_off_unless_it_can_do_without(script: Script, place: Path) -> None:
+    script.refusals = {"on_a": {"error": "no"}, "on_b": {"error": "neither"}}
+    alternatives = (RawTracepoint("on_a", tracepoint="a"), RawTracepoint("on_b", tracepoint="b"))
+    attached = attach(
+        script, fragment(place, "needs", AnyOf(alternatives)), fragment(place, "likes", AnyOf(alternatives, True))
+    )
+    reason = "raw_tracepoint/a: on_a: no; raw_tracepoint/b: on_b: neither"
+    assert attached.outcomes == {"needs": Outcome(False, reason=reason), "likes": Outcome(True, reason=reason)}
+
+
+@pytest.mark.parametrize(
+    ("facts", "answer", "cause"),
+    [
+        (machine("BPF"), {"error": "Operation not permitted"}, "without the capability PERFMON"),
+        (
+            machine("BPF", "PERFMON", lockdown="confidentiality"),
+            {"error": "Invalid argument", "log": "unknown func bpf_probe_read_kernel#113"},
+            "lockdown is confidentiality",
+        ),
+        (machine("SYS_ADMIN"), {"error": "this kernel has no tracepoint x"}, "in kernels since 5.10"),
+    ],
+)
+def test_the_cause_is_told_where_the_machine_shows_it(
+    script: Script, place: Path, facts: Facts, answer: dict[str, str], cause: str
+) -> None:
+    script.refusals["on_x"] = answer
+    lone = made_collector(place, "lone", RawTracepoint("on_x", tracepoint="x"), base=None, text="")
+    assert cause in attach(script, lone, facts=facts).outcomes["lone"].reason
+
+
+def test_a_wrong_layout_stops_everything(script: Script, place: Path) -> None:
+    message = 'include/layout_proof.h:7:1: error: static_assert failed "struct sock, sk_protocol"\n'
+    script.compile_errors["one_text"] = message
+    with pytest.raises(HeadersError, match="struct sock, sk_protocol"):
+        attach(script, fragment(place, "one"))
+
+
+def test_a_file_that_is_missing_takes_out_its_collector_only(script: Script, place: Path) -> None:
+    attached = attach(script, made_collector(place, "absent", base=BASE), fragment(place, "traffic"))
+    assert "absent.bpf.c is neither in" in attached.outcomes["absent"].reason
+    assert attached.outcomes["traffic"].up
