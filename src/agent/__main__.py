@@ -64,6 +64,8 @@ def run(settings: Settings, stop: threading.Event) -> None:
     cgroup_root = settings.kernel.cgroup_root or machine.cgroup_root
     if not cgroup_root:
         raise HostError("cgroup v2 is not mounted; a hybrid hierarchy (a cgroup2 mount beside v1) is enough")
+    if not Path(cgroup_root, "cgroup.controllers").exists():
+        raise HostError(f"{cgroup_root} is not a cgroup v2 hierarchy (it has no cgroup.controllers)")
     if "BPF" not in machine.capabilities and "SYS_ADMIN" not in machine.capabilities:
         raise HostError(
             "this process may not load BPF programs: run it as root, or with the capabilities BPF, PERFMON, NET_ADMIN"
@@ -102,7 +104,7 @@ def serve(
     stop: threading.Event,
 ) -> None:
     """The port first: where it is taken nothing is loaded, and while the programs compile the probes have an answer."""
-    health = Health(totals.standing, Build(__version__, platform.release(), settings.kernel.headers))
+    health = Health(totals.standing, Build(__version__, platform.release(), ""))
     heartbeat = Heartbeat(STALL_SECONDS + settings.drain_interval_seconds)
     pages = Application(Page(totals, health.registry()), heartbeat.problem, status.problem, status.page)
     server = Server(pages, settings.address)
@@ -114,7 +116,9 @@ def serve(
 
     try:
         loaded = KernelDoor().load(collectors, kernel_settings(settings, cgroup_root))
-        status.headers = loaded.headers
+        status.headers = health.build.headers = loaded.headers
+        off = [each for each in collectors if not loaded.outcomes[each.name].up]
+        totals.switch_off(metric for each in off for metric in each.metrics)
         agent = Agent(loaded, collectors, identity, totals, observe, time.monotonic)
         agent.drain()
         say(loaded, server.address)

@@ -31,10 +31,18 @@ _INCOMPLETE = re.compile(
 
 
 class Compiling:
-    """Keeps one compiled text at a time. bcc: the module. vmlinux, modules: where type information and headers are."""
+    """Keeps one compiled text at a time. bcc: the module. vmlinux, modules: where type information and headers are.
+    library: of BCC; the one that this process has mapped unless given."""
 
-    def __init__(self, bcc: Any, vmlinux: Path = Path(btf.VMLINUX), modules: Path = Path("/lib/modules")) -> None:
+    def __init__(
+        self,
+        bcc: Any,
+        vmlinux: Path = Path(btf.VMLINUX),
+        modules: Path = Path("/lib/modules"),
+        library: Path | None = None,
+    ) -> None:
         self._bcc = bcc
+        self._library = library
         self._vmlinux = vmlinux
         self._modules = modules
         self._module: Any = None
@@ -58,6 +66,8 @@ class Compiling:
         except (OSError, ValueError) as error:
             reason = f"{self._vmlinux}: {getattr(error, 'strerror', None) or error}"
         if mode not in ("auto", "btf"):
+            if not Path(mode, "include").is_dir():
+                raise Failure(f"{mode}: not a tree of kernel headers (it has no include directory)")
             os.environ[SOURCE] = mode
             return {"headers": mode, "assertions": 0}
         if self.types is None:
@@ -66,7 +76,7 @@ class Compiling:
                 os.environ.pop(SOURCE, None)  # BCC knows the way there
                 return {"headers": str(build), "assertions": 0}
             raise Failure(f"neither the kernel's type information ({reason}) nor its headers ({build})")
-        self._prelude = headers.bcc_header(_library())
+        self._prelude = headers.bcc_header(self._library or _mapped_library())
         tree = headers.cached(Path(cache), self._key()) if cache else None
         if tree:
             os.environ[SOURCE] = str(tree.path)
@@ -160,7 +170,7 @@ class Compiling:
         headers.remove(self._scratch)
 
 
-def _library() -> Path:
+def _mapped_library() -> Path:
     for line in Path("/proc/self/maps").read_text().splitlines():
         if "/libbcc.so" in line:
             return Path(line[line.index("/") :])
