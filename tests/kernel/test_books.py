@@ -15,7 +15,7 @@ from tests.support.pages import Page
 Place = Callable[..., Cgroup]
 Pair = tuple[Namespace, Namespace]
 
-V4 = "192.0.2.2"
+V4 = "198.51.100.2"
 PACKETS = "bpfleet_network_io_packets_total"
 FLOW_PACKETS = "bpfleet_flow_packets_total"
 DATAGRAMS = 50_000

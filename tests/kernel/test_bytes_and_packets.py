@@ -18,7 +18,7 @@ from tests.support.servers import Nginx, start_dnsmasq
 Place = Callable[..., Cgroup]
 Pair = tuple[Namespace, Namespace]
 
-V4, V6 = "192.0.2.2", "2001:db8::2"
+V4, V6 = "198.51.100.2", "2001:db8::2"
 FIN_BYTES = {V4: 52, V6: 72}
 """A TCP segment without data, with the time stamp option."""
 

@@ -17,7 +17,7 @@ from tests.support.servers import Nginx, start_mariadb
 Place = Callable[..., Cgroup]
 Pair = tuple[Namespace, Namespace]
 
-V4, V6 = "192.0.2.2", "2001:db8::2"
+V4, V6 = "198.51.100.2", "2001:db8::2"
 OPENED = "bpfleet_tcp_connections_opened_total"
 ACCEPTED = "bpfleet_tcp_connections_accepted_total"
 CLOSED = "bpfleet_tcp_connections_closed_total"

@@ -17,7 +17,7 @@ from tests.support.relay import Relay
 Place = Callable[..., Cgroup]
 Pair = tuple[Namespace, Namespace]
 
-V4, V6 = "192.0.2.2", "2001:db8::2"
+V4, V6 = "198.51.100.2", "2001:db8::2"
 CLOSED_PORT = 9
 FAILED = "bpfleet_tcp_connections_failed_total"
 OPENED = "bpfleet_tcp_connections_opened_total"
@@ -55,7 +55,7 @@ def test_a_peer_that_never_answers_is_a_timeout(agent: Agent, place: Place, rela
 
 @pytest.mark.parametrize(
     ("address", "route", "error"),
-    [("203.0.113.9", "203.0.113.0/24", "EHOSTUNREACH"), ("2001:db8:9::9", "2001:db8:9::/48", "ENETUNREACH")],
+    [("198.18.0.9", "198.18.0.0/24", "EHOSTUNREACH"), ("2001:db8:9::9", "2001:db8:9::/48", "ENETUNREACH")],
 )
 def test_a_router_that_knows_no_way_is_unreachable(
     agent: Agent, place: Place, relay: Relay, address: str, route: str, error: str
@@ -119,6 +119,6 @@ def test_a_listener_with_a_full_backlog_accepts_what_fits(agent: Agent, place: P
 def test_no_route_fails_before_there_is_a_connection(agent: Agent, place: Place, pair: Pair) -> None:
     """A documented blind spot: the kernel refuses before SYN_SENT, nothing leaves and nothing is counted."""
     client = place("client", pair[0])
-    assert client.talk("connect", "203.0.113.9", 5001, count=5) == "done ENETUNREACH=5"
+    assert client.talk("connect", "198.18.0.9", 5001, count=5) == "done ENETUNREACH=5"
 
     assert reasons(agent.settled(client)) == {}

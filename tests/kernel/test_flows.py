@@ -10,7 +10,7 @@ from tests.support.namespaces import Namespace
 Place = Callable[..., Cgroup]
 Pair = tuple[Namespace, Namespace]
 
-V4, V6 = "192.0.2.2", "2001:db8::2"
+V4, V6 = "198.51.100.2", "2001:db8::2"
 ADDRESSES = [V4, V6]
 FLOW_LABELS = {"transport", "port", "peer_kind", "peer_namespace", "peer_name", "zone", "peer_zone"}
 

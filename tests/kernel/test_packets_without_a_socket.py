@@ -17,7 +17,7 @@ from tests.support.namespaces import Namespace, veth_pair
 Place = Callable[..., Cgroup]
 Pair = tuple[Namespace, Namespace]
 
-V4, V6 = "192.0.2.2", "2001:db8::2"
+V4, V6 = "198.51.100.2", "2001:db8::2"
 ADDRESSES = [V4, V6]
 IP_HEADER = {V4: 20, V6: 40}
 TCP_HEADER, UDP_HEADER, ICMP_HEADER = 20, 8, 8
@@ -129,13 +129,13 @@ def test_what_a_namespace_forwards(agent: Agent, place: Place, stack: ExitStack)
     stack.enter_context(veth_pair(first, router, ("veth0", "left")))
     stack.enter_context(veth_pair(router, last, ("right", "veth0"), subnet=1))
     router.write("net/ipv4/ip_forward", 1)
-    first.ip("route add 198.51.100.0/24 via 192.0.2.2")
-    last.ip("route add 192.0.2.0/24 via 198.51.100.1")
+    first.ip("route add 203.0.113.0/24 via 198.51.100.2")
+    last.ip("route add 198.51.100.0/24 via 203.0.113.1")
     client, middle, server = place("client", first), place("middle", router), place("server", last)
-    server.serve("198.51.100.2", 5001, mode="echo")
-    middle.serve("192.0.2.2", 5001)
+    server.serve("203.0.113.2", 5001, mode="echo")
+    middle.serve("198.51.100.2", 5001)
     before = router.interface("left")
-    client.talk("connect", "198.51.100.2", 5001, size=1009, shutdown=True, read=True)
+    client.talk("connect", "203.0.113.2", 5001, size=1009, shutdown=True, read=True)
 
     page = agent.settled(client, middle, server)
     forwarded = router.interface("left") - before

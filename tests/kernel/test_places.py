@@ -12,7 +12,7 @@ def test_a_workload_runs_in_its_own_cgroup_and_namespace(place: Place, pair: tup
     client = place("client", pair[0])
     shown = client.run(["sh", "-c", "cat /proc/self/cgroup; ip -brief address show veth0"]).stdout
     assert f"0::{client.workload}\n" in shown
-    assert "192.0.2.1/24" in shown
+    assert "198.51.100.1/24" in shown
 
 
 def test_a_quiet_link_carries_nothing(pair: tuple[Namespace, Namespace], place: Place) -> None:
@@ -23,9 +23,9 @@ def test_a_quiet_link_carries_nothing(pair: tuple[Namespace, Namespace], place: 
 
 def test_a_connection_has_the_packets_that_it_must_have(place: Place, pair: tuple[Namespace, Namespace]) -> None:
     server, client = place("server", pair[1]), place("client", pair[0])
-    server.serve("192.0.2.2", 5001, mode="hold")
+    server.serve("198.51.100.2", 5001, mode="hold")
     before = pair[0].interface("veth0")
-    held = client.begin("hold", "192.0.2.2", 5001, count=3)
+    held = client.begin("hold", "198.51.100.2", 5001, count=3)
     assert (pair[0].interface("veth0") - before).tx_packets == 6  # SYN and ACK of each
     assert len(pair[0].sockets("state", "established")) == 3
     tell(held, "close", "closed")

@@ -15,13 +15,14 @@ from tests.support.marks import needs
 from tests.support.namespaces import Namespace
 from tests.support.pages import Page
 from tests.support.prometheuses import Prometheus
+from tests.support.relay import Relay
 
 from bpfleet import catalogue
 
 Place = Callable[..., Cgroup]
 Pair = tuple[Namespace, Namespace]
 
-V4 = "192.0.2.2"
+V4 = "198.51.100.2"
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 
 
@@ -37,14 +38,18 @@ def test_promtool_accepts_the_page(agent: Agent, place: Place, pair: Pair) -> No
     assert (checked.returncode, checked.stdout, checked.stderr) == (0, "", "")
 
 
-def test_every_declared_metric_is_on_the_page(agent: Agent, place: Place, pair: Pair) -> None:
-    client, server = place("client", pair[0]), place("server", pair[1])
+def test_every_metric_on_the_page_is_declared_and_every_declared_one_is_there(
+    agent: Agent, place: Place, relay: Relay
+) -> None:
+    """After everything that is counted has happened at least once."""
+    client, server = place("client", relay.a), place("server", relay.b)
     server.serve(V4, 5001)
-    client.talk("connect", V4, 5001, count=7, size=23, shutdown=True, read=True)
+    relay.use(ab={"drop": "@1", "match": ["tcp_data"]})
+    client.talk("connect", V4, 5001, count=7, size=2323, shutdown=True, read=True)
     client.talk("connect", V4, 9, count=1)
     agent.settled()
-    announced = {line.split()[2] for line in agent.text().splitlines() if line.startswith("# TYPE")}
-    assert {metric.family for metric in catalogue.ALL} <= announced
+    announced = {line.split()[2] for line in agent.text().splitlines() if line.startswith("# TYPE bpfleet_")}
+    assert announced == {metric.family for metric in catalogue.ALL}
 
 
 def test_openmetrics_and_gzip_say_the_same(agent: Agent, place: Place, pair: Pair) -> None:
@@ -109,6 +114,6 @@ def test_the_page_names_every_collector_and_what_it_hooks(agent: Agent) -> None:
     up = {labels["collector"]: value for labels, value in page.where("bpfleet_collector_up")}
     assert {"traffic", "connections", "tcp"} <= set(up)
     assert set(up.values()) == {1}
-    hooks = {labels["collector"]: labels["hook"] for labels, _ in page.where("bpfleet_collector_info")}
-    assert "cgroup_skb" in hooks["traffic"]
-    assert "inet_sock_set_state" in hooks["connections"]
+    hooks = {(labels["collector"], labels["hook"]) for labels, _ in page.where("bpfleet_collector_info")}
+    assert {("traffic", "cgroup_skb/ingress"), ("traffic", "cgroup_skb/egress")} <= hooks
+    assert ("connections", "tp_btf/inet_sock_set_state") in hooks

@@ -24,7 +24,7 @@ def refused(agent: Agent, *words: str) -> None:
 def test_a_second_agent_is_refused_and_the_first_goes_on(agent: Agent, place: Place, pair: Pair) -> None:
     refused(Agent(), "another bpfleet agent")
     client = place("client", pair[0])
-    client.talk("udp_burst", "192.0.2.2", 9, count=31, size=64, unconnected=True)
+    client.talk("udp_burst", "198.51.100.2", 9, count=31, size=64, unconnected=True)
     page = agent.settled(client)
     assert page.value("bpfleet_network_io_packets_total", direction="transmit", transport="udp") == 31
 

@@ -17,14 +17,14 @@ TALK = [sys.executable, talk.__file__]
 def transfer(relay: Relay, size: int) -> None:
     """TCP from a to b, to the end."""
     server = subprocess.Popen(
-        relay.b.command([*TALK, "serve", "192.0.2.2", "5001"]),
+        relay.b.command([*TALK, "serve", "198.51.100.2", "5001"]),
         pass_fds=(relay.b.fd,),
         text=True,
         stdout=subprocess.PIPE,
     )
     try:
         assert server.stdout and server.stdout.readline() == "ready\n"
-        done = relay.a.run([*TALK, "connect", "192.0.2.2", "5001", "--size", str(size), "--shutdown", "--read"])
+        done = relay.a.run([*TALK, "connect", "198.51.100.2", "5001", "--size", str(size), "--shutdown", "--read"])
         assert done.stdout == "done ok=1\n"
     finally:
         server.kill()
@@ -36,7 +36,7 @@ def round_trips(side: Namespace, host: str) -> list[float]:
     return sorted(float(line.split("time=")[1].split()[0]) for line in out.splitlines() if "time=" in line)
 
 
-@pytest.mark.parametrize("host", ["192.0.2.2", "2001:db8::2"])
+@pytest.mark.parametrize("host", ["198.51.100.2", "2001:db8::2"])
 def test_a_round_trip_takes_the_delays_of_both_ways(relay: Relay, host: str) -> None:
     relay.use(ab={"delay_ms": 20}, ba={"delay_ms": 5})
     times = round_trips(relay.a, host)
@@ -78,7 +78,9 @@ def test_a_held_packet_is_overtaken_by_three_others(relay: Relay) -> None:
 def test_the_same_seed_drops_the_same_packets() -> None:
     def dropped() -> int:
         with Relay(ab={"drop": "0.1", "match": ["udp"]}) as relay:
-            relay.a.run([*TALK, "udp_burst", "192.0.2.2", "5002", "--count", "1000", "--size", "64", "--unconnected"])
+            relay.a.run(
+                [*TALK, "udp_burst", "198.51.100.2", "5002", "--count", "1000", "--size", "64", "--unconnected"]
+            )
             counts = relay.settled()["ab"]["udp"]
             assert counts["passed"] + counts["dropped"] == 1000
             return int(counts["dropped"])

@@ -15,7 +15,7 @@ from tests.support.namespaces import Namespace
 Place = Callable[..., Cgroup]
 Pair = tuple[Namespace, Namespace]
 
-V4, V6 = "192.0.2.2", "2001:db8::2"
+V4, V6 = "198.51.100.2", "2001:db8::2"
 CLOSED_PORT = 9
 RESETS = "bpfleet_tcp_resets_total"
 

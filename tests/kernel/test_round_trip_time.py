@@ -15,7 +15,7 @@ from tests.support.relay import Relay
 
 Place = Callable[..., Cgroup]
 
-V4, V6 = "192.0.2.2", "2001:db8::2"
+V4, V6 = "198.51.100.2", "2001:db8::2"
 RTT = "bpfleet_tcp_rtt_seconds"
 FLOW_RTT = "bpfleet_flow_tcp_rtt_seconds"
 CONNECT = "bpfleet_tcp_connect_duration_seconds"

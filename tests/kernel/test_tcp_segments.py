@@ -15,7 +15,7 @@ from tests.support.relay import Relay
 Place = Callable[..., Cgroup]
 Pair = tuple[Namespace, Namespace]
 
-V4, V6 = "192.0.2.2", "2001:db8::2"
+V4, V6 = "198.51.100.2", "2001:db8::2"
 SEGMENTS = "bpfleet_tcp_segments_total"
 RETRANSMISSIONS = "bpfleet_tcp_retransmissions_total"
 SIZE = 1_500_000

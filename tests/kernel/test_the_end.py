@@ -25,7 +25,7 @@ KILLS = 10
 LONGEST_LIFE_SECONDS = 4.0
 GONE_SECONDS = 1.0
 READY_AGAIN_SECONDS = 15.0
-V4 = "192.0.2.2"
+V4 = "198.51.100.2"
 
 
 def children_of(pid: int) -> list[int]:

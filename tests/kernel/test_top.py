@@ -34,10 +34,10 @@ def test_own_traffic_shows_within_ten_seconds_and_nothing_stays(
 ) -> None:
     before = all_objects()
     server, client = place("server", pair[0]), place("client", pair[1])
-    server.serve("192.0.2.1", 5001, mode="echo")
+    server.serve("198.51.100.1", 5001, mode="echo")
     with Terminal("top", *FLAGS) as terminal:
         terminal.wait_for("workloads by traffic", FIRST_ROW_SECONDS)
-        assert client.talk("connect", "192.0.2.1", 5001, count=23).startswith("done")
+        assert client.talk("connect", "198.51.100.1", 5001, count=23).startswith("done")
         terminal.wait_for("bpfleet-test-client", FIRST_ROW_SECONDS)
         agents = children_of(terminal.process.pid)
         assert len(agents) == 1
@@ -55,8 +55,8 @@ def test_a_second_agent_is_refused_with_the_reason(agent: Agent) -> None:
 
 def test_an_agent_that_runs_is_asked_and_a_pipe_gets_plain_rows(agent: Agent, place: Place, pair: Pair) -> None:
     server, client = place("server", pair[0]), place("client", pair[1])
-    server.serve("192.0.2.1", 5001, mode="hold")
-    client.begin("hold", "192.0.2.1", 5001, count=7)
+    server.serve("198.51.100.1", 5001, mode="hold")
+    client.begin("hold", "198.51.100.1", 5001, count=7)
     words = [*BPFLEET, "top", "--once", "--url", f"http://127.0.0.1:{agent.port}", "--interval", "2"]
     told = subprocess.run(words, capture_output=True, text=True, timeout=RUN_SECONDS, check=True)
     rows = {line.split()[1]: line.split() for line in told.stdout.splitlines() if line.startswith("_host")}

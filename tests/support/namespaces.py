@@ -137,10 +137,10 @@ def veth_pair(
     subnet: int = 0,
     known_neighbours: bool = True,
 ) -> Iterator[None]:
-    """Connect two namespaces: 192.0.2.1 and .2 (2001:db8::1 and ::2), or 198.51.100.x (2001:db8:1::x) for subnet 1.
+    """Connect two namespaces: 198.51.100.1 and .2 (2001:db8::1 and ::2), or 203.0.113.x (2001:db8:1::x) for subnet 1.
 
     known_neighbours: addresses of the other side are permanent entries, so that no ARP or ND packet is sent."""
-    prefix, prefix6 = (("192.0.2.", "2001:db8::"), ("198.51.100.", "2001:db8:1::"))[subnet]
+    prefix, prefix6 = (("198.51.100.", "2001:db8::"), ("203.0.113.", "2001:db8:1::"))[subnet]
     sides = list(zip((first, second), devices, ("1", "2"), strict=True))
     peer = ["peer", "name", devices[1], "netns", f"/proc/self/fd/{second.fd}"]
     first.run(["ip", "link", "add", devices[0], "type", "veth", *peer], pass_fds=(second.fd,))

@@ -56,14 +56,14 @@ def checksum(data: bytes) -> int:
 
 
 class Puppet:
-    """192.0.2.2 at the end of the namespace's tun0 (which is 192.0.2.1): answers each TCP segment with what `answer`
+    """198.51.100.2 at the end of the namespace's tun0 (which is 198.51.100.1): answers each TCP segment with what `answer`
     says. For the time of a `with`."""
 
     def __init__(self, namespace: Namespace, answer: Answer) -> None:
         self.namespace, self.answer = namespace, answer
 
     def __enter__(self) -> "Puppet":
-        self.tun = self.namespace.tun("tun0", ["192.0.2.1"], QUEUE_PACKETS)
+        self.tun = self.namespace.tun("tun0", ["198.51.100.1"], QUEUE_PACKETS)
         self.ends, self.end = os.pipe()
         self.thread = threading.Thread(target=self.run)
         self.thread.start()

@@ -35,7 +35,7 @@ BATCH = 64
 MAX_MESSAGE = 1 << 16
 STILL_SECONDS = 0.05
 
-ADDRESSES = {"a": ("192.0.2.1", "2001:db8::1"), "b": ("192.0.2.2", "2001:db8::2")}
+ADDRESSES = {"a": ("198.51.100.1", "2001:db8::1"), "b": ("198.51.100.2", "2001:db8::2")}
 """Documentation addresses (RFC 5737, RFC 3849): never anybody's."""
 
 

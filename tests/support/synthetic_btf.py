@@ -17,7 +17,9 @@ class SyntheticBtf:
         self._count = 0
 
     def data(self) -> bytes:
-        header = struct.pack("=HBBIIIII", btf.MAGIC, 1, 0, 24, 0, len(self._types), len(self._types), len(self._strings))
+        header = struct.pack(
+            "=HBBIIIII", btf.MAGIC, 1, 0, 24, 0, len(self._types), len(self._types), len(self._strings)
+        )
         return header + self._types + self._strings
 
     def btf(self) -> btf.Btf:
@@ -40,7 +42,9 @@ class SyntheticBtf:
         return self._record(btf.UNION, name, size, fields)
 
     def enumeration(self, name: str, values: dict[str, int], size: int = 4, signed: bool = False) -> int:
-        rows = b"".join(struct.pack("=Ii" if signed else "=II", self._text(key), value) for key, value in values.items())
+        rows = b"".join(
+            struct.pack("=Ii" if signed else "=II", self._text(key), value) for key, value in values.items()
+        )
         return self._add(btf.ENUM, name, size, len(values), signed, rows)
 
     def large_enumeration(self, name: str, values: dict[str, int]) -> int:
