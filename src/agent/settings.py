@@ -131,7 +131,7 @@ def _setting(default: T, help: str, **rules: Any) -> T:
 
 
 _rows = partial(_setting, minimum=16, maximum=MAX_ROWS)
-_series = partial(_setting, minimum=100, maximum=MAX_SERIES)
+_series = partial(_setting, minimum=1000, maximum=MAX_SERIES)
 _seconds = partial(_setting, minimum=0.1, maximum=SECONDS_A_DAY)
 _bounds = partial(_setting, minimum=1e-6, maximum=30 * SECONDS_A_DAY)
 _path = partial(_setting, pattern=r"(/[^\x00-\x1f]*)?", allowed="an absolute path, or empty")

@@ -64,7 +64,10 @@ class Report:
     programs: Mapping[str, Runs] = field(default_factory=dict)
 
 
-class Build(NamedTuple):
+@dataclass
+class Build:
+    """headers: what the programs were compiled against; empty until they are."""
+
     version: str
     kernel: str
     headers: str
@@ -90,7 +93,7 @@ class Health(Collector):
     """A collector of prometheus_client. standing: of the accumulator, asked at each scrape."""
 
     def __init__(self, standing: Callable[[], Standing], build: Build) -> None:
-        self._standing, self._build = standing, build
+        self._standing, self.build = standing, build
         self._times: dict[str, RunTime] = {}
         self._shown = (Report(), dict[str, float]())
 
@@ -122,7 +125,7 @@ class Health(Collector):
         yield _gauge(catalogue.MAP_CAPACITY, {(name,): table.capacity for name, table in tables.items()})
         yield _gauge(catalogue.MAP_BYTES, {(name,): table.size_bytes for name, table in tables.items()})
         build = _info(catalogue.BUILD_INFO)
-        _add_info(build, catalogue.BUILD_INFO, self._build)
+        _add_info(build, catalogue.BUILD_INFO, (self.build.version, self.build.kernel, self.build.headers))
         yield build
 
     def describe(self) -> Iterator[Families]:
