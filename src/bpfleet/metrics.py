@@ -17,9 +17,20 @@ UNITS = {"By": "bytes", "s": "seconds", "1": "ratio"}
 class Scope(Enum):
     """Which labels a metric carries besides its own."""
 
-    WORKLOAD = names.IDENTITY
-    FLOW = (*names.IDENTITY, *names.PEER)
-    AGENT = ()
+    WORKLOAD = "workload"
+    FLOW = "flow"
+    AGENT = "agent"
+
+    @property
+    def before(self) -> tuple[str, ...]:
+        """The labels that come before a metric's own. (Not the members' values: Debian 12's Python 3.11.2 makes an
+        object() of the value `()`.)"""
+        return () if self is Scope.AGENT else names.IDENTITY
+
+    @property
+    def after(self) -> tuple[str, ...]:
+        """Those that come after them."""
+        return names.PEER if self is Scope.FLOW else ()
 
 
 class Flow(NamedTuple):
@@ -94,8 +105,7 @@ class Metric:
     @property
     def label_names(self) -> tuple[str, ...]:
         """All labels in the order in which they are exposed: identity, own, peer."""
-        scope: tuple[str, ...] = self.scope.value
-        return (*scope[: len(names.IDENTITY)], *self.labels, *scope[len(names.IDENTITY) :])
+        return (*self.scope.before, *self.labels, *self.scope.after)
 
 
 @dataclass(frozen=True, eq=False)
