@@ -44,7 +44,7 @@ class MapInfo:
 
 
 def possible_cpus(path: Path = Path("/sys/devices/system/cpu/possible")) -> int:
-    """How many values a per-CPU row has: "0-3,8" is 9, because the numbers count and not the CPUs."""
+    """How many values a per-CPU row has: one for every number up to the highest ("0-3,8-11" is 12)."""
     return int(path.read_text().strip().rpartition(",")[2].rpartition("-")[2]) + 1
 
 
@@ -159,9 +159,9 @@ def _cut(data: bytearray, size: int, count: int) -> list[bytes]:
 class Totals:
     """One row of a per-CPU array, summed over CPUs."""
 
-    def __init__(self, info: MapInfo, cpus: int) -> None:
+    def __init__(self, info: MapInfo, cpus: int, attributes: syscalls.Attributes | None = None) -> None:
         self._info = info
-        self._attributes = syscalls.Attributes()
+        self._attributes = attributes or syscalls.Attributes()
         self._key = bytearray(info.key_size)
         self._members = info.value_size // WORD
         self._value = bytearray(self._members * WORD * (cpus if info.is_percpu else 1))

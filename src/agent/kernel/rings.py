@@ -33,7 +33,7 @@ class Ring:
         return self._producer[0] - self._consumer[0]
 
     def records(self) -> Iterator[bytes]:
-        """What is complete, oldest first; each record's room is given back when the next one is asked for."""
+        """What is complete, oldest first. A record's room is given back before it is yielded: none comes twice."""
         position, end = self._consumer[0], self._producer[0]
         while position < end:
             place = self._start + (position & self._mask)
@@ -41,10 +41,11 @@ class Ring:
             if length & BUSY:
                 return
             size = length & ~(BUSY | DISCARDED)
-            if not length & DISCARDED:
-                yield self._data[place + HEADER_SIZE : place + HEADER_SIZE + size]
+            record = self._data[place + HEADER_SIZE : place + HEADER_SIZE + size]
             position += (size + HEADER_SIZE + 7) & ~7
             self._consumer[0] = position
+            if not length & DISCARDED:
+                yield record
 
     def close(self) -> None:
         self._consumer.release()

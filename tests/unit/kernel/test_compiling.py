@@ -51,7 +51,6 @@ class Bcc:
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv(compiling.SOURCE, "of another")
-    monkeypatch.setattr(compiling, "_library", lambda: Path(sys.executable))
     yield
 
 
@@ -65,13 +64,17 @@ def types(tmp_path: Path) -> Path:
     return tmp_path / "vmlinux"
 
 
+def compiling_with(bcc: Bcc, vmlinux: Path, modules: Path = Path("/nowhere")) -> Compiling:
+    return Compiling(bcc, vmlinux, modules, library=Path(sys.executable))
+
+
 def choose(compiler: Compiling, mode: str, text: str = "") -> dict[str, Any]:
     return compiler.choose_headers(mode, "", [text], "/include")
 
 
 def test_type_information_comes_before_headers(types: Path, tmp_path: Path) -> None:
     (tmp_path / os.uname().release / "build").mkdir(parents=True)
-    compiler = Compiling(Bcc(), types, tmp_path)
+    compiler = compiling_with(Bcc(), types, tmp_path)
     assert choose(compiler, "auto", "struct near n;") == {"headers": "btf", "assertions": 2}
     tree = Path(os.environ[compiling.SOURCE])
     assert (tree / "include/vmlinux.h").exists()
@@ -82,37 +85,43 @@ def test_type_information_comes_before_headers(types: Path, tmp_path: Path) -> N
 def test_without_type_information_the_kernels_headers_serve(tmp_path: Path) -> None:
     build = tmp_path / os.uname().release / "build"
     build.mkdir(parents=True)
-    assert choose(Compiling(Bcc(), NO_TYPES, tmp_path), "auto") == {"headers": str(build), "assertions": 0}
+    assert choose(compiling_with(Bcc(), NO_TYPES, tmp_path), "auto") == {"headers": str(build), "assertions": 0}
     assert compiling.SOURCE not in os.environ
 
 
 def test_with_neither_both_are_named(tmp_path: Path) -> None:
     with pytest.raises(Failure, match=f"{NO_TYPES}: No such file.*nor its headers.*{os.uname().release}/build"):
-        choose(Compiling(Bcc(), NO_TYPES, tmp_path), "auto")
+        choose(compiling_with(Bcc(), NO_TYPES, tmp_path), "auto")
 
 
 def test_headers_do_not_serve_where_only_type_information_may(tmp_path: Path) -> None:
     (tmp_path / os.uname().release / "build").mkdir(parents=True)
     with pytest.raises(Failure, match="nor its headers"):
-        choose(Compiling(Bcc(), NO_TYPES, tmp_path), "btf")
+        choose(compiling_with(Bcc(), NO_TYPES, tmp_path), "btf")
 
 
-def test_a_path_is_taken_as_it_is(types: Path) -> None:
-    compiler = Compiling(Bcc(), types)
-    assert choose(compiler, "/usr/src/linux") == {"headers": "/usr/src/linux", "assertions": 0}
-    assert os.environ[compiling.SOURCE] == "/usr/src/linux"
+def test_a_path_is_taken_as_it_is(types: Path, tmp_path: Path) -> None:
+    (tmp_path / "linux/include").mkdir(parents=True)
+    compiler = compiling_with(Bcc(), types)
+    assert choose(compiler, str(tmp_path / "linux")) == {"headers": str(tmp_path / "linux"), "assertions": 0}
+    assert os.environ[compiling.SOURCE] == str(tmp_path / "linux")
     assert compiler.types is not None
+
+
+def test_a_path_without_headers_is_refused(types: Path, tmp_path: Path) -> None:
+    with pytest.raises(Failure, match="not a tree of kernel headers"):
+        choose(compiling_with(Bcc(), types), str(tmp_path))
 
 
 def test_type_information_that_is_damaged_is_none(tmp_path: Path) -> None:
     (tmp_path / "vmlinux").write_bytes(b"not BTF at all, but long enough")
     with pytest.raises(Failure, match="magic"):
-        choose(Compiling(Bcc(), tmp_path / "vmlinux", tmp_path), "auto")
+        choose(compiling_with(Bcc(), tmp_path / "vmlinux", tmp_path), "auto")
 
 
 def test_a_type_that_is_incomplete_is_defined_and_the_text_compiled_again(types: Path) -> None:
     bcc = Bcc("x.c:1:1: error: incomplete definition of type 'struct far'\n", "", "")
-    compiler = Compiling(bcc, types)
+    compiler = compiling_with(bcc, types)
     choose(compiler, "auto", "struct near n;")
     assert compiler.compile("text") == []
     assert "struct far {" in (Path(os.environ[compiling.SOURCE]) / "include/vmlinux.h").read_text()
@@ -123,7 +132,7 @@ def test_a_type_that_is_incomplete_is_defined_and_the_text_compiled_again(types:
 
 def test_a_type_that_stays_incomplete_is_an_error(types: Path) -> None:
     message = "x.c:1:1: error: incomplete definition of type 'struct absent'\n"
-    compiler = Compiling(Bcc(message, message), types)
+    compiler = compiling_with(Bcc(message, message), types)
     choose(compiler, "auto")
     with pytest.raises(Failure, match="struct absent"):
         compiler.compile("text")
@@ -131,7 +140,7 @@ def test_a_type_that_stays_incomplete_is_an_error(types: Path) -> None:
 
 
 def test_the_compilers_messages_are_the_failure(types: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    compiler = Compiling(Bcc("tcp.bpf.c:3:9: error: no member named 'x'\n"), types)
+    compiler = compiling_with(Bcc("tcp.bpf.c:3:9: error: no member named 'x'\n"), types)
     choose(compiler, "auto")
     with pytest.raises(Failure, match="tcp.bpf.c:3:9: error: no member named 'x'"):
         compiler.compile("text")
