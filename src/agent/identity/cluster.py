@@ -35,6 +35,7 @@ class Cluster:
         keep_seconds: float = 300.0,
         jitter: Callable[[], float] = random.random,
     ) -> None:
+        self._stop = threading.Event()
         self.pods = Pods(clock, keep_seconds)
         self.peers = ClusterPeers(self.pods, clock, node, keep_seconds)
         books: dict[Resource, watches.Book] = {
@@ -44,15 +45,19 @@ class Cluster:
             SLICES: self.peers.slices,
         }
         self.watches = [Watch(api, resource, book, clock, jitter) for resource, book in books.items()]
+        self.threads = [
+            threading.Thread(
+                target=watches.run, args=(watch, self._stop), name=f"watch-{watch.resource.name}", daemon=True
+            )
+            for watch in self.watches
+        ]
         self._clock = clock
         self._started = clock()
         self._ready = False
-        self._stop = threading.Event()
 
     def start(self) -> None:
-        for watch in self.watches:
-            name = f"watch-{watch.resource.name}"
-            threading.Thread(target=watches.run, args=(watch, self._stop), name=name, daemon=True).start()
+        for thread in self.threads:
+            thread.start()
 
     def stop(self) -> None:
         """The threads end with their present step, or with the process."""

@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from agent.identity.listings import Json, Listing
-from agent.identity.watches import Expired, Forbidden, Refused, Resource, Unauthorized
+from agent.identity.watches import Expired, Forbidden, Refused, Resource, Silent, Unauthorized
 from bpfleet.errors import ClusterError
 
 CONNECT_SECONDS = 5.0
@@ -29,7 +29,7 @@ WATCH_SECONDS = (240, 300)
 """The server ends a watch after a random time between these, so that 500 agents do not come back at once."""
 
 SILENCE_SECONDS = 120.0
-"""Longest silence within a watch: the server sends a bookmark each minute, so after two the connection is dead."""
+"""Longest silence within a watch: the server sends a bookmark each minute, give or take half of one."""
 
 CHUNK_BYTES = 64 << 10
 MAX_EVENT_BYTES = 8 << 20
@@ -94,11 +94,17 @@ class KubernetesApi:
     def _connected(self) -> tuple[Any, Any]:
         connection = self._connection
         if connection is None:
-            configuration = self._load()
+            configuration = self._loaded()
             configuration.retries = False  # watches.Watch repeats, with delays that the client does not know
             rest = importlib.import_module("kubernetes.client.rest")
             connection = self._connection = (configuration, rest.RESTClientObject(configuration))
         return connection
+
+    def _loaded(self) -> Any:
+        try:
+            return self._load()
+        except Exception as error:  # the client's own reading of a damaged kubeconfig raises whatever comes along
+            raise ClusterError(f"Kubernetes credentials: {error}") from error
 
 
 def events(chunks: Iterator[bytes]) -> Iterator[Json]:
@@ -140,7 +146,7 @@ def _refusal(response: Any) -> ClusterError:
 
 @contextmanager
 def _translated() -> Iterator[None]:
-    """The client's and urllib3's errors, a missing token file, a kubeconfig that cannot be read."""
+    """The client's and urllib3's errors, a token or certificate that cannot be read."""
     try:
         yield
     except ClusterError:
@@ -148,8 +154,10 @@ def _translated() -> Iterator[None]:
     except (OSError, ValueError) as error:
         raise ClusterError(f"Kubernetes API: {error}") from error
     except Exception as error:
-        if type(error).__module__.partition(".")[0] not in ("kubernetes", "urllib3", "yaml"):
+        if type(error).__module__.partition(".")[0] not in ("kubernetes", "urllib3"):
             raise
+        if type(error).__name__ == "ReadTimeoutError":
+            raise Silent(f"Kubernetes API: {error}") from error
         raise ClusterError(f"Kubernetes API: {error}") from error
 
 

@@ -25,8 +25,9 @@ HEALTHY_SECONDS = 60.0
 SHORT_WATCH_SECONDS = 1.0
 """A watch that ends sooner, without an event, is a failure: something in between closes it."""
 
-REFUSALS = 3
-"""Watches refused in a row before the version is given up (a restored etcd may be behind it)."""
+REFUSALS = 4
+"""Watches refused in a row before the version is given up. Silence weighs as two: where etcd was restored from a copy,
+the server waits for a version that is ahead of it, and says nothing."""
 
 MAX_PAGES = 10_000
 """Pages of one list: a server that names a next page for ever is refused."""
@@ -50,6 +51,10 @@ class Refused(ClusterError):
     def __init__(self, message: str, retry_after: float = 0.0) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class Silent(ClusterError):
+    """No answer, or nothing more of it, in time."""
 
 
 class Forbidden(Refused):
@@ -197,14 +202,17 @@ class Watch:
     def _fail(self, error: Exception) -> float:
         if isinstance(error, Expired):
             self._version = ""
-        elif isinstance(error, Refused):
-            self._refusals += 1
-            self.answered = self.answered or isinstance(error, Forbidden)
-            if self._refusals >= REFUSALS:
-                self._version, self._refusals = "", 0
+        elif isinstance(error, Refused | Silent):
+            self._refuse(error)
         elif isinstance(error, Unauthorized):
             self._reconnect()
         return self._delay(error)
+
+    def _refuse(self, error: Refused | Silent) -> None:
+        self.answered = self.answered or isinstance(error, Forbidden)
+        self._refusals += 2 if isinstance(error, Silent) else 1
+        if self._refusals >= REFUSALS:
+            self._version, self._refusals = "", 0
 
     def _reconnect(self) -> None:
         try:
