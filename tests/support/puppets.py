@@ -56,8 +56,8 @@ def checksum(data: bytes) -> int:
 
 
 class Puppet:
-    """198.51.100.2 at the end of the namespace's tun0 (which is 198.51.100.1): answers each TCP segment with what `answer`
-    says. For the time of a `with`."""
+    """198.51.100.2 at the end of the namespace's tun0, which is 198.51.100.1: answers each TCP segment with what
+    `answer` says. For the time of a `with`."""
 
     def __init__(self, namespace: Namespace, answer: Answer) -> None:
         self.namespace, self.answer = namespace, answer
