@@ -15,7 +15,8 @@ from pathlib import Path
 
 import yaml
 
-from agent.settings import Leaf, Settings, Value, build, clashes, get, leaves, shown
+from agent.options import Leaf, Value, numeral, shown
+from agent.settings import Settings, build, clashes, get, leaves
 from bpfleet.errors import SettingsError
 
 FILE_VARIABLE = "BPFLEET_CONFIG"
@@ -148,12 +149,7 @@ def printed(value: Value) -> str:
     """A value as a settings file has it."""
     if isinstance(value, tuple):
         return "[" + ", ".join(printed(each) for each in value) + "]"
-    return json.dumps(value) if isinstance(value, str) else _number(value)
-
-
-def _number(value: float) -> str:
-    """Shortest form without an exponent, which YAML 1.1 would read as text."""
-    return str(value) if isinstance(value, int) else f"{value:.9f}".rstrip("0").rstrip(".")
+    return json.dumps(value) if isinstance(value, str) else numeral(value)
 
 
 # The file

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from agent.configuration import FILE_VARIABLE, printed
-from agent.settings import Leaf, Settings, leaves
+from agent.options import Leaf
+from agent.settings import Settings, leaves
 
 PAGE = Path("docs/configuration.md")
 """From the root of the source tree."""

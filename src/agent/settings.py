@@ -4,26 +4,18 @@ Declared once. Where values come from (file < environment < flags) is configurat
 here feeds the chart and editors, docs.py makes docs/configuration.md from the same declarations.
 """
 
-import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from functools import partial
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
-Value = str | int | float | tuple[str, ...] | tuple[float, ...]
-T = TypeVar("T")
-
-MAX_BOUNDS = 64
-"""The kernel finds a bucket by a chain of compares, and every bound is a series of every workload."""
+from agent.options import MAX_BOUNDS, Leaf, Value, setting
 
 MAX_ROWS = 4_194_304
 """A flow row takes about 200 bytes of kernel memory: more rows than this is a typing error."""
 
 MAX_SERIES = 10_000_000
 SECONDS_A_DAY = 86_400.0
-SHOWN = 60
-"""Characters of a refused value that a message repeats."""
-
 RTT = (
     *(0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.015, 0.02, 0.025),
     *(0.03, 0.04, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5),
@@ -35,106 +27,11 @@ LIFETIME = (
 )
 
 
-@dataclass(frozen=True)
-class Option:
-    """What one setting is for and which values it takes.
-
-    minimum, maximum: of a number, and of each number in a list. pattern: of a text, and of each name in a list.
-    allowed: what the pattern says, in words."""
-
-    help: str
-    minimum: float | None = None
-    maximum: float | None = None
-    choices: tuple[str, ...] = ()
-    pattern: str = ""
-    allowed: str = ""
-
-    def check(self, value: Value) -> None:
-        """Raises ValueError, saying what is wrong with a value of the right type."""
-        if isinstance(value, tuple):
-            self._check_list(value)
-        elif isinstance(value, str):
-            self._check_text(value)
-        elif not self._within(value):
-            raise ValueError(f"{shown(value)} is out of range")
-
-    def _check_text(self, text: str) -> None:
-        if self.choices and text not in self.choices:
-            raise ValueError(f"{shown(text)} is not one of them")
-        if self.pattern and not re.fullmatch(self.pattern, text):
-            raise ValueError(f"{shown(text)} does not look like that")
-
-    def _check_list(self, values: tuple[str, ...] | tuple[float, ...]) -> None:
-        if not values:
-            raise ValueError("it is empty")
-        if len(values) > MAX_BOUNDS:
-            raise ValueError(f"it has {len(values)} elements")
-        for value in values:
-            self.check(value)
-        numbers = [value for value in values if not isinstance(value, str)]
-        for low, high in zip(numbers, numbers[1:], strict=False):
-            if high <= low:
-                raise ValueError(f"{high:g} comes after {low:g}")
-
-    def _within(self, value: float) -> bool:
-        return (self.minimum is None or value >= self.minimum) and (self.maximum is None or value <= self.maximum)
-
-
-class Leaf(NamedTuple):
-    """One setting with its place: ("limits", "flows") is `limits.flows` in messages."""
-
-    path: tuple[str, ...]
-    option: Option
-    default: Value
-
-    @property
-    def name(self) -> str:
-        return ".".join(self.path)
-
-    @property
-    def flag(self) -> str:
-        return "--" + "-".join(self.path).replace("_", "-")
-
-    @property
-    def variable(self) -> str:
-        return "BPFLEET_" + "_".join(self.path).upper()
-
-    @property
-    def kind(self) -> str:
-        """text | integer | number | names | numbers, from the default."""
-        if isinstance(self.default, tuple):
-            return "numbers" if self.default and not isinstance(self.default[0], str) else "names"
-        return {str: "text", int: "integer", float: "number"}[type(self.default)]
-
-    @property
-    def allowed(self) -> str:
-        """What may be given, for messages and docs."""
-        option = self.option
-        if option.choices:
-            return "one of " + ", ".join(option.choices)
-        if self.kind in ("integer", "number"):
-            noun = "a whole number" if self.kind == "integer" else "a number"
-            return f"{noun} from {option.minimum:.12g} to {option.maximum:.12g}"
-        if self.kind == "numbers":
-            return f"1 to {MAX_BOUNDS} ascending numbers from {option.minimum:.12g} to {option.maximum:.12g}"
-        return option.allowed or "text"
-
-
-def shown(value: object) -> str:
-    """A value as a message may repeat it: one line, no control characters, not long."""
-    text = ascii(value)
-    return text if len(text) <= SHOWN else text[: SHOWN - 3] + "..."
-
-
-def _setting(default: T, help: str, **rules: Any) -> T:
-    return field(default=default, metadata={"option": Option(help, **rules)})
-
-
-_rows = partial(_setting, minimum=16, maximum=MAX_ROWS)
-_series = partial(_setting, minimum=1000, maximum=MAX_SERIES)
-_seconds = partial(_setting, minimum=0.1, maximum=SECONDS_A_DAY)
-_bounds = partial(_setting, minimum=1e-6, maximum=30 * SECONDS_A_DAY)
-_path = partial(_setting, pattern=r"(/[^\x00-\x1f]*)?", allowed="an absolute path, or empty")
+_rows = partial(setting, minimum=16, maximum=MAX_ROWS)
+_series = partial(setting, minimum=1000, maximum=MAX_SERIES)
+_seconds = partial(setting, minimum=0.1, maximum=SECONDS_A_DAY)
+_bounds = partial(setting, minimum=1e-6, maximum=30 * SECONDS_A_DAY)
+_path = partial(setting, pattern=r"(/[^\x00-\x1f]*)?", allowed="an absolute path, or empty")
 
 
 @dataclass(frozen=True)
@@ -160,7 +57,7 @@ class Histograms:
 class Identity:
     """How cgroups and addresses get names."""
 
-    kubernetes: str = _setting(
+    kubernetes: str = setting(
         "auto",
         "Watch the Kubernetes API: auto does so inside a pod or with a kubeconfig.",
         choices=("auto", "on", "off"),
@@ -174,13 +71,13 @@ class Identity:
 class Kernel:
     """How the programs are built and loaded."""
 
-    python: str = _setting(
+    python: str = setting(
         "/usr/bin/python3",
         "The distribution's Python, which has BCC.",
         pattern=r"/[^\x00-\x1f]+",
         allowed="an absolute path",
     )
-    headers: str = _setting(
+    headers: str = setting(
         "auto",
         "Kernel types to compile against: BTF first, or BTF only, or a header tree.",
         pattern=r"auto|btf|/[^\x00-\x1f]+",
@@ -194,27 +91,27 @@ class Kernel:
 class Settings:
     """All settings of the agent."""
 
-    listen: str = _setting(
+    listen: str = setting(
         "127.0.0.1:9436",
         "Address of /metrics, /healthz, /readyz and /status. Port 0 takes a free one.",
         pattern=r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):\d{1,5}",
         allowed="HOST:PORT, 0.0.0.0:PORT for every address, [HOST]:PORT for IPv6",
     )
-    collectors: tuple[str, ...] = _setting(
+    collectors: tuple[str, ...] = setting(
         (),
         "Collectors that run: a list of names, or changes to the default set: +name adds, -name takes away.",
         pattern=r"[+-]?[a-z][a-z0-9_]*",
         allowed="names (a, b) or changes (+a, -b)",
     )
-    node_name: str = _setting(
+    node_name: str = setting(
         "",
         "Name of this node in Kubernetes; empty takes the host's name.",
         pattern=r"[A-Za-z0-9._-]{0,253}",
         allowed="a host name, or empty",
     )
-    log_level: str = _setting("info", "What is logged.", choices=("debug", "info", "warning", "error"))
-    drain_interval_seconds: float = _setting(5.0, "How often the kernel's maps are read.", minimum=0.1, maximum=300.0)
-    scrape_interval_seconds: float = _setting(
+    log_level: str = setting("info", "What is logged.", choices=("debug", "info", "warning", "error"))
+    drain_interval_seconds: float = setting(5.0, "How often the kernel's maps are read.", minimum=0.1, maximum=300.0)
+    scrape_interval_seconds: float = setting(
         15.0,
         "How often Prometheus scrapes: decides how long a new series shows 0 and an ended one stays.",
         minimum=1.0,

@@ -4,6 +4,7 @@ import yaml
 
 from agent import settings
 from agent.configuration import Configuration, show
+from agent.options import MAX_BOUNDS, Value
 from agent.settings import Settings, build, clashes, leaves, schema
 
 
@@ -31,7 +32,7 @@ def test_the_defaults_go_together() -> None:
 
 def test_default_bounds_ascend_and_are_few_enough_for_the_kernel() -> None:
     for bounds in (settings.RTT, settings.CONNECT, settings.LIFETIME):
-        assert list(bounds) == sorted(set(bounds)) and len(bounds) <= settings.MAX_BOUNDS
+        assert list(bounds) == sorted(set(bounds)) and len(bounds) <= MAX_BOUNDS
 
 
 @pytest.mark.parametrize(
@@ -63,9 +64,7 @@ def test_what_is_no_address_is_refused(listen: str) -> None:
         ({"listen": "127.0.0.1:65536"}, ("listen",)),
     ],
 )
-def test_impossible_combinations_name_the_settings_to_blame(
-    values: dict[str, settings.Value], blamed: tuple[str, ...]
-) -> None:
+def test_impossible_combinations_name_the_settings_to_blame(values: dict[str, Value], blamed: tuple[str, ...]) -> None:
     assert [clash.names for clash in clashes(build(values))] == [blamed]
 
 
@@ -94,7 +93,3 @@ def test_the_schema_is_a_schema_and_accepts_what_show_prints() -> None:
 )
 def test_the_schema_refuses_what_the_agent_refuses(wrong: dict[str, object]) -> None:
     assert not jsonschema.Draft202012Validator(schema()).is_valid(wrong)
-
-
-def test_a_shown_value_is_short_and_cannot_move_the_cursor() -> None:
-    assert settings.shown("\x1b[2J" + "a" * 100) == "'\\x1b[2J" + "a" * 49 + "..."
