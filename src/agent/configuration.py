@@ -1,46 +1,23 @@
-"""Where settings come from: YAML file < BPFLEET_* environment < flags. Every mistake is told, with its place.
-
-The file is read node by node instead of with yaml.safe_load, because nodes know their line, show a key that stands
-twice, and keep the text: YAML 1.1 would make a boolean of `kubernetes: on`.
-"""
+"""Where settings come from: YAML file < BPFLEET_* environment < flags. Every mistake is told, with its place."""
 
 import argparse
 import difflib
 import json
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
+from agent import settings_file
 from agent.options import Leaf, Value, numeral, shown
+from agent.reading import Reading, did_you_mean, number
 from agent.settings import Settings, build, clashes, get, leaves
 from bpfleet.errors import SettingsError
 
 FILE_VARIABLE = "BPFLEET_CONFIG"
-MAX_FILE_BYTES = 1_048_576
-"""A settings file has a few hundred lines; a larger one is another file named by mistake."""
-
 SERVICE_LINK = re.compile(r"BPFLEET(_.*)?(_SERVICE_HOST|_SERVICE_PORT(_.*)?|_PORT|_PORT_\d+_(TCP|UDP|SCTP)(_.*)?)")
 """Kubernetes gives every pod such variables for the Services beside it; one may be called bpfleet-something."""
-
-KIND = {
-    "text": "text",
-    "integer": "a whole number",
-    "number": "a number",
-    "names": "a list of names",
-    "numbers": "a list of numbers",
-}
-
-
-@dataclass(frozen=True)
-class Given:
-    """A value and the place it was given at, as messages show it ("agent.yaml:3", "--listen")."""
-
-    value: Value
-    place: str
 
 
 @dataclass(frozen=True)
@@ -49,26 +26,6 @@ class Configuration:
 
     settings: Settings
     places: Mapping[str, str]
-
-
-@dataclass
-class Reading:
-    """What was understood so far, and every problem on the way."""
-
-    given: dict[str, Given] = field(default_factory=dict)
-    collectors: list[Given] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
-
-    def take(self, leaf: Leaf, place: str, convert: Callable[[], Value]) -> None:
-        try:
-            value = convert()
-            leaf.option.check(value)
-        except ValueError as error:
-            self.problems.append(f"{place}: {leaf.name} must be {leaf.allowed}: {error}")
-            return
-        self.given[leaf.name] = Given(value, place)
-        if leaf.name == "collectors":
-            self.collectors.append(self.given[leaf.name])
 
 
 def load(
@@ -82,7 +39,7 @@ def load(
     if file is None and environment.get(FILE_VARIABLE):
         file = Path(environment[FILE_VARIABLE])
     if file is not None:
-        _read_file(file, reading)
+        settings_file.read(file, reading)
     _read_environment(environment, reading)
     for leaf in leaves():
         if leaf.name in flags:
@@ -152,102 +109,6 @@ def printed(value: Value) -> str:
     return json.dumps(value) if isinstance(value, str) else numeral(value)
 
 
-# The file
-
-
-def _read_file(path: Path, reading: Reading) -> None:
-    file = str(path) if str(path).isprintable() else shown(str(path))
-    try:
-        with path.open("rb") as stream:
-            content = stream.read(MAX_FILE_BYTES + 1)
-    except OSError as error:
-        raise SettingsError(f"{file}: cannot be read: {error.strerror}") from error
-    if len(content) > MAX_FILE_BYTES:
-        raise SettingsError(f"{file}: larger than {MAX_FILE_BYTES} bytes; is it the right file?")
-    try:
-        root = yaml.compose(content, Loader=yaml.SafeLoader)
-    except yaml.MarkedYAMLError as error:
-        line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise SettingsError(f"{file}{line}: not valid YAML: {error.problem}") from error
-    except (yaml.YAMLError, RecursionError) as error:
-        raise SettingsError(f"{file}: not valid YAML: {str(error).splitlines()[0]}") from error
-    if root is not None:
-        _read_section(file, root, (), reading)
-
-
-def _read_section(file: str, node: yaml.Node, path: tuple[str, ...], reading: Reading) -> None:
-    place = _place(file, node)
-    name = ".".join(path) or "the file"
-    if isinstance(node, yaml.ScalarNode) and node.tag == "tag:yaml.org,2002:null":
-        return
-    if not isinstance(node, yaml.MappingNode):
-        keys = ", ".join(_keys(path))
-        reading.problems.append(f"{place}: {name} must be a mapping with these keys: {keys}")
-        return
-    first: dict[str, str] = {}
-    for key, value in node.value:
-        word, at = _word(key), _place(file, key)
-        if word in first:
-            reading.problems.append(f"{at}: {'.'.join((*path, word))} stands twice; first at {first[word]}")
-        elif word not in _keys(path):
-            reading.problems.append(f"{at}: {_unknown('.'.join((*path, word)), path)}")
-        elif leaf := _LEAVES.get((*path, word)):
-            _take_node(reading, leaf, _place(file, value), value)
-        else:
-            _read_section(file, value, (*path, word), reading)
-        first.setdefault(word, at)
-
-
-def _take_node(reading: Reading, leaf: Leaf, place: str, node: yaml.Node) -> None:
-    reading.take(leaf, place, lambda: _from_node(leaf, node))
-
-
-def _from_node(leaf: Leaf, node: yaml.Node) -> Value:
-    if leaf.kind not in ("names", "numbers"):
-        return _scalar(leaf.kind, node, bool(leaf.option.choices))
-    if not isinstance(node, yaml.SequenceNode):
-        raise ValueError(f"it is {_kind(node)}, not {KIND[leaf.kind]}")
-    if leaf.kind == "names":
-        return tuple(str(_scalar("text", each, False)) for each in node.value)
-    return tuple(float(_scalar("number", each, False)) for each in node.value)
-
-
-def _scalar(kind: str, node: yaml.Node, word: bool) -> str | int | float:
-    """A text or number. word: any unquoted word is text (`on` would be a boolean)."""
-    if not isinstance(node, yaml.ScalarNode):
-        raise ValueError(f"it is {_kind(node)}, not {KIND[kind]}")
-    text: str = node.value
-    if kind == "text":
-        if node.tag != "tag:yaml.org,2002:str" and not word:
-            raise ValueError(f"{shown(text)} is {_kind(node)} in YAML; put it in quotes")
-        return text
-    if node.style is not None:
-        raise ValueError(f"{shown(text)} is text; write it without quotes")
-    return _numeral(kind, text)
-
-
-def _numeral(kind: str, text: str) -> int | float:
-    try:
-        return int(text) if kind == "integer" else float(text)
-    except ValueError:
-        raise ValueError(f"{shown(text)} is not {KIND[kind]}") from None
-
-
-def _kind(node: yaml.Node) -> str:
-    words = {"map": "a mapping", "seq": "a list", "bool": "a boolean", "null": "nothing", "int": "a number"}
-    words |= {"float": "a number", "timestamp": "a date", "str": "text"}
-    tag = str(node.tag).removeprefix("tag:yaml.org,2002:")
-    return words.get(tag, f"of type {shown(tag)}")
-
-
-def _word(key: yaml.Node) -> str:
-    return key.value if isinstance(key, yaml.ScalarNode) else shown(_kind(key))
-
-
-def _place(file: str, node: yaml.Node) -> str:
-    return f"{file}:{node.start_mark.line + 1}"
-
-
 # Environment and flags
 
 
@@ -270,9 +131,9 @@ def _from_text(leaf: Leaf, text: str) -> Value:
     if leaf.kind == "text":
         return text
     if leaf.kind in ("integer", "number"):
-        return _numeral(leaf.kind, text)
+        return number(leaf.kind, text)
     parts = [part.strip() for part in text.split(",")] if text.strip() else []
-    return tuple(parts) if leaf.kind == "names" else tuple(_numeral("number", part) for part in parts)
+    return tuple(parts) if leaf.kind == "names" else tuple(number("number", part) for part in parts)
 
 
 # What was given, together
@@ -300,26 +161,7 @@ def _choose(reading: Reading, known: Mapping[str, bool]) -> tuple[str, ...]:
 
 
 def _unknown_collector(word: str, known: Iterable[str]) -> str:
-    return f"there is no collector {shown(word)}{_did_you_mean(word, known)}; there are {', '.join(known)}"
-
-
-def _unknown(name: str, path: tuple[str, ...]) -> str:
-    """`limits.flws is not a setting ...`, with the nearest of the section, else the same word elsewhere."""
-    word = name.rpartition(".")[2]
-    elsewhere = [leaf.name for leaf in leaves() if leaf.path[-1] == word]
-    hint = f"; did you mean {elsewhere[0]}?" if elsewhere else _did_you_mean(word, _keys(path), path)
-    return f"{shown(name)[1:-1]} is not a setting{hint}; allowed here: {', '.join(_keys(path))}"
-
-
-def _did_you_mean(word: str, known: Iterable[str], path: tuple[str, ...] = ()) -> str:
-    close = difflib.get_close_matches(word, list(known), n=1)
-    return f"; did you mean {'.'.join((*path, close[0]))}?" if close else ""
-
-
-def _keys(path: tuple[str, ...]) -> list[str]:
-    """The keys of a section, in order."""
-    inside = (leaf.path[len(path)] for leaf in leaves() if leaf.path[: len(path)] == path)
-    return list(dict.fromkeys(inside))
+    return f"there is no collector {shown(word)}{did_you_mean(word, known)}; there are {', '.join(known)}"
 
 
 def _blame(settings: Settings, places: Mapping[str, str], names: tuple[str, ...], problem: str) -> str:
@@ -336,5 +178,4 @@ def _stop_on(problems: list[str]) -> None:
         raise SettingsError("\n".join(problems))
 
 
-_LEAVES = {leaf.path: leaf for leaf in leaves()}
 _BY_NAME = {leaf.name: leaf for leaf in leaves()}

@@ -1,0 +1,124 @@
+from pathlib import Path
+
+import pytest
+
+from agent.configuration import Configuration, load
+from agent.settings_file import MAX_FILE_BYTES
+from bpfleet.errors import SettingsError
+
+KNOWN = {"traffic": True, "tcp": True, "icmp": False}
+
+
+def read(tmp_path: Path, text: str) -> Configuration:
+    file = tmp_path / "agent.yaml"
+    file.write_text(text)
+    return load(file, {}, {}, KNOWN)
+
+
+def complaint(tmp_path: Path, text: str) -> str:
+    with pytest.raises(SettingsError) as caught:
+        read(tmp_path, text)
+    return str(caught.value).replace(f"{tmp_path}/", "")
+
+
+@pytest.mark.parametrize("text", ["", "# nothing\n", "limits:\n", "---\n...\n"])
+def test_an_empty_file_or_section_changes_nothing(tmp_path: Path, text: str) -> None:
+    assert read(tmp_path, text).settings == load(None, {}, {}, KNOWN).settings
+
+
+@pytest.mark.parametrize(("word", "value"), [("on", "on"), ("off", "off"), ("auto", "auto"), ('"on"', "on")])
+def test_on_and_off_are_words_although_yaml_thinks_otherwise(tmp_path: Path, word: str, value: str) -> None:
+    assert read(tmp_path, f"identity: {{kubernetes: {word}}}\n").settings.identity.kubernetes == value
+
+
+def test_bounds_may_be_written_in_any_way_a_number_can(tmp_path: Path) -> None:
+    read_bounds = read(tmp_path, "histograms:\n  rtt_seconds: [.001, 1e-2, 0.5, 1]\n").settings.histograms.rtt_seconds
+    assert read_bounds == (0.001, 0.01, 0.5, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "\nlimts:\n  flows: 5\n",
+            "agent.yaml:2: limts is not a setting; did you mean limits?; allowed here: listen, collectors",
+        ),
+        (
+            "limits:\n  flws: 5\n",
+            "agent.yaml:2: limits.flws is not a setting; did you mean limits.flows?; allowed here: flows, cgroups",
+        ),
+        ("flows: 5\n", "agent.yaml:1: flows is not a setting; did you mean limits.flows?"),
+        ("limits: 5\n", "agent.yaml:1: limits must be a mapping with these keys: flows, cgroups, series"),
+        ("- listen\n", "agent.yaml:1: the file must be a mapping with these keys: listen, collectors"),
+        ("just text\n", "agent.yaml:1: the file must be a mapping with these keys"),
+        (
+            "limits:\n  flows: many\n",
+            "agent.yaml:2: limits.flows must be a whole number from 16 to 4194304: 'many' is not a whole number",
+        ),
+        ("limits:\n  flows: 1.5\n", "'1.5' is not a whole number"),
+        ("limits:\n  flows: '64'\n", "'64' is text; write it without quotes"),
+        ("limits:\n  flows: true\n", "'true' is not a whole number"),
+        ("limits:\n  flows:\n", "agent.yaml:2: limits.flows must be a whole number from 16 to 4194304: '' is not"),
+        ("limits:\n  flows: [64]\n", "it is a list, not a whole number"),
+        ("limits:\n  flows: " + "9" * 400 + "\n", "is out of range"),
+        ("drain_interval_seconds: .nan\n", "must be a number from 0.1 to 300: '.nan' is not a number"),
+        ("drain_interval_seconds: nan\n", "nan is out of range"),
+        ("node_name: 12\n", "'12' is a number in YAML; put it in quotes"),
+        ("node_name: yes\n", "'yes' is a boolean in YAML; put it in quotes"),
+        ("node_name: 2026-01-01\n", "is a date in YAML; put it in quotes"),
+        ("node_name: {a: b}\n", "it is a mapping, not text"),
+        ("log_level: loud\n", "log_level must be one of debug, info, warning, error: 'loud' is not one of them"),
+        ("identity:\n  kubernetes: true\n", "must be one of auto, on, off: 'true' is not one of them"),
+        ("kernel:\n  python: python3\n", "kernel.python must be an absolute path: 'python3' does not look like that"),
+        ("histograms:\n  rtt_seconds: [1, 0.5]\n", "agent.yaml:2: histograms.rtt_seconds must be 1 to 64 ascending"),
+        ("histograms:\n  rtt_seconds: [1, 0.5]\n", "0.5 comes after 1"),
+        ("histograms:\n  rtt_seconds: [1, 1]\n", "1 comes after 1"),
+        ("histograms:\n  rtt_seconds: [0, 1]\n", "0.0 is out of range"),
+        ("histograms:\n  rtt_seconds: []\n", "it is empty"),
+        ("histograms:\n  rtt_seconds: 5\n", "it is a number, not a list of numbers"),
+        ("histograms:\n  rtt_seconds: [a]\n", "'a' is not a number"),
+        ("limits:\n  flows: 64\n  flows: 65\n", "agent.yaml:3: limits.flows stands twice; first at agent.yaml:2"),
+        ("? [a]\n: b\n", "agent.yaml:1: 'a list' is not a setting"),
+        ("collectors: [trafic]\n", "agent.yaml:1: there is no collector 'trafic'; did you mean traffic?; there are"),
+        ("collectors: [traffic, +icmp]\n", "agent.yaml:1: collectors mixes names (a) and changes (+a, -a)"),
+        ("collectors: [-traffic, -tcp]\n", "agent.yaml:1: collectors leaves none to run; there are traffic, tcp, icmp"),
+        ("collectors: []\n", "collectors must be names (a, b) or changes (+a, -b): it is empty"),
+        ("listen: [\n", "agent.yaml:2: not valid YAML: "),
+        ("a: &a [*a]\n", "agent.yaml:1: a is not a setting"),
+        ("a: b\n---\nc: d\n", "agent.yaml:2: not valid YAML: but found another document"),
+        ("a: \x00\n", "agent.yaml: not valid YAML: unacceptable character"),
+        ("[" * 5000, "agent.yaml: not valid YAML"),
+        ("!!python/object/apply:os.abort []\n", "agent.yaml:1: the file must be a mapping"),
+    ],
+)
+def test_a_mistake_is_told_with_file_line_and_what_is_allowed(tmp_path: Path, text: str, message: str) -> None:
+    assert message in complaint(tmp_path, text)
+
+
+def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
+    told = complaint(tmp_path, "limits:\n  flows: x\n  series: y\nnope: 1\n")
+    assert [line.split(": ")[0] for line in told.splitlines()] == ["agent.yaml:2", "agent.yaml:3", "agent.yaml:4"]
+
+
+def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="none.yaml: cannot be read: No such file"):
+        load(tmp_path / "none.yaml", {}, {}, KNOWN)
+    with pytest.raises(SettingsError, match="cannot be read: Is a directory"):
+        load(tmp_path, {}, {}, KNOWN)
+
+
+def test_a_file_that_is_far_too_large_is_not_read_to_its_end(tmp_path: Path) -> None:
+    assert "is it the right file?" in complaint(tmp_path, "#" * (MAX_FILE_BYTES + 1))
+
+
+def test_a_file_in_another_encoding_is_told(tmp_path: Path) -> None:
+    file = tmp_path / "agent.yaml"
+    file.write_bytes(b"node_name: \xff\xfe\n")
+    with pytest.raises(SettingsError, match="not valid YAML"):
+        load(file, {}, {}, KNOWN)
+
+
+def test_a_file_name_cannot_move_the_cursor(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load(tmp_path / "\x1b[2J", {}, {}, KNOWN)
+    assert "\x1b" not in str(caught.value)
