@@ -25,6 +25,7 @@ class Attaching:
     def __init__(self, compiled: Code) -> None:
         self._compiled = compiled
         self._programs: dict[str, int] = {}
+        self._btf_ids: dict[str, int] = {}
         self.links: dict[str, int] = {}
 
     def load(self, function: str, hook: str) -> dict[str, Any]:
@@ -50,10 +51,11 @@ class Attaching:
     def _btf_id(self, name: str, kind: int, what: str) -> int:
         if self._compiled.types is None:
             raise Failure(f"needs BTF ({btf.VMLINUX})")
-        found = self._compiled.types.find({name}, (kind,))
-        if not found:
+        if name not in self._btf_ids:
+            self._btf_ids |= self._compiled.types.find({name}, (kind,))
+        if name not in self._btf_ids:
             raise Failure(f"this kernel has no {what}")
-        return found[name]
+        return self._btf_ids[name]
 
     def attach(self, function: str, hook: str, cgroup: str) -> dict[str, Any]:
         """cgroup: the directory for packet programs."""

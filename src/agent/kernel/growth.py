@@ -3,7 +3,7 @@ removed, and what they got up to that moment still counts."""
 
 import struct
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import takewhile
 from operator import sub
 from typing import Protocol
@@ -21,8 +21,8 @@ IDLE_SECONDS = 60.0
 class Kernel(Protocol):
     """The calls that a reader makes: the real ones are KernelMap's; tests bring their own."""
 
-    def read(self) -> tuple[list[bytes], list[bytes]]:
-        """All keys and their values, in the same order."""
+    def read(self) -> Iterable[tuple[bytes, bytes]]:
+        """All keys with their values."""
 
     def take(self, key: bytes) -> bytes | None:
         """Remove a row and return its last value; None if it is gone already."""
@@ -41,6 +41,7 @@ class Growth:
     ) -> None:
         self._kernel = kernel
         self._members = value_size // WORD
+        self._row = struct.Struct(f"={self._members}Q")
         self._clock = clock
         self._idle_windows = idle_windows
         self._idle_seconds = idle_seconds
@@ -56,25 +57,23 @@ class Growth:
         return len(self._known)
 
     def drain(self) -> list[Row]:
-        keys, values = self._kernel.read()
         self._drain += 1
         self._times.append((self._drain, self._clock()))
         rows: list[Row] = []
-        for key, value in zip(keys, values, strict=True):
-            before = self._known.get(key)
+        known, count = self._known, 0
+        for key, value in self._kernel.read():
+            count += 1
+            before = known.get(key)
             if before is not None and before[1] == value:
                 continue
             rows.append((key, self._difference(before, value)))
-            self._remember(key, value)
-        if len(keys) < len(self._known):  # the kernel or a program has removed some
-            for key in self._known.keys() - set(keys):
-                del self._known[key]
+            known.pop(key, None)
+            known[key] = (self._drain, value)
+        if count < len(known):  # the kernel or a program has removed some
+            for key in known.keys() - {key for key, _ in self._kernel.read()}:
+                del known[key]
         rows += self._remove_idle()
         return [row for row in rows if any(row[1])]
-
-    def _remember(self, key: bytes, value: bytes) -> None:
-        self._known.pop(key, None)
-        self._known[key] = (self._drain, value)
 
     def _difference(self, before: tuple[int, bytes] | None, value: bytes) -> tuple[int, ...]:
         """A value that fell is that of a row that was removed and made again."""
@@ -85,7 +84,9 @@ class Growth:
         return added if min(added, default=0) >= 0 else now
 
     def _sums(self, value: bytes) -> tuple[int, ...]:
-        words = struct.unpack(f"={len(value) // WORD}Q", value)
+        if self._row.size != len(value):  # known with the first value: one row a CPU, or one in all
+            self._row = struct.Struct(f"={len(value) // WORD}Q")
+        words = self._row.unpack(value)
         if len(words) == self._members:
             return words
         return tuple(sum(words[member :: self._members]) for member in range(self._members))

@@ -1,6 +1,7 @@
 """Kernel maps read by whole batches, without BCC: 100,000 entries in 38 ms against 475 by BCC's dictionary."""
 
 import struct
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from errno import EINVAL, ENOENT, ENOSPC, EOPNOTSUPP
 from pathlib import Path
@@ -60,67 +61,65 @@ class KernelMap:
         self._has_batch = True
         self._has_take = True
 
-    def read(self) -> tuple[list[bytes], list[bytes]]:
+    def read(self) -> Iterator[tuple[bytes, bytes]]:
+        """All rows, a batch at a time, so that a large map is never here as a whole."""
         if self._has_batch:
+            batches = self._batches()
             try:
-                return self._read_batches()
+                first = next(batches)
             except OSError as error:
                 if error.errno not in UNSUPPORTED:
                     raise
                 self._has_batch = False  # kernels before 5.6, and map types that have no batch calls
-        return self._read_singly()
+            else:
+                yield from first
+                for batch in batches:
+                    yield from batch
+                return
+        yield from self._singly()
 
-    def _read_batches(self) -> tuple[list[bytes], list[bytes]]:
+    def _batches(self) -> Iterator[Iterable[tuple[bytes, bytes]]]:
         """BPF_MAP_LOOKUP_BATCH: it resumes from a token of its own, and ends with ENOENT."""
         info, call = self._info, self._attributes
-        keys: list[bytes] = []
-        values: list[bytes] = []
-        batch = min(BATCH, max(info.max_entries, 1))
+        size = min(BATCH, max(info.max_entries, 1))
         tokens = bytearray(max(info.key_size, WORD)), bytearray(max(info.key_size, WORD))
-        first = True
-        ended = False
+        first, ended = True, False
         while not ended:
-            some_keys, some_values = bytearray(info.key_size * batch), bytearray(self._width * batch)
+            keys, values = bytearray(info.key_size * size), bytearray(self._width * size)
             into, out = syscalls.address(tokens[0]), syscalls.address(tokens[1])
-            places = (0 if first else into, out, syscalls.address(some_keys), syscalls.address(some_values))
+            places = (0 if first else into, out, syscalls.address(keys), syscalls.address(values))
             try:
-                call.call(syscalls.MAP_LOOKUP_BATCH, "=QQQQIIQQ", *places, batch, info.fd, 0, 0)
+                call.call(syscalls.MAP_LOOKUP_BATCH, "=QQQQIIQQ", *places, size, info.fd, 0, 0)
             except OSError as error:
                 if error.errno == ENOSPC:  # one bucket holds more rows than the batch has room for
-                    batch *= 2
+                    size *= 2
                     continue
                 if error.errno != ENOENT:
                     raise
                 ended = True
             (count,) = struct.unpack_from("=I", call.buffer, COUNT_OFFSET)
-            keys += _cut(some_keys, info.key_size, count)
-            values += _cut(some_values, self._width, count)
+            yield zip(_cut(keys, info.key_size, count), _cut(values, self._width, count), strict=True)
             tokens = tokens[1], tokens[0]
             first = False
-        return keys, values
 
-    def _read_singly(self) -> tuple[list[bytes], list[bytes]]:
-        """Two calls a row; a row that goes meanwhile starts the walk over, so a key may come twice."""
+    def _singly(self) -> Iterator[tuple[bytes, bytes]]:
+        """Two calls a row; a row that goes meanwhile starts the walk over, so what came already is passed over."""
         info, call = self._info, self._attributes
-        rows: dict[bytes, bytes] = {}
+        seen: set[bytes] = set()
         key, following = bytearray(info.key_size), bytearray(info.key_size)
         value = bytearray(self._width)
-        has_key = False
-        while len(rows) <= info.max_entries:
+        for step in range(2 * info.max_entries):  # a walk that starts over again and again has to end too
             try:
-                places = (syscalls.address(key) if has_key else 0, syscalls.address(following))
+                places = (syscalls.address(key) if step else 0, syscalls.address(following))
                 call.call(syscalls.MAP_NEXT_KEY, "=IIQQQ", info.fd, 0, *places, 0)
             except OSError as error:
                 if error.errno != ENOENT:
                     raise
-                break
+                return
             key[:] = following
-            if has_key and bytes(key) in rows:
-                break
-            has_key = True
-            if self._lookup(key, value):
-                rows[bytes(key)] = bytes(value)
-        return list(rows), list(rows.values())
+            if bytes(key) not in seen and self._lookup(key, value):
+                seen.add(bytes(key))
+                yield bytes(key), bytes(value)
 
     def _lookup(self, key: bytearray, value: bytearray) -> bool:
         return self._single(syscalls.MAP_LOOKUP, key, value)
@@ -153,7 +152,8 @@ class KernelMap:
 
 
 def _cut(data: bytearray, size: int, count: int) -> list[bytes]:
-    return [row for (row,) in struct.iter_unpack(f"{size}s", memoryview(data)[: size * count])]
+    whole = bytes(memoryview(data)[: size * count])
+    return [whole[start : start + size] for start in range(0, size * count, size)]
 
 
 class Totals:

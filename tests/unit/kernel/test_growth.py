@@ -18,8 +18,8 @@ class Kernel:
         self.rows: dict[bytes, bytes] = {}
         self.late: dict[bytes, bytes] = {}
 
-    def read(self) -> tuple[list[bytes], list[bytes]]:
-        return list(self.rows), list(self.rows.values())
+    def read(self) -> list[tuple[bytes, bytes]]:
+        return list(self.rows.items())
 
     def take(self, key: bytes) -> bytes | None:
         self.rows.update(self.late)
