@@ -1,6 +1,12 @@
+from pathlib import Path
+
 import pytest
 
 from agent.activity import Activity, Quantile, Row, Workload, quantile
+
+PAGES = Path(__file__).parent / "fixtures" / "pages"
+"""Recorded from an agent (the rows of two workloads): 7 connections held before; in between 23 more of 1,000 bytes each
+that the client closes and the server does not, and 5 that were refused."""
 
 NGINX = Workload("_host", "nginx.service", "SystemdUnit")
 BOUNDS = ("0.001", "0.01", "0.1", "+Inf")
@@ -118,3 +124,17 @@ def test_collectors_that_are_off_are_told_with_the_reason() -> None:
         0.0,
     )
     assert activity.off == {"tcp": "needs PERFMON"}
+
+
+def test_recorded_pages_give_what_happened_between_them() -> None:
+    activity = Activity()
+    activity.add((PAGES / "before.txt").read_text(), 0.0)
+    activity.add((PAGES / "after.txt").read_text(), 1.0)
+    client, server = activity.rows()
+    assert (client.workload.name, server.workload.name) == ("/client", "/server")
+    assert (client.new, client.failed, client.active) == (23.0, 5.0, 7)
+    assert (server.new, server.failed, server.active) == (23.0, 0.0, 30)
+    assert client.transmitted - server.received == 5 * 60  # a SYN to a closed port belongs to no socket there
+    assert client.received - server.transmitted == 5 * 40  # nor does the reset that answers it
+    assert client.p50 is not None and client.p99 is not None and client.p50.seconds <= client.p99.seconds < 0.001
+    assert activity.off == {}
