@@ -88,10 +88,13 @@ class Compiling:
 
     def _write_tree(self) -> headers.Tree:
         assert self.types
-        if self._scratch is None:
-            headers.sweep(Path(tempfile.gettempdir()))
-            self._scratch = Path(tempfile.mkdtemp(prefix=f"{headers.SCRATCH}{os.getpid()}-"))
-        tree = headers.write(self._scratch, self.types, self._sources, self._prelude, self._extra)
+        try:
+            if self._scratch is None:
+                headers.sweep(Path(tempfile.gettempdir()))
+                self._scratch = Path(tempfile.mkdtemp(prefix=f"{headers.SCRATCH}{os.getpid()}-"))
+            tree = headers.write(self._scratch, self.types, self._sources, self._prelude, self._extra)
+        except OSError as error:
+            raise Failure(f"the header tree cannot be written ({error}); TMPDIR names another place for it") from error
         os.environ[SOURCE] = str(tree.path)
         self._proven = False
         return tree

@@ -19,6 +19,7 @@ from agent.kernel.declarations import Declarations
 from agent.kernel.failure import Failure
 
 FORMAT = "1"  # part of the cache key: raised when this file writes the tree differently
+KEPT_TREES = 4  # in the cache: of this kernel and the one before, with and without a change of collectors
 SCRATCH = "bpfleet-headers-"  # begins the name of a tree that is made for one start
 ARCHITECTURES = {"x86_64": "x86", "aarch64": "arm64"}
 EMPTY = (
@@ -189,6 +190,8 @@ def store(scratch: Path, directory: Path, name: str) -> None:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         shutil.copytree(scratch, partial)
         partial.rename(directory / name)
+        for old in sorted(directory.iterdir(), key=lambda path: path.stat().st_mtime)[:-KEPT_TREES]:
+            remove(old)
     except OSError:
         remove(partial)
 

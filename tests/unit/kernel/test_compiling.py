@@ -2,6 +2,7 @@
 
 import os
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -137,6 +138,12 @@ def test_a_type_that_stays_incomplete_is_an_error(types: Path) -> None:
     with pytest.raises(Failure, match="struct absent"):
         compiler.compile("text")
     compiler.close()
+
+
+def test_a_tree_that_cannot_be_written_says_so(types: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "absent"))
+    with pytest.raises(Failure, match="header tree cannot be written .*TMPDIR"):
+        choose(compiling_with(Bcc(), types), "auto")
 
 
 def test_the_compilers_messages_are_the_failure(types: Path, capfd: pytest.CaptureFixture[str]) -> None:

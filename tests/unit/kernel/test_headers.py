@@ -119,6 +119,14 @@ def test_a_second_store_of_the_same_tree_leaves_the_first(tmp_path: Path) -> Non
     assert [path.name for path in (tmp_path / "cache").iterdir()] == ["name"]
 
 
+def test_the_cache_keeps_the_newest_trees(tmp_path: Path) -> None:
+    written = headers.write(tmp_path / "scratch", kernel().btf(), [TEXT], "", release="6.1")
+    for age in range(headers.KEPT_TREES + 2):
+        os.utime(written.path, (age, age))  # a copy keeps its times
+        headers.store(written.path, tmp_path / "cache", f"tree{age}")
+    assert {path.name for path in (tmp_path / "cache").iterdir()} == {"tree2", "tree3", "tree4", "tree5"}
+
+
 def test_trees_of_loaders_that_were_killed_are_removed(tmp_path: Path) -> None:
     ended = tmp_path / f"{headers.SCRATCH}{2**22 + 1}-abc"  # above the largest pid that Linux gives out
     living = tmp_path / f"{headers.SCRATCH}{os.getpid()}-abc"

@@ -1,0 +1,44 @@
+import pytest
+from tests.support.synthetic_btf import SyntheticBtf
+
+from agent.kernel.attaching import Attaching
+from agent.kernel.btf import Btf
+from agent.kernel.failure import Failure
+
+
+class Code:
+    """Of a text without functions, on a kernel with one tracepoint's type and no iterator."""
+
+    def __init__(self, types: Btf | None) -> None:
+        self.types = types
+
+    def code(self, function: str) -> bytes:
+        raise Failure(f"there is no function {function} in the text")
+
+
+@pytest.fixture
+def kernel() -> Btf:
+    made = SyntheticBtf()
+    made.typedef("btf_trace_known", made.pointer(0))
+    made.typedef("bpf_iter_task_file", made.pointer(0))  # an iterator is a function, not a type
+    return made.btf()
+
+
+@pytest.mark.parametrize("hook", ["tp_btf/known", "iter/task_file"])
+def test_what_needs_type_information_says_so_where_there_is_none(hook: str) -> None:
+    with pytest.raises(Failure, match="needs BTF"):
+        Attaching(Code(None)).load("f", hook)
+
+
+@pytest.mark.parametrize(
+    ("hook", "message"),
+    [
+        ("tp_btf/unknown", "this kernel has no tracepoint unknown"),
+        ("iter/task_file", "this kernel has no iterator task_file"),
+        ("tp_btf/known", "there is no function f in the text"),
+        ("raw_tracepoint/any", "there is no function f in the text"),
+    ],
+)
+def test_a_hook_that_the_kernel_does_not_know_is_named(kernel: Btf, hook: str, message: str) -> None:
+    with pytest.raises(Failure, match=message):
+        Attaching(Code(kernel)).load("f", hook)
