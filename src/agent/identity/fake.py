@@ -27,10 +27,7 @@ class FakeApi:
         answer = self._answer(resource, "watch", version)
         if isinstance(answer, bytes):
             raise ClusterError("a list where a watch was asked for")
-        for event in answer:
-            if isinstance(event, ClusterError):
-                raise event
-            yield event
+        return _played(answer)
 
     def reconnect(self) -> None:
         self.reconnects += 1
@@ -42,6 +39,13 @@ class FakeApi:
         if isinstance(answer, ClusterError):
             raise answer
         return answer
+
+
+def _played(events: Sequence[Json | ClusterError]) -> Iterator[Json]:
+    for event in events:
+        if isinstance(event, ClusterError):
+            raise event
+        yield event
 
 
 def listing(version: str, *items: Json, token: str = "") -> bytes:

@@ -60,6 +60,7 @@ class KubernetesApi:
         return Listing(self._get(resource, query, LIST_SECONDS))
 
     def watch(self, resource: Resource, version: str) -> Iterator[Json]:
+        """Returns when the server has begun to answer."""
         query = {
             "watch": "1",
             "allowWatchBookmarks": "true",
@@ -84,12 +85,9 @@ class KubernetesApi:
                 headers={"Accept": "application/json", **headers},
                 _request_timeout=(CONNECT_SECONDS, silence_seconds),
             ).response
-            try:
-                if response.status != 200:
-                    raise _refusal(response)
-                yield from response.stream(CHUNK_BYTES, decode_content=True)
-            finally:
-                response.close()
+            if response.status != 200:
+                raise _refusal(response)
+        return _body(response)
 
     def _connected(self) -> tuple[Any, Any]:
         connection = self._connection
@@ -105,6 +103,14 @@ class KubernetesApi:
             return self._load()
         except Exception as error:  # the client's own reading of a damaged kubeconfig raises whatever comes along
             raise ClusterError(f"Kubernetes credentials: {error}") from error
+
+
+def _body(response: Any) -> Iterator[bytes]:
+    with _translated():
+        try:
+            yield from response.stream(CHUNK_BYTES, decode_content=True)
+        finally:
+            response.close()
 
 
 def events(chunks: Iterator[bytes]) -> Iterator[Json]:
@@ -129,6 +135,7 @@ def _event(line: bytes) -> Json:
 
 def _refusal(response: Any) -> ClusterError:
     status, body = response.status, response.read(MAX_ERROR_BYTES, decode_content=True)
+    response.close()
     try:
         message = f"{status} {json.loads(body)['message']}"
     except (ValueError, KeyError, TypeError):

@@ -139,6 +139,7 @@ class _Index:
     nodes: dict[bytes, Peer] = field(default_factory=dict)
     node_ports: dict[PortKey, Peer] = field(default_factory=dict)
     networks: dict[tuple[int, int], Peer] = field(default_factory=dict)
+    lengths: tuple[int, ...] = ()
 
 
 class ClusterPeers:
@@ -194,7 +195,7 @@ class ClusterPeers:
     def _network(self, address: bytes) -> Peer | None:
         """A pod that nobody serves by: only its node's range tells what it is, and in which zone."""
         whole = addresses.number(address)
-        for bits in {bits for bits, _ in self._index.networks}:
+        for bits in self._index.lengths:
             if peer := self._index.networks.get((bits, whole >> (128 - bits))):
                 return peer
         return None
@@ -213,6 +214,7 @@ class ClusterPeers:
         for record in self.nodes.records():
             index.nodes.update(record.addresses)
             index.networks.update(_ranges(record))
+        index.lengths = tuple(sorted({bits for bits, _ in index.networks}, reverse=True))
         for record in (*self.slices.records(), *self.services.records()):
             index.ports.update(record.ports)
             index.node_ports.update(record.node_ports)

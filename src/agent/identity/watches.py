@@ -75,7 +75,7 @@ class Api(Protocol):
         """One page, empty token: the first. Iterating it may raise ValueError too."""
 
     def watch(self, resource: Resource, version: str) -> Iterator[Json]:
-        """Events until the server ends the watch."""
+        """Returns when the server agrees, and yields events until it ends the watch."""
 
     def reconnect(self) -> None:
         """Reads the credentials anew."""
@@ -151,11 +151,12 @@ class Watch:
 
     def _follow(self) -> int:
         events = 0
-        for event in self._api.watch(self.resource, self._version):
+        stream = self._api.watch(self.resource, self._version)
+        self._recovered()
+        for event in stream:
             self._apply(str(event.get("type")), event.get("object"))
             events += 1
             self._refusals = 0
-            self._recovered()
         return events
 
     def _apply(self, kind: str, item: object) -> None:
