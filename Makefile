@@ -24,7 +24,7 @@ check: ## Lint, types, layers, C format, and docs that are up to date
 	@scripts/setup check
 	@scripts/check
 
-bench: ## Measure the goals: a table and bench/results.json (ARGS="--quick")
+bench: ## Measure the goals: a table and build/bench.json (ARGS="--quick")
 	@scripts/setup test
 	@$(VENV)/python -m bench $(ARGS)
 
