@@ -24,7 +24,8 @@ class Suites:
             self.reasons[suite][report.longrepr[2].removeprefix("Skipped: ")] += 1
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        terminalreporter.section("suites")
+        if self.outcomes:
+            terminalreporter.section("suites")
         for suite, counts in self.outcomes.items():
             told = ", ".join(f"{count} {outcome}" for outcome, count in counts.items())
             why = "; ".join(f"{count} skipped: {reason}" for reason, count in self.reasons[suite].items())
