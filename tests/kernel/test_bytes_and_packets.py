@@ -150,6 +150,36 @@ def test_a_burst_of_datagrams_is_counted_one_by_one(
     assert remainder(pair[0].interface("veth0") - before, page.only(workload=client.workload)) == NOTHING
 
 
+@pytest.mark.parametrize("address", [V4, V6])
+def test_what_is_neither_tcp_udp_nor_icmp_is_other(agent: Agent, place: Place, pair: Pair, address: str) -> None:
+    """Protocol 253 is for experiments (RFC 3692)."""
+    client = place("client", pair[0])
+    before = pair[0].interface("veth0")
+    client.talk("raw_burst", address, 253, count=23, size=64)
+
+    page = agent.settled(client)
+    assert page.value(PACKETS, direction="transmit", transport="other") == 23
+    assert page.value(PACKETS, direction="transmit") == 23
+    assert (pair[0].interface("veth0") - before).tx_packets == 23
+
+
+def test_a_server_of_both_families_counts_ipv4_as_ipv4(agent: Agent, place: Place, pair: Pair) -> None:
+    """Its socket is an IPv6 one whose peer is ::ffff:a.b.c.d."""
+    server, client = place("server", pair[1]), place("client", pair[0])
+    server.serve("::", 5001, mode="echo", dual=True)
+    before = pair[1].interface("veth0")
+    client.talk("connect", V4, 5001, count=7, size=1009, shutdown=True, read=True)
+
+    page = agent.settled(server, client)
+    of_server = page.only(workload=server.workload)
+    assert of_server.value(PACKETS, family="ipv6") == 0
+    assert of_server.value("bpfleet_tcp_connections_accepted_total") == 7
+    assert remainder(pair[1].interface("veth0") - before, of_server) == NOTHING
+    for cgroup in (server, client):
+        assert page.value("bpfleet_flow_bytes_total", workload=cgroup.workload, port="5001") > 7 * 2 * 1009
+        assert page.value("bpfleet_tcp_rtt_seconds_count", workload=cgroup.workload) >= 7
+
+
 def test_loopback_counts_each_packet_on_both_ends(agent: Agent, place: Place, pair: Pair) -> None:
     """The counters of lo are without a link header."""
     both = place("both", pair[0])

@@ -12,6 +12,7 @@ from tests.support.cgroups import Cgroup, tell
 from tests.support.marks import needs
 from tests.support.namespaces import Namespace
 from tests.support.pages import Page
+from tests.support.relay import Relay
 from tests.support.servers import Nginx, start_mariadb
 
 Place = Callable[..., Cgroup]
@@ -127,6 +128,20 @@ def test_connections_that_nobody_accepts_are_accepted_by_the_kernel(agent: Agent
     page = agent.settled(server, client)
     assert of(page, client) == opened_and_closed(13)
     assert of(page, server) == accepted_and_closed(13)
+
+
+def test_a_handshake_that_never_ends_is_no_connection_of_the_servers(agent: Agent, place: Place, relay: Relay) -> None:
+    """Its last ACK is lost, again and again: for the client it is open, for the server it never was."""
+    server, client = place("server", relay.b), place("client", relay.a)
+    server.serve(V4, 5001, mode="hold")
+    relay.use(ab={"drop": "1/1", "match": ["tcp_control", "tcp_data"]})
+    held = client.begin("hold", V4, 5001, count=5)
+
+    page = agent.settled(server, client)
+    assert relay.b.counters()["TcpPassiveOpens"] == 0
+    assert of(page, server) == {"opened": 0, "accepted": 0, "closed": 0, "failed": 0, "active": 0}
+    assert of(page, client) == {"opened": 5, "accepted": 0, "closed": 0, "failed": 0, "active": 5}
+    held.kill()
 
 
 def test_active_connections_are_those_that_ss_lists(agent: Agent, place: Place, pair: Pair) -> None:

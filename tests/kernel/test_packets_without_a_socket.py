@@ -124,6 +124,24 @@ def test_neighbour_discovery(agent: Agent, place: Place, stack: ExitStack) -> No
     assert of_server == Remainder(1, solicitation, 1, solicitation)
 
 
+@pytest.mark.parametrize("address", ADDRESSES)
+def test_what_fragmentation_adds(agent: Agent, place: Place, pair: Pair, address: str) -> None:
+    """A datagram is one packet to its socket; the interface carries it in four, each with a header of its own."""
+    server, client = place("server", pair[1]), place("client", pair[0])
+    server.begin("udp_sink", address, 5002)
+    before = pair[0].interface("veth0")
+    client.talk("udp_burst", address, 5002, count=19, size=5000)
+
+    page = agent.settled(server, client)
+    for cgroup, direction in ((client, "transmit"), (server, "receive")):
+        assert page.value(PACKETS, workload=cgroup.workload, direction=direction, transport="udp") == 19
+    # Each IPv6 fragment also has a fragment header of 8 bytes, the first one too (RFC 8200 4.5).
+    more = 19 * (3 * 20 if address == V4 else 3 * 40 + 4 * 8)
+    assert remainder(pair[0].interface("veth0") - before, page.only(workload=client.workload)) == Remainder(
+        0, 0, 19 * 3, more
+    )
+
+
 def test_what_a_namespace_forwards(agent: Agent, place: Place, stack: ExitStack) -> None:
     first, router, last = (stack.enter_context(Namespace(name)) for name in ("a", "router", "b"))
     stack.enter_context(veth_pair(first, router, ("veth0", "left")))

@@ -10,8 +10,6 @@ from tests.support.pages import Page
 
 PACKETS = "bpfleet_network_io_packets_total"
 READ_SECONDS = 0.5
-LAST_READS_SECONDS = 8.0
-"""The zero before a first event (1.1 scrape intervals of 5 s) and two drains."""
 
 SEND = """
 import os, socket, sys
@@ -33,6 +31,7 @@ for line in sys.stdin:
 class Churn:
     """Each name lives `lives` times and sends number + 1 datagrams, number being its place in `names`.
 
+    last_reads_seconds: after the last one; the zero before a first event (1.1 scrape intervals) and two drains.
     highest: the largest count seen on any page by workload. strays: packets of test names that nobody should have."""
 
     def __init__(
@@ -43,9 +42,11 @@ class Churn:
         lives: int,
         per_second: float,
         read: Callable[[], Page],
+        last_reads_seconds: float = 8.0,
     ) -> None:
         self.namespace, self.host, self.names, self.lives = namespace, host, names, lives
         self.pause_seconds, self.read = 1 / per_second, read
+        self.last_reads_seconds = last_reads_seconds
         self.sent = {name: lives * (place + 1) for place, name in enumerate(names)}
         self.highest: dict[str, float] = {}
         self.strays = 0.0
@@ -56,7 +57,7 @@ class Churn:
         reader.start()
         try:
             self._live()
-            time.sleep(LAST_READS_SECONDS)
+            time.sleep(self.last_reads_seconds)
         finally:
             done.set()
             reader.join()

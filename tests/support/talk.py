@@ -30,7 +30,7 @@ def listener(arguments: argparse.Namespace) -> socket.socket:
     sock = socket.socket(family_of(arguments.host), socket.SOCK_STREAM)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     if sock.family == socket.AF_INET6:
-        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not arguments.dual)
     sock.bind((arguments.host, arguments.port))
     sock.listen(arguments.backlog)
     say("ready")
@@ -206,6 +206,23 @@ def udp_ports(arguments: argparse.Namespace) -> None:
     say("done", arguments.count)
 
 
+def udp_peers(arguments: argparse.Namespace) -> None:
+    """One datagram of --size bytes to each of --count addresses from the given one on, from one unconnected socket."""
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    (first,) = struct.unpack("!I", socket.inet_aton(arguments.host))
+    for address in range(first, first + arguments.count):
+        sock.sendto(CHUNK[: arguments.size], (socket.inet_ntoa(struct.pack("!I", address)), arguments.port))
+    say("done", arguments.count)
+
+
+def raw_burst(arguments: argparse.Namespace) -> None:
+    """--count packets of --size bytes behind the IP header; `port` is the IP protocol's number."""
+    sock = socket.socket(family_of(arguments.host), socket.SOCK_RAW, arguments.port)
+    for _ in range(arguments.count):
+        sock.sendto(CHUNK[: arguments.size], (arguments.host, 0))
+    say("done", arguments.count)
+
+
 def dns(arguments: argparse.Namespace) -> None:
     """--count questions for an A record, each answered before the next; prints how many answers came."""
     sock = socket.socket(family_of(arguments.host), socket.SOCK_DGRAM)
@@ -218,7 +235,7 @@ def dns(arguments: argparse.Namespace) -> None:
     say("answers", answers)
 
 
-COMMANDS = (serve, connect, hold, abandon, many, udp_sink, udp_burst, udp_ports, dns)
+COMMANDS = (serve, connect, hold, abandon, many, udp_sink, udp_burst, udp_ports, udp_peers, raw_burst, dns)
 
 
 def main() -> None:
@@ -233,7 +250,7 @@ def main() -> None:
     parser.add_argument("--local", type=int, default=0, help="the client's own port")
     parser.add_argument("--parallel", type=int, default=64)
     parser.add_argument("--backlog", type=int, default=4096)
-    for switch in ("--abort", "--shutdown", "--read", "--unconnected"):
+    for switch in ("--abort", "--shutdown", "--read", "--unconnected", "--dual"):
         parser.add_argument(switch, action="store_true")
     arguments = parser.parse_args()
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
