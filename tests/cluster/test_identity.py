@@ -43,7 +43,11 @@ class Agent:
         self.tree = CgroupTree(cgroup_root(), time.monotonic)
         self.cluster = Cluster(KubernetesApi(kubeconfig), node, time.monotonic)
         self.resolver = Resolver(
-            self.tree, Host(Docker(), time.monotonic, node), HostPeers(set, node), self.cluster, node=node
+            self.tree,
+            Host(Docker(), time.monotonic, node),
+            HostPeers(set, time.monotonic, node),
+            self.cluster,
+            node=node,
         )
         self.cluster.start()
 

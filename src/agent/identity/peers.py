@@ -16,6 +16,9 @@ from bpfleet.metrics import Flow
 
 ZONE_LABEL = "topology.kubernetes.io/zone"
 
+ADDRESSES_SECONDS = 30.0
+"""A machine's own addresses are read this often: its routing table may be long."""
+
 _TRANSPORTS = {"tcp": b"t", "udp": b"u", "icmp": b"i"}
 
 PortKey = bytes
@@ -240,13 +243,17 @@ def _ranges(record: Record) -> Iterable[tuple[tuple[int, int], Peer]]:
 class HostPeers:
     """Peers of a machine outside Kubernetes. own: reads the machine's addresses."""
 
-    def __init__(self, own: Callable[[], set[bytes]], node: str) -> None:
+    def __init__(self, own: Callable[[], set[bytes]], clock: Callable[[], float], node: str) -> None:
         self._own = own
+        self._clock = clock
         self._node = node
         self._addresses: set[bytes] = set()
+        self._asked = -ADDRESSES_SECONDS
 
     def refresh(self) -> None:
-        self._addresses = self._own()
+        now = self._clock()
+        if now - self._asked >= ADDRESSES_SECONDS:
+            self._asked, self._addresses = now, self._own()
 
     def find(self, flow: Flow, owner: Owner) -> Peer:
         address = flow.address

@@ -56,7 +56,7 @@ class Resolver:
         else:
             self._peers.refresh()
         self._settled = {key: owner for key, owner in self._settled.items() if self.tree.path(key, scan=False)}
-        owners = [self.final_owner(cgroup_id) for cgroup_id in self.tree.living()]
+        owners = [self.owner(cgroup_id) or self.final_owner(cgroup_id) for cgroup_id in self.tree.living()]
         self._living = {owner.key: owner for owner in owners if owner.container and owner.settled}
         self._alive = {OTHER.key, NOBODY.key, *(owner.key for owner in owners)}
         self._names.forget(self._alive)
@@ -158,7 +158,7 @@ def assemble(
     return Resolver(
         CgroupTree(cgroup_root, clock, keep_seconds),
         Host(Docker(), clock, node),
-        HostPeers(lambda: host.own_addresses(proc), node),
+        HostPeers(lambda: host.own_addresses(proc), clock, node),
         cluster,
         rules,
         node,

@@ -161,8 +161,19 @@ def test_the_zone_of_this_node_follows_its_label(peers: ClusterPeers) -> None:
     assert peers.zone() == ""
 
 
-def test_outside_kubernetes_there_are_this_host_and_the_others() -> None:
-    peers = HostPeers(lambda: set(addresses.parse_all(["192.168.0.1"])), "box")
+def test_a_machines_own_addresses_are_read_twice_a_minute(clock) -> None:
+    current: set[bytes] = set()
+    peers = HostPeers(lambda: set(current), clock, "box")
+    peers.refresh()
+    current.update(addresses.parse_all(["192.168.0.9"]))
+    for seconds, kind in ((29, "external"), (1, "host")):
+        clock.pass_by(seconds)
+        peers.refresh()
+        assert peers.find(flow("192.168.0.9"), HOST).kind == kind
+
+
+def test_outside_kubernetes_there_are_this_host_and_the_others(clock) -> None:
+    peers = HostPeers(lambda: set(addresses.parse_all(["192.168.0.1"])), clock, "box")
     peers.refresh()
     expected = {
         "192.168.0.1": Peer("host", "", "box"),

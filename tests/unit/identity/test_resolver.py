@@ -33,7 +33,7 @@ class Node:
         self.resolver = Resolver(
             CgroupTree(root / "cgroup", clock),
             Host(docker, clock, "node0"),
-            HostPeers(lambda: set(addresses.parse_all(["10.89.0.1"])), "node0"),
+            HostPeers(lambda: set(addresses.parse_all(["10.89.0.1"])), clock, "node0"),
             self.cluster,
             rules,
             "node0",
