@@ -6,9 +6,9 @@ for it by its id) the links can be closed and made anew, which is what a start a
 
 import os
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import TypeVar
 
 from agent.collectors import BUILT_IN
@@ -24,27 +24,35 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Hook:
-    """A program and where it belongs. kind: as the kernel calls the link's type; where: attach type or tracepoint."""
+    """A program and where it belongs. direction: of a packet program, -1 for others. tracepoint: empty for a program
+    that knows its own."""
 
     program: int
-    kind: str
-    where: str
+    direction: int = -1
+    tracepoint: str = ""
 
     def link(self, cgroup: int) -> int:
-        if self.kind == "cgroup":
-            return syscalls.link_cgroup(self.program, cgroup, int(self.where))
-        return syscalls.open_raw_tracepoint(self.program, "" if self.kind == "tracing" else self.where)
+        if self.direction >= 0:
+            return syscalls.link_cgroup(self.program, cgroup, self.direction)
+        return syscalls.open_raw_tracepoint(self.program, self.tracepoint)
 
 
-def link_of(descriptor: int) -> dict[str, str]:
-    """What the kernel says of a link; empty if the descriptor is something else."""
+def facts_of(descriptor: int) -> dict[str, str]:
+    """What the kernel says of a descriptor of this process (Documentation/filesystems/proc.rst, 3.8)."""
     try:
         text = Path(f"/proc/self/fdinfo/{descriptor}").read_text()
     except OSError:
         return {}
     fields = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
-    found = {name: value.strip() for name, value in fields.items()}
-    return found if "link_type" in found and "prog_id" in found else {}
+    return {name: value.strip() for name, value in fields.items()}
+
+
+def hook_of(link: dict[str, str]) -> Hook:
+    program = syscalls.Attributes().call(PROG_GET_FD_BY_ID, "=I", int(link["prog_id"]))
+    if link["link_type"] == "cgroup":
+        return Hook(program, direction=int(link["attach_type"]))
+    knows = int(facts_of(program)["prog_type"]) == syscalls.PROG_TRACING
+    return Hook(program, tracepoint="" if knows else link["tp_name"])
 
 
 class Switch:
@@ -52,35 +60,42 @@ class Switch:
 
     def __enter__(self) -> "Switch":
         settings = Settings()
-        self.root = facts.gather().cgroup_root
-        self.lock = Lock(self.root)
-        self.lock.__enter__()
-        self.cgroup = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY)
-        before = {int(name) for name in os.listdir("/proc/self/fd")}
-        collectors = [kind() for kind in BUILT_IN if kind.default]
-        kernel = KernelSettings(limits=asdict(settings.limits), bounds=asdict(settings.histograms))
-        self.loaded = KernelDoor().load(collectors, kernel)
-        off = {name: outcome.reason for name, outcome in self.loaded.outcomes.items() if not outcome.up}
-        if off:
-            raise RuntimeError(f"not all default collectors run here: {off}")
-        self.hooks = self._take_over(before)
-        self.links: list[int] = []
+        root = facts.gather().cgroup_root
+        with ExitStack() as stack:
+            stack.enter_context(Lock(root))
+            self.cgroup = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+            stack.callback(os.close, self.cgroup)
+            before = descriptors()
+            collectors = [kind() for kind in BUILT_IN if kind.default]
+            kernel = KernelSettings(limits=asdict(settings.limits), bounds=asdict(settings.histograms))
+            loaded = KernelDoor().load(collectors, kernel)
+            stack.callback(loaded.close)
+            off = {name: outcome.reason for name, outcome in loaded.outcomes.items() if not outcome.up}
+            if off:
+                raise RuntimeError(f"not all default collectors run here: {off}")
+            self.hooks: list[Hook] = []
+            stack.callback(self._let_go)
+            self._take_over(descriptors() - before)
+            self.links: list[int] = []
+            stack.callback(self.off)
+            self.stack = stack.pop_all()
         return self
 
-    def _take_over(self, before: set[int]) -> list[Hook]:
+    def _take_over(self, made: set[int]) -> None:
         """Every link that loading made is let go: its descriptor becomes one of /dev/null, for its owner to close."""
-        hooks, nothing = [], os.open(os.devnull, os.O_RDONLY)
-        for descriptor in sorted({int(name) for name in os.listdir("/proc/self/fd")} - before):
-            link = link_of(descriptor)
-            if link:
-                program = syscalls.Attributes().call(PROG_GET_FD_BY_ID, "=I", int(link["prog_id"]))
-                where = link.get("tp_name", link.get("attach_type", ""))
-                hooks.append(Hook(program, link["link_type"], where))
+        nothing = os.open(os.devnull, os.O_RDONLY)
+        for descriptor in sorted(made):
+            link = facts_of(descriptor)
+            if "link_type" in link:
+                self.hooks.append(hook_of(link))
                 os.dup2(nothing, descriptor, inheritable=False)
         os.close(nothing)
-        if len({hook.kind for hook in hooks}) < 3:
-            raise RuntimeError(f"expected packet programs and both kinds of tracepoints, found {hooks}")
-        return hooks
+        if {hook.direction for hook in self.hooks} != {-1, syscalls.ATTACH_INGRESS, syscalls.ATTACH_EGRESS}:
+            raise RuntimeError(f"expected packet programs and tracepoints, found {self.hooks}")
+
+    def _let_go(self) -> None:
+        for hook in self.hooks:
+            os.close(hook.program)
 
     def on(self) -> None:
         self.links = [hook.link(self.cgroup) for hook in self.hooks]
@@ -89,13 +104,12 @@ class Switch:
         while self.links:
             os.close(self.links.pop())
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.off()
-        self.loaded.close()
-        for hook in self.hooks:
-            os.close(hook.program)
-        os.close(self.cgroup)
-        self.lock.__exit__(kind, error, at)
+    def __exit__(self, *_: object) -> None:
+        self.stack.close()
+
+
+def descriptors() -> set[int]:
+    return {int(name) for name in os.listdir("/proc/self/fd")}
 
 
 class Nothing:
