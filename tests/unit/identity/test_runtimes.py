@@ -1,4 +1,4 @@
-"""Paths as runtimes and kubelet make them; CAPTURED ones were read on real machines."""
+"""Paths by the formats of kubelet and runtimes; those of CAPTURED were read on a node (containerd, cgroupfs, hybrid)."""
 
 import itertools
 
@@ -101,20 +101,36 @@ def test_the_pods_own_cgroup_and_the_runtimes_helpers_have_no_container() -> Non
 
 
 CAPTURED = {
-    "/": None,
-    "/kubepods": None,
-    "/kubepods/burstable": None,
-    "/kubepods.slice/kubepods-burstable.slice": None,
-    "/system.slice/containerd.service": None,
-    "/system.slice/docker.service": None,
-    "/user.slice/user-1000.slice/session-3.scope": None,
-    "/init.scope": None,
+    "/kubepods/pod55281224-57aa-4ffc-a50b-76c8cb97a969/"
+    "501246b44005a3ffe04f67f99bd2af1105871322d4b9431bff0a436d1147b9fa": "guaranteed",
+    "/kubepods/burstable/podd6556dcb-28bc-47aa-99e3-6e7a24ef957b/"
+    "0e1d3c4c6a3c20c1fba72b742a707d8c5bd782b8fb204a2ad8f0b822aafd8f10": "burstable",
+    "/kubepods/besteffort/pod6263c85a-9e7d-4819-921f-4b92b92d33fa/"
+    "89498619bcf1a750d17e118edb73c08bfdfc72b40cc5efc75e05ed56bf6bd4a3": "besteffort",
 }
 
 
-@pytest.mark.parametrize(("path", "expected"), CAPTURED.items())
-def test_everything_else_is_no_container(path: str, expected: None) -> None:
-    assert parse(path) is expected
+@pytest.mark.parametrize(("path", "qos"), CAPTURED.items())
+def test_captured_paths_are_read(path: str, qos: str) -> None:
+    *_, pod, container_id = path.split("/")
+    assert parse(path) == ContainerRef("", container_id, pod.removeprefix("pod"), qos)
+
+
+NO_CONTAINERS = [
+    "/",
+    "/kubepods",
+    "/kubepods/burstable",
+    "/kubepods.slice/kubepods-burstable.slice",
+    "/system.slice/containerd.service",
+    "/system.slice/docker.service",
+    "/user.slice/user-1000.slice/session-3.scope",
+    "/init.scope",
+]
+
+
+@pytest.mark.parametrize("path", NO_CONTAINERS)
+def test_everything_else_is_no_container(path: str) -> None:
+    assert parse(path) is None
 
 
 NEAR_MISSES = [
