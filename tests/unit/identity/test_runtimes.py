@@ -1,4 +1,4 @@
-"""Paths by the formats of kubelet and runtimes; those of CAPTURED were read on a node (containerd, cgroupfs, hybrid)."""
+"""Paths by the formats of kubelet and runtimes; those of CAPTURED are of a real node (containerd, cgroupfs, hybrid)."""
 
 import itertools
 
