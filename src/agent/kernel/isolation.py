@@ -137,14 +137,14 @@ class Isolation:
             for probe in collector.probes:
                 if isinstance(probe, Packet):
                     uses[collector.name].hooks += [each.hook for each in base]
-                elif _walks(probe):  # only when everything that follows a socket from then on is in place
+                elif _walks(probe):  # only when what follows new sockets is in place
                     walks.append((collector, probe))
                 else:
                     self._hook(collector, probe, uses[collector.name])
-        for probe in base:
-            self._attach(probe)
         for collector, wanted in walks:
             self._hook(collector, wanted, uses[collector.name])
+        for probe in base:  # last, so that the first packet of an old socket finds what the walk has noted
+            self._attach(probe)
         attached.descriptors = self._child.hand_over()
         for name, used in uses.items():
             attached.outcomes[name] = Outcome(True, tuple(dict.fromkeys(used.hooks)), "; ".join(used.notes))

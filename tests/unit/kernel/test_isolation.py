@@ -97,12 +97,14 @@ def test_what_works_is_up_with_its_hooks(script: Script, place: Path) -> None:
     assert attached.descriptors == {"map:rows": 7, "link:on_ingress": 8}
 
 
-def test_what_follows_sockets_is_in_place_before_the_existing_ones_are_walked(script: Script, place: Path) -> None:
+def test_existing_sockets_are_walked_after_new_ones_are_followed_and_before_the_first_packet(
+    script: Script, place: Path
+) -> None:
     walk, state = SocketIterator("on_old"), TracingTracepoint("on_state", tracepoint="inet_sock_set_state")
     attach(script, fragment(place, "connections", AnyOf((walk,), optional=True), state))
     assert script.log == [
-        *("compile", "attach on_state", "attach on_ingress", "attach on_egress"),
-        *("attach on_old", "walk on_old", "hand over"),
+        *("compile", "attach on_state", "attach on_old", "walk on_old"),
+        *("attach on_ingress", "attach on_egress", "hand over"),
     ]
 
 
