@@ -28,7 +28,7 @@ SCRAPE_SECONDS = 1.0
 READ_SECONDS = 2 * DRAIN_SECONDS + 0.1
 """By then the agent has read everything that had happened before."""
 
-SETTLE_SECONDS = 2.4
+SETTLE_SECONDS = 3.0
 """At the latest: this host's own traffic may bring new series for ever."""
 
 LOOK_SECONDS = 0.1
@@ -166,10 +166,9 @@ class Agent:
         """The page after everything that has happened is on it; of these workloads only, if any are given."""
         end = time.monotonic() + SETTLE_SECONDS
         time.sleep(READ_SECONDS)
-        page = self.page()
-        while page.value("bpfleet_series", state="withheld") and time.monotonic() < end:
+        while self.page().value("bpfleet_series", state="withheld") and time.monotonic() < end:
             time.sleep(LOOK_SECONDS)
-            page = self.page()
+        page = self.page()  # the number of withheld series is younger than the series above it
         if not places:
             return page
         wanted = {("workload", one.workload) for one in places}
