@@ -50,6 +50,7 @@ struct connection_lifetimes {
 struct connection_events_books {
 	u64 seen;
 	u64 map_full;
+	u64 no_storage;
 };
 
 struct connect_durations_books {
@@ -68,7 +69,7 @@ struct connection_listener {
 };
 
 BPF_HASH(connection_flows, struct flow_key, struct connection_flow, MAX_FLOWS);
-BPF_HASH(connection_others, struct flow_key, struct connection_flow, MAX_CGROUPS);
+BPF_HASH(connection_others, struct flow_key, struct connection_flow, 2 * MAX_CGROUPS); /* two families */
 BPF_HASH(connection_connects, u64, struct connection_connects, MAX_CGROUPS);
 BPF_HASH(connection_lifetimes, u64, struct connection_lifetimes, MAX_CGROUPS);
 /* Only while the agent starts: who listens where, to tell servers' sockets from clients'. */
@@ -163,38 +164,45 @@ static inline void count_lifetime(u64 cgroup_id, u64 lifetime_ns)
 	__sync_fetch_and_add(&lifetimes->total_ns, lifetime_ns);
 }
 
-static inline void on_connecting(struct sock *sk, struct packet_socket *socket)
+static inline void set_role(struct sock *sk, struct packet_socket *socket, u32 role)
 {
 	struct flow_key key = {};
 
-	flow_of_socket(&key, sk, ROLE_CLIENT);
-	socket->key = key;
-	socket->role = ROLE_CLIENT;
+	flow_of_socket(&key, sk, role);
+	socket->role = role;
+	remember(socket, &key);
+}
+
+static inline void on_connecting(struct sock *sk, struct packet_socket *socket)
+{
+	set_role(sk, socket, ROLE_CLIENT);
 	socket->counted = 0;
 	socket->started_ns = bpf_ktime_get_ns();
 }
 
-static inline void on_established(struct sock *sk, struct packet_socket *socket)
+/* Who was connecting is the client, also where the agent did not see it begin; a client may pass SYN_RECV as well, when
+ * both sides connect at once (RFC 9293 3.5). */
+static inline void on_established(struct sock *sk, struct packet_socket *socket, u32 from)
 {
 	u64 now_ns = bpf_ktime_get_ns();
 	struct connection_flow *flow;
-	struct flow_key key = {};
+	struct flow_key key;
+	u32 role = from == STATE_SYN_SENT ? ROLE_CLIENT : socket->role;
 
-	if (socket->role != ROLE_CLIENT) {
-		flow_of_socket(&key, sk, ROLE_SERVER);
-		socket->key = key;
-		socket->role = ROLE_SERVER;
-	}
+	if (role != ROLE_CLIENT)
+		role = ROLE_SERVER;
+	if (socket->role != role)
+		set_role(sk, socket, role);
 	key = socket->key;
 	flow = connection_flow_of(&key);
 	if (flow) {
-		if (socket->role == ROLE_CLIENT)
+		if (role == ROLE_CLIENT)
 			__sync_fetch_and_add(&flow->opened, 1);
 		else
 			__sync_fetch_and_add(&flow->accepted, 1);
 		__sync_fetch_and_add(&flow->activated, 1);
 	}
-	if (socket->role == ROLE_CLIENT && socket->started_ns)
+	if (role == ROLE_CLIENT && socket->started_ns)
 		count_connect(key.cgroup_id, now_ns - socket->started_ns);
 	socket->counted = 1;
 	socket->started_ns = now_ns;
@@ -202,10 +210,14 @@ static inline void on_established(struct sock *sk, struct packet_socket *socket)
 
 static inline void on_failed(struct sock *sk, struct packet_socket *socket)
 {
-	struct flow_key key = socket->key;
-	struct connection_flow *flow = connection_flow_of(&key);
+	struct connection_flow *flow;
+	struct flow_key key;
 	u32 failure = failure_of(sk);
 
+	if (socket->role != ROLE_CLIENT)
+		set_role(sk, socket, ROLE_CLIENT);
+	key = socket->key;
+	flow = connection_flow_of(&key);
 	if (flow && failure < FAILURES)
 		__sync_fetch_and_add(&flow->failed[failure], 1);
 	socket->started_ns = 0;
@@ -215,12 +227,10 @@ static inline void on_failed(struct sock *sk, struct packet_socket *socket)
 static inline void on_closed(struct sock *sk, struct packet_socket *socket)
 {
 	struct connection_flow *flow;
-	struct flow_key key = {};
+	struct flow_key key;
 
-	if (!socket->key.cgroup_id) {
-		flow_of_socket(&key, sk, ROLE_UNKNOWN);
-		socket->key = key;
-	}
+	if (!socket->key.cgroup_id)
+		set_role(sk, socket, ROLE_UNKNOWN);
 	key = socket->key;
 	flow = connection_flow_of(&key);
 	if (flow) {
@@ -236,7 +246,9 @@ static inline void on_closed(struct sock *sk, struct packet_socket *socket)
 
 static inline void on_state_change(struct sock *sk, u32 from, u32 to)
 {
+	struct connection_events_books *books;
 	struct packet_socket *socket;
+	int row = 0;
 
 	if (to != STATE_SYN_SENT && to != STATE_ESTABLISHED && to != STATE_CLOSE)
 		return;
@@ -245,12 +257,18 @@ static inline void on_state_change(struct sock *sk, u32 from, u32 to)
 	if (!is_tcp(sk))
 		return;
 	socket = sockets.sk_storage_get(sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
-	if (!socket)
+	if (!socket) {
+		books = books_connection_events.lookup(&row);
+		if (books) {
+			__sync_fetch_and_add(&books->seen, 1);
+			__sync_fetch_and_add(&books->no_storage, 1);
+		}
 		return;
+	}
 	if (to == STATE_SYN_SENT)
 		on_connecting(sk, socket);
 	else if (to == STATE_ESTABLISHED)
-		on_established(sk, socket);
+		on_established(sk, socket, from);
 	else if (from == STATE_SYN_SENT || (from == STATE_SYN_RECV && socket->role == ROLE_CLIENT))
 		on_failed(sk, socket);
 	else if (from != STATE_SYN_RECV)
@@ -292,14 +310,18 @@ static inline u64 socket_namespace(struct sock *sk)
 	return net;
 }
 
-/* ctx: meta, task, descriptor, file (kernel/bpf/task_iter.c) */
+/* ctx: meta, task, descriptor, file (kernel/bpf/task_iter.c). A listener of MPTCP accepts plain TCP as well. */
 int on_listening_socket(u64 *ctx)
 {
 	struct connection_listener listener = {};
 	struct sock *sk = socket_of_file((void *)ctx[3]);
+	u32 protocol;
 	u64 yes = 1;
 
-	if (!sk || !is_tcp(sk) || tcp_state_of(sk) != STATE_LISTEN)
+	if (!sk || tcp_state_of(sk) != STATE_LISTEN)
+		return 0;
+	protocol = internet_protocol(sk);
+	if (protocol != PROTOCOL_TCP && protocol != PROTOCOL_MPTCP)
 		return 0;
 	listener.namespace = socket_namespace(sk);
 	listener.port = socket_local_port(sk);
@@ -313,24 +335,24 @@ int on_existing_socket(u64 *ctx)
 	struct sock *sk = socket_of_file((void *)ctx[3]);
 	struct packet_socket *socket;
 	struct connection_flow *flow;
-	struct flow_key key = {};
+	struct flow_key key;
 	u32 state;
 
 	if (!sk || !is_tcp(sk))
 		return 0;
 	state = tcp_state_of(sk);
-	if (state == STATE_LISTEN || state == STATE_CLOSE || state == STATE_SYN_SENT || state == STATE_SYN_RECV)
+	if (state == STATE_LISTEN || state == STATE_CLOSE || state == STATE_SYN_RECV)
 		return 0;
 	socket = sockets.sk_storage_get(sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
 	if (!socket || socket->counted)
 		return 0;
-	if (!socket->key.cgroup_id) {
+	if (!socket->role) {
 		listener.namespace = socket_namespace(sk);
 		listener.port = socket_local_port(sk);
-		socket->role = connection_listeners.lookup(&listener) ? ROLE_SERVER : ROLE_CLIENT;
-		flow_of_socket(&key, sk, socket->role);
-		socket->key = key;
+		set_role(sk, socket, connection_listeners.lookup(&listener) ? ROLE_SERVER : ROLE_CLIENT);
 	}
+	if (state == STATE_SYN_SENT) /* not a connection yet */
+		return 0;
 	key = socket->key;
 	socket->counted = 1;
 	flow = connection_flow_of(&key);

@@ -14,7 +14,8 @@
 /* Where a packet can stand in others' way of parsing: more extension headers than this are not followed. */
 #define MAX_EXTENSION_HEADERS 6
 
-/* One row per cgroup, transport and family: four times two of them at most for each cgroup in practice. */
+/* Of the eight rows that a cgroup can have (four transports in two families), more than four are in use only if it
+ * talks ICMP and something exotic over both. */
 #define MAX_OTHERS (4 * MAX_CGROUPS)
 
 /* What is known of a TCP socket for as long as it lives. */
@@ -47,7 +48,8 @@ struct peers_books {
 	u64 map_full;
 };
 
-/* What a fragment is told of a packet. flow is null where not even the owner's `other` row had room. */
+/* What a fragment is told of a packet. flow is null where not even the owner's `other` row had room; socket is null
+ * where the socket is no TCP connection, or the kernel had no memory for its storage. */
 struct packet {
 	struct bpf_sock *sk;
 	struct packet_socket *socket;
@@ -57,6 +59,7 @@ struct packet {
 	u32 transport_offset;
 	u32 segments;
 	u32 ingress;
+	u32 is_connection;
 };
 
 BPF_SK_STORAGE(sockets, struct packet_socket);
@@ -66,6 +69,19 @@ BPF_PERCPU_ARRAY(books_packets, struct packets_books, 1);
 BPF_PERCPU_ARRAY(books_peers, struct peers_books, 1);
 BPF_PERCPU_ARRAY(runs_on_ingress, struct program_runs, 1);
 BPF_PERCPU_ARRAY(runs_on_egress, struct program_runs, 1);
+
+/* The id last: another CPU that runs for the same socket takes it for the sign that the key is whole. */
+static inline void remember(struct packet_socket *socket, struct flow_key *key)
+{
+	socket->key.address[0] = key->address[0];
+	socket->key.address[1] = key->address[1];
+	socket->key.address[2] = key->address[2];
+	socket->key.address[3] = key->address[3];
+	socket->key.port = key->port;
+	socket->key.transport = key->transport;
+	asm volatile("" ::: "memory");
+	socket->key.cgroup_id = key->cgroup_id;
+}
 
 //! fragments
 
@@ -209,14 +225,16 @@ static inline void on_packet(struct __sk_buff *skb, u32 ingress)
 		__sync_fetch_and_add(&books->unparsed, 1);
 		return;
 	}
-	if (p->key.transport == TRANSPORT_TCP && sk->state != STATE_LISTEN && sk->protocol == PROTOCOL_TCP)
+	p->is_connection =
+		p->key.transport == TRANSPORT_TCP && sk->protocol == PROTOCOL_TCP && sk->state != STATE_LISTEN;
+	if (p->is_connection)
 		p->socket = sockets.sk_storage_get(sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
 	if (p->socket && p->socket->key.cgroup_id) {
 		p->key = p->socket->key;
 	} else {
 		identify(skb, p);
 		if (p->socket)
-			p->socket->key = p->key;
+			remember(p->socket, &p->key);
 	}
 	find_flow(p);
 	//! on_packet

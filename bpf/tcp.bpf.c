@@ -51,7 +51,7 @@ struct rtts_books {
 };
 
 BPF_HASH(tcp_flows, struct flow_key, struct tcp_flow, MAX_FLOWS);
-BPF_HASH(tcp_others, struct flow_key, struct tcp_flow, MAX_CGROUPS);
+BPF_HASH(tcp_others, struct flow_key, struct tcp_flow, 2 * MAX_CGROUPS); /* two families */
 BPF_HASH(tcp_rtts, u64, struct tcp_rtts, MAX_CGROUPS);
 BPF_PERCPU_ARRAY(books_tcp_events, struct tcp_events_books, 1);
 BPF_PERCPU_ARRAY(books_rtts, struct rtts_books, 1);
@@ -158,7 +158,7 @@ static inline void on_segment_sent(struct packet *p, struct tcp_head *head)
 	u64 rtt_ns;
 
 	end += !!(head->flags & TCP_SYN) + !!(head->flags & TCP_FIN);
-	if (p->socket && (end != start || is_last))
+	if (p->is_connection && (end != start || is_last))
 		tcp = bpf_tcp_sock(p->sk);
 	if (tcp && end != start)
 		again = (s32)(end - tcp->snd_nxt) <= 0;

@@ -26,6 +26,7 @@
 #define PROTOCOL_TCP 6
 #define PROTOCOL_UDP 17
 #define PROTOCOL_ICMPV6 58
+#define PROTOCOL_MPTCP 262
 
 /* include/net/tcp_states.h */
 #define STATE_ESTABLISHED 1
@@ -33,7 +34,6 @@
 #define STATE_SYN_RECV 3
 #define STATE_CLOSE 7
 #define STATE_LISTEN 10
-#define STATE_NEW_SYN_RECV 12
 
 /* The default of net.ipv4.ip_local_port_range: which side of a socket is the client where nothing else tells. */
 #define EPHEMERAL_FIRST 32768
@@ -160,14 +160,20 @@ static inline u32 tcp_state_of(struct sock *sk)
 	return state;
 }
 
-static inline u32 is_tcp(struct sock *sk)
+/* The IP protocol of a socket of one of the two families, 0 of any other. */
+static inline u32 internet_protocol(struct sock *sk)
 {
 	u16 family = 0;
 	u16 protocol = 0;
 
 	read_kernel(family, sk, struct sock, __sk_common.skc_family);
 	read_kernel(protocol, sk, struct sock, sk_protocol);
-	return protocol == PROTOCOL_TCP && (family == FAMILY_IPV4 || family == FAMILY_IPV6);
+	return family == FAMILY_IPV4 || family == FAMILY_IPV6 ? protocol : 0;
+}
+
+static inline u32 is_tcp(struct sock *sk)
+{
+	return internet_protocol(sk) == PROTOCOL_TCP;
 }
 
 /* inet_sport outlives skc_num, which is 0 by the time a socket is closed. */

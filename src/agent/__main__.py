@@ -90,7 +90,8 @@ def run(settings: Settings, stop: threading.Event) -> None:
             scrape_interval=settings.scrape_interval_seconds,
             flow_idle_seconds=settings.flow_idle_seconds,
         )
-        status = Status(__version__, machine, totals.standing, identity.status)
+        counting = [collector.name for collector in collectors if collector.metrics]
+        status = Status(__version__, counting, machine, totals.standing, identity.status)
         serve(settings, cgroup_root, collectors, identity, totals, status, stop)
 
 

@@ -7,6 +7,7 @@ A collector that fails is its own problem: the rest count.
 
 import logging
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
@@ -21,6 +22,8 @@ FIRST_SILENCE_SECONDS = 60.0
 """A collector that keeps failing is logged at once, then after this time, then after twice as long each time."""
 
 LONGEST_SILENCE_SECONDS = 3600.0
+OWN_STEPS = ("identity", "totals", "report")
+"""Of a drain, besides the collectors."""
 
 
 class Tree(Protocol):
@@ -78,6 +81,7 @@ class Agent:
         self._observe = observe
         self._throttle = Throttle(clock)
         self._failures: dict[str, str] = {}
+        self._failed: Counter[str] = Counter()
 
     def run(self, stop: threading.Event, interval_seconds: float, beat: Callable[[], None]) -> None:
         """Until `stop` is set; then once more, so that nothing that was counted stays in the kernel."""
@@ -94,7 +98,7 @@ class Agent:
         for collector in self._collectors:
             self._isolated(collector.name, lambda each=collector: self._count(each))  # type: ignore[misc]
         self._isolated("totals", self._totals.tick)
-        self._observe(self.report())
+        self._isolated("report", lambda: self._observe(self.report()))
 
     def report(self) -> Report:
         delivered = self._loaded.delivered()
@@ -110,6 +114,7 @@ class Agent:
             },
             tables={row.name: Table(row.entries, row.capacity, row.bytes) for row in self._loaded.tables()},
             programs={name: Runs(*row) for name, row in self._loaded.runs().items()},
+            failures={step: self._failed[step] for step in (*self._loaded.outcomes, *OWN_STEPS)},
         )
 
     def _reason(self, name: str) -> str:
@@ -120,6 +125,7 @@ class Agent:
             step()
         except Exception as error:  # one step's failure is its own
             self._failures[what] = f"{type(error).__name__}: {error}"
+            self._failed[what] += 1
             if self._throttle.allows(what):
                 log.exception("%s failed, the rest goes on", what)
 

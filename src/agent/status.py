@@ -1,6 +1,6 @@
 """What /readyz and /status say of a running agent."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict
 
 from agent.kernel.facts import Facts
@@ -9,17 +9,19 @@ from agent.metrics.health import Report
 
 
 class Status:
-    """Filled by the agent's loop, read by the server's threads. facts: of this machine. standing: of the totals;
-    identity: what it says of itself."""
+    """Filled by the agent's loop, read by the server's threads. counting: the collectors that have metrics.
+    facts: of this machine. standing: of the totals; identity: what it says of itself."""
 
     def __init__(
         self,
         version: str,
+        counting: Collection[str],
         facts: Facts,
         standing: Callable[[], Standing],
         identity: Callable[[], Mapping[str, object]],
     ) -> None:
-        self._version, self._facts, self._standing, self._identity = version, facts, standing, identity
+        self._version, self._counting, self._facts = version, counting, facts
+        self._standing, self._identity = standing, identity
         self._report: Report | None = None
         self.headers = ""
 
@@ -31,11 +33,10 @@ class Status:
         itself, and the rest counts."""
         if self._report is None:
             return "loading the programs"
-        if not any(state.up for state in self._report.collectors.values()):
-            return "no collector runs: " + "; ".join(
-                f"{name}: {state.reason}" for name, state in self._report.collectors.items()
-            )
-        return ""
+        counting = {name: self._report.collectors[name] for name in self._counting}
+        if any(state.up for state in counting.values()):
+            return ""
+        return "nothing is counted: " + "; ".join(f"{name}: {state.reason}" for name, state in counting.items())
 
     def page(self) -> Mapping[str, object]:
         report = self._report or Report()
@@ -45,6 +46,7 @@ class Status:
             "headers": self.headers,
             "ready": self._report is not None,
             "collectors": {name: state._asdict() for name, state in report.collectors.items()},
+            "failures": dict(report.failures),
             "channels": {name: books._asdict() for name, books in report.books.items()},
             "maps": {name: table._asdict() for name, table in report.tables.items()},
             "programs": {name: runs._asdict() for name, runs in report.programs.items()},

@@ -139,6 +139,12 @@ LOST = Counter(
     labels=("channel", "reason"),
     scope=Scope.AGENT,
 )
+DRAIN_FAILURES = Counter(
+    "drain.failures",
+    "Steps of a drain that failed: a collector's by its name, identity, totals, report. The other steps went on.",
+    labels=("step",),
+    scope=Scope.AGENT,
+)
 PROGRAM_RUNS = Counter(
     "program.runs", "Runs of a BPF program, counted by the program itself.", labels=("program",), scope=Scope.AGENT
 )

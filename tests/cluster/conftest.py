@@ -5,7 +5,9 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from string import Template
 from typing import Any
 
 import pytest
@@ -36,24 +38,42 @@ def node(kube: Any) -> str:
     return str(names[0])
 
 
-@pytest.fixture(scope="session")
-def namespace(kube: Any) -> Iterator[str]:
-    """With one workload of each kind, running."""
+@contextmanager
+def made_namespace(kube: Any) -> Iterator[str]:
     core, name = kube.client.CoreV1Api(), f"bpfleet-{secrets.token_hex(4)}"
     core.create_namespace({"metadata": {"name": name}})
     try:
-        manifests = MANIFESTS.read_text("utf-8").replace("$IMAGE", IMAGE)
-        for document in yaml.safe_load_all(manifests):
-            kube.utils.create_from_dict(kube.client.ApiClient(), document, namespace=name)
-        eventually(lambda: len(running(kube, name)) == 9, "nine containers run")
         yield name
     finally:
         core.delete_namespace(name)
 
 
+def create(kube: Any, namespace: str, manifests: Path, **values: object) -> None:
+    """The documents of a file, with $NAME in it replaced."""
+    text = Template(manifests.read_text("utf-8")).substitute(values)
+    for document in yaml.safe_load_all(text):
+        kube.utils.create_from_dict(kube.client.ApiClient(), document, namespace=namespace)
+
+
+@pytest.fixture(scope="session")
+def namespace(kube: Any) -> Iterator[str]:
+    """With one workload of each kind, running."""
+    with made_namespace(kube) as name:
+        create(kube, name, MANIFESTS, IMAGE=IMAGE)
+        eventually(lambda: len(running(kube, name)) == 9, "nine containers run")
+        yield name
+
+
 @pytest.fixture(scope="session")
 def account(kube: Any, namespace: str) -> Iterator[Callable[[], str]]:
     """Tokens of an account that may do what the agent's may, and nothing else."""
+    with agent_account(kube, namespace) as token:
+        yield token
+
+
+@contextmanager
+def agent_account(kube: Any, namespace: str) -> Iterator[Callable[[], str]]:
+    """The ServiceAccount `agent` with the agent's rights; gives tokens of it."""
     core, rbac = kube.client.CoreV1Api(), kube.client.RbacAuthorizationV1Api()
     rules = [
         {"apiGroups": [""], "resources": ["pods", "nodes", "services"], "verbs": ["list", "watch"]},

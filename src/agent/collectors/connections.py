@@ -34,7 +34,7 @@ class Connections(Collector):
         catalogue.FLOW_TCP_CONNECTS,
     )
     channels = (
-        Channel("connection_events", lost=("map_full",)),
+        Channel("connection_events", lost=("map_full", "no_storage")),
         Channel("connect_durations", lost=("map_full",)),
         Channel("connection_lifetimes", lost=("map_full",)),
     )

@@ -56,12 +56,13 @@ class Runs(NamedTuple):
 
 @dataclass(frozen=True)
 class Report:
-    """Each by name: collector, channel, map, program."""
+    """Each by name: collector, channel, map, program; failures by the drain's step."""
 
     collectors: Mapping[str, CollectorState] = field(default_factory=dict)
     books: Mapping[str, Books] = field(default_factory=dict)
     tables: Mapping[str, Table] = field(default_factory=dict)
     programs: Mapping[str, Runs] = field(default_factory=dict)
+    failures: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass
@@ -121,6 +122,7 @@ class Health(Collector):
         yield from self._books(report)
         yield _counter(catalogue.PROGRAM_RUNS, {(name,): runs.runs for name, runs in programs.items()})
         yield _counter(catalogue.PROGRAM_RUN_TIME, {(name,): seconds for name, seconds in times.items()})
+        yield _counter(catalogue.DRAIN_FAILURES, {(step,): count for step, count in report.failures.items()})
         yield _gauge(catalogue.MAP_ENTRIES, {(name,): table.entries for name, table in tables.items()})
         yield _gauge(catalogue.MAP_CAPACITY, {(name,): table.capacity for name, table in tables.items()})
         yield _gauge(catalogue.MAP_BYTES, {(name,): table.size_bytes for name, table in tables.items()})
