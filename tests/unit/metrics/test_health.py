@@ -16,6 +16,7 @@ REPORT = Report(
     books={"packets": Books(23, 19, {"map_full": 4})},
     tables={"flows": Table(19, 32768, 4 << 20)},
     programs={"on_ingress": Runs(2048, 2, 1400)},
+    failures={"tcp": 3, "identity": 0},
 )
 
 
