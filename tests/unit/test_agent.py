@@ -1,0 +1,304 @@
+"""One drain after another: what is counted, in which order, and what a failure costs (its own count, nobody else's)."""
+
+import logging
+import struct
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+
+import pytest
+from tests.support.made_collectors import made_collector
+
+from agent.agent import FIRST_SILENCE_SECONDS, LONGEST_SILENCE_SECONDS, Agent, Throttle
+from agent.collectors.cgroups import Cgroups
+from agent.kernel.door import KernelSettings
+from agent.kernel.fake import FakeDoor, FakeTables
+from agent.metrics.health import Books, CollectorState, Report, Runs, Table
+from bpfleet import catalogue
+from bpfleet.api import Channel, Collector, Maps, Sample
+
+KEY = struct.pack("=Q", 23)
+NO_SPACE = OSError(28, "No space left on device")
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Journal:
+    """Identity, tree and totals in one: writes down what it is told, in order. broken: by method, what it raises."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[object, ...]] = []
+        self.counted: dict[int, float] = {}
+        self.broken: dict[str, Exception] = {}
+        self.tree = self
+
+    def made(self, cgroup_id: int, path: str) -> None:
+        self._tell("made", cgroup_id, path)
+
+    def removed(self, cgroup_id: int) -> None:
+        self._tell("removed", cgroup_id)
+
+    def refresh(self) -> None:
+        self._tell("refresh")
+
+    def add(self, samples: Iterable[Sample]) -> None:
+        for sample in samples:
+            self._tell("add", sample.cgroup_id)
+            assert isinstance(sample.value, int)
+            self.counted[sample.cgroup_id] = self.counted.get(sample.cgroup_id, 0) + sample.value
+
+    def tick(self) -> None:
+        self._tell("tick")
+
+    def _tell(self, what: str, *details: object) -> None:
+        self.told.append((what, *details))
+        if what in self.broken:
+            raise self.broken[what]
+
+
+class Stop(threading.Event):
+    """Set after so many waits; every wait is over at once. before: called in each, as the world would go on."""
+
+    def __init__(self, waits: int, before: Callable[[], None] = lambda: None) -> None:
+        super().__init__()
+        self._waits, self._before = waits, before
+        self.asked: list[float | None] = []
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.asked.append(timeout)
+        self._before()
+        return len(self.asked) > self._waits
+
+
+class Bench:
+    """Collectors on a fake door: `rows` of each is a hash of one u64, counted as opened connections of cgroup 23.
+    last: collectors after these, with their tables. refused: as FakeDoor has it. channels: of each."""
+
+    def __init__(
+        self,
+        tmp_path: Path,
+        *names: str,
+        last: Mapping[Collector, FakeTables] | None = None,
+        refused: Mapping[str, str] | None = None,
+        channels: tuple[Channel, ...] = (),
+    ) -> None:
+        self.journal, self.clock = Journal(), Clock()
+        self.tables = {name: FakeTables(hashes={"rows": {}}) for name in names}
+        self.broken: dict[str, Exception] = {}
+        self.reports: list[Report] = []
+        collectors = [self._collector(tmp_path, name, channels) for name in names]
+        for collector, tables in (last or {}).items():
+            collectors.append(collector)
+            self.tables[collector.name] = tables
+        self.loaded = FakeDoor(self.tables, refused).load(collectors, KernelSettings())
+        self.agent = Agent(self.loaded, collectors, self.journal, self.journal, self.reports.append, self.clock)
+
+    def _collector(self, tmp_path: Path, name: str, channels: tuple[Channel, ...]) -> Collector:
+        made = made_collector(tmp_path, name)
+        type(made).channels = channels
+
+        def collect(maps: Maps) -> Iterator[Sample]:
+            if name in self.broken:
+                raise self.broken[name]
+            for key, (count,) in maps.growth("rows"):
+                yield Sample(catalogue.CONNECTIONS_OPENED, count, struct.unpack("=Q", key)[0])
+
+        made.collect = collect  # type: ignore[method-assign]
+        return made
+
+    def grow(self, name: str, count: int) -> None:
+        """The kernel counts."""
+        rows = self.tables[name].hashes["rows"]
+        rows[KEY] = (rows.get(KEY, (0,))[0] + count,)
+
+    def drained(self) -> Report:
+        self.agent.drain()
+        return self.reports[-1]
+
+
+def record(cgroup_id: int, removed: bool, path: bytes) -> bytes:
+    return struct.pack("=QIi512s", cgroup_id, removed, len(path) + 1, path)
+
+
+def test_what_the_kernel_counted_since_the_last_drain_is_added_once(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, "steady")
+    for count in (7, 0, 16):
+        bench.grow("steady", count)
+        bench.drained()
+    assert bench.journal.counted == {23: 23}
+
+
+def test_a_collector_that_fails_is_off_with_its_reason_and_the_others_count(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, "before", "broken", "after")
+    bench.broken["broken"] = NO_SPACE
+    for name in ("before", "after"):
+        bench.grow(name, 23)
+    assert bench.drained().collectors == {
+        "before": CollectorState(True, ("fake",), ""),
+        "broken": CollectorState(False, ("fake",), "OSError: [Errno 28] No space left on device"),
+        "after": CollectorState(True, ("fake",), ""),
+    }
+    assert bench.journal.counted == {23: 46}
+    assert bench.journal.told[-1] == ("tick",)
+
+
+def test_a_collector_that_works_again_is_on_again_and_has_lost_nothing(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, "shaky")
+    bench.broken["shaky"] = NO_SPACE
+    bench.grow("shaky", 19)
+    assert not bench.drained().collectors["shaky"].up
+    bench.broken.clear()
+    bench.grow("shaky", 4)
+    assert bench.drained().collectors["shaky"] == CollectorState(True, ("fake",), "")
+    assert bench.journal.counted == {23: 23}
+
+
+def test_a_collector_that_did_not_load_is_not_asked(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, "steady", "absent", refused={"absent": "no hook"})
+    bench.grow("steady", 23)
+    assert bench.drained().collectors["absent"] == CollectorState(False, (), "no hook")
+    assert bench.journal.counted == {23: 23}
+
+
+def test_a_failure_that_repeats_is_logged_with_growing_silence(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench = Bench(tmp_path, "broken", "other")
+    bench.broken["broken"] = NO_SPACE
+    logged = []
+    for now in range(0, 1000, 5):
+        bench.clock.now = now
+        if now == 300:
+            bench.broken["other"] = NO_SPACE
+        caplog.clear()
+        bench.drained()
+        logged += [(now, message.getMessage()) for message in caplog.records]
+    assert logged == [
+        (0, "broken failed, the rest goes on"),
+        (60, "broken failed, the rest goes on"),
+        (180, "broken failed, the rest goes on"),
+        (300, "other failed, the rest goes on"),
+        (360, "other failed, the rest goes on"),
+        (420, "broken failed, the rest goes on"),
+        (480, "other failed, the rest goes on"),
+        (720, "other failed, the rest goes on"),
+        (900, "broken failed, the rest goes on"),
+    ]
+
+
+def test_the_log_has_the_cause(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    bench = Bench(tmp_path, "broken")
+    bench.broken["broken"] = NO_SPACE
+    bench.drained()
+    (message,) = caplog.records
+    assert message.levelno == logging.ERROR
+    assert message.exc_info and message.exc_info[1] is NO_SPACE
+
+
+def test_the_silence_has_a_longest() -> None:
+    clock = Clock()
+    throttle = Throttle(clock)
+    allowed = []
+    for now in range(0, 20_000, 10):
+        clock.now = now
+        if throttle.allows("it"):
+            allowed.append(now)
+    steps = [late - early for early, late in zip(allowed, allowed[1:], strict=False)]
+    assert steps[0] == FIRST_SILENCE_SECONDS
+    assert steps[:6] == [60, 120, 240, 480, 960, 1920]
+    assert set(steps[6:]) == {LONGEST_SILENCE_SECONDS}
+
+
+def test_it_drains_on_the_beat_and_once_more_at_the_end(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, "steady")
+    beats: list[float] = []
+    stop = Stop(2, before=lambda: bench.grow("steady", 7))
+    bench.agent.run(stop, 5.0, lambda: beats.append(bench.journal.counted[23]))
+    assert stop.asked == [5.0, 5.0, 5.0]
+    assert beats == [7, 14]
+    assert bench.journal.counted == {23: 21}  # what came in during the last wait, too
+
+
+def test_a_failure_does_not_end_the_loop(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, "broken", "steady")
+    bench.broken["broken"] = NO_SPACE
+    bench.journal.broken["refresh"] = ValueError("a strange pod")
+    bench.agent.run(Stop(3, before=lambda: bench.grow("steady", 7)), 5.0, lambda: None)
+    assert bench.journal.counted == {23: 28}
+
+
+def test_names_of_cgroups_arrive_before_anything_is_counted(tmp_path: Path) -> None:
+    """Also where the collector that tells them is not the first."""
+    ring = FakeTables(rings={"cgroup_events": [record(23, False, b"/pod/a"), record(23, True, b"/pod/a")]})
+    bench = Bench(tmp_path, "steady", last={Cgroups(): ring})
+    bench.grow("steady", 1)
+    bench.drained()
+    assert bench.journal.told == [("made", 23, "/pod/a"), ("removed", 23), ("refresh",), ("add", 23), ("tick",)]
+
+
+def test_a_cgroup_whose_path_was_cut_is_left_for_the_tree_to_find(tmp_path: Path) -> None:
+    ring = FakeTables(rings={"cgroup_events": [record(23, False, b"/" + b"a" * 511), record(29, False, b"/pod")]})
+    bench = Bench(tmp_path, last={Cgroups(): ring})
+    bench.drained()
+    assert bench.journal.told == [("made", 29, "/pod"), ("refresh",), ("tick",)]
+
+
+@pytest.mark.parametrize(("what", "method"), [("identity", "refresh"), ("totals", "tick")])
+def test_a_failure_of_identity_or_totals_is_seen_and_costs_no_count(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, what: str, method: str
+) -> None:
+    bench = Bench(tmp_path, "steady")
+    bench.journal.broken[method] = NO_SPACE
+    for _ in range(3):
+        bench.grow("steady", 23)
+        report = bench.drained()
+    assert bench.journal.counted == {23: 69}
+    assert report.collectors == {"steady": CollectorState(True, ("fake",), "")}
+    assert {step: count for step, count in report.failures.items() if count} == {what: 3}
+    assert [message.getMessage() for message in caplog.records] == [f"{what} failed, the rest goes on"]
+
+
+def test_every_step_has_its_failures_on_the_report_from_the_first_drain_on(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, "steady", "broken", "absent", refused={"absent": "no hook"})
+    bench.broken["broken"] = NO_SPACE
+    bench.drained()
+    bench.broken.clear()
+    assert bench.drained().failures == {
+        "steady": 0,
+        "broken": 1,
+        "absent": 0,
+        "identity": 0,
+        "totals": 0,
+        "report": 0,
+    }
+
+
+def test_a_report_that_fails_costs_no_count_and_the_next_one_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A row of the books is shorter than its channel: the kernel's half and the Python half disagree."""
+    bench = Bench(tmp_path, "steady", channels=(Channel("steady", lost=("map_full",)),))
+    bench.tables["steady"].rows["books_steady"] = (23,)
+    bench.grow("steady", 23)
+    bench.agent.drain()
+    assert bench.reports == []
+    assert [message.getMessage() for message in caplog.records] == ["report failed, the rest goes on"]
+    assert bench.journal.counted == {23: 23}
+    bench.tables["steady"].rows["books_steady"] = (23, 0)
+    assert bench.drained().failures["report"] == 1
+
+
+def test_books_maps_and_programs_are_reported_as_the_kernel_has_them(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, "steady", channels=(Channel("steady", lost=("map_full", "unparsed")),))
+    bench.tables["steady"].rows |= {"books_steady": (23, 3, 1), "books_nobodys": (7,), "runs_on_steady": (2048, 2, 700)}
+    bench.loaded.maps("steady").deliver("steady", 19)
+    bench.grow("steady", 23)
+    report = bench.drained()
+    assert report.books == {"steady": Books(23, 19, {"map_full": 3, "unparsed": 1})}
+    assert report.programs == {"on_steady": Runs(2048, 2, 700)}
+    assert report.tables["rows"] == Table(1, 1024, 65536)
