@@ -78,6 +78,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
             kubernetes=settings.identity.kubernetes,
             kubeconfig=settings.identity.kubeconfig,
             static_file=settings.identity.static_file,
+            docker=settings.identity.docker == "auto",
             keep_seconds=settings.identity.keep_seconds,
         )
         collectors = [kind() for kind in BUILT_IN if kind.name in settings.collectors]

@@ -36,7 +36,8 @@ _path = partial(setting, pattern=r"(/[^\x00-\x1f]*)?", allowed="an absolute path
 
 @dataclass(frozen=True)
 class Limits:
-    """What the agent may use at most; what exceeds it is counted under `_other`, never dropped."""
+    """What the agent may use at most. What exceeds it loses its peer or its name, and only where that finds no room
+    either its count; `bpfleet_lost_total` tells each of them."""
 
     flows: int = _rows(32_768, "Rows of each flow map in the kernel: workload, peer and service port in one window.")
     cgroups: int = _rows(4_096, "Rows of each per-workload map in the kernel: cgroups alive on the node.")
@@ -64,6 +65,11 @@ class Identity:
     )
     kubeconfig: str = _path("", "Credentials for the API where the pod's own are not used.")
     static_file: str = _path("", "YAML file that names cgroups by path, for hosts and tests.")
+    docker: str = setting(
+        "auto",
+        "Ask Docker for names of containers outside Kubernetes: its files, else its socket, which is as good as root.",
+        choices=("auto", "off"),
+    )
     keep_seconds: float = _seconds(300.0, "How long a name outlives its pod, so that what is read late is still named.")
 
 

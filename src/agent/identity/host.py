@@ -5,6 +5,7 @@ import http.client
 import json
 import re
 import socket
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -32,9 +33,16 @@ _ID = re.compile(r"[0-9a-f]{64}", re.ASCII)
 class Docker:
     """Names and images of Docker's containers: from its files, or from its API where the files lie elsewhere."""
 
-    def __init__(self, root: Path = Path("/var/lib/docker"), api: Path = Path("/run/docker.sock")) -> None:
+    def __init__(
+        self,
+        root: Path = Path("/var/lib/docker"),
+        api: Path = Path("/run/docker.sock"),
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._root = root
         self._api = api
+        self._clock = clock
+        self._silent_until = float("-inf")
 
     def container(self, container_id: str) -> tuple[str, str] | None:
         """Name and image; None where Docker does not know it or does not answer."""
@@ -54,11 +62,17 @@ class Docker:
             return None
 
     def _from_api(self, container_id: str) -> Any:
+        """A daemon that does not answer costs a drain one wait a minute, however many containers there are."""
+        if self._clock() < self._silent_until:
+            return None
         connection = _UnixConnection(self._api)
         try:
             connection.request("GET", f"/containers/{container_id}/json")
             response = connection.getresponse()
             return json.loads(response.read(MAX_CONFIG_BYTES)) if response.status == 200 else None
+        except TimeoutError:
+            self._silent_until = self._clock() + RETRY_SECONDS
+            return None
         except (OSError, ValueError, http.client.HTTPException):
             return None
         finally:
@@ -77,9 +91,9 @@ class _UnixConnection(http.client.HTTPConnection):
 
 
 class Host:
-    """Used from one thread. node: this machine's name."""
+    """Used from one thread. docker: None where it is not to be asked. node: this machine's name."""
 
-    def __init__(self, docker: Docker, clock: Callable[[], float], node: str = "") -> None:
+    def __init__(self, docker: Docker | None, clock: Callable[[], float], node: str = "") -> None:
         self._docker = docker
         self._clock = clock
         self._node = node
@@ -112,7 +126,7 @@ class Host:
 
     def _described(self, container_id: str) -> tuple[str, str]:
         known, now = self._containers.get(container_id), self._clock()
-        if known is None and now - self._asked.get(container_id, now - RETRY_SECONDS) >= RETRY_SECONDS:
+        if known is None and self._docker and now - self._asked.get(container_id, now - RETRY_SECONDS) >= RETRY_SECONDS:
             self._asked[container_id] = now
             known = self._docker.container(container_id)
             if known:

@@ -141,11 +141,13 @@ def assemble(
     kubernetes: str = "auto",
     kubeconfig: str = "",
     static_file: str = "",
+    docker: bool = True,
     keep_seconds: float = 300.0,
     clock: Callable[[], float] = time.monotonic,
     proc: Path = Path("/proc"),
 ) -> Resolver:
     """The resolver of a real machine, its watches started. kubernetes: auto (in a pod or with a kubeconfig) | on | off.
+    docker: ask its files and its socket for names of containers.
 
     Raises SettingsError (static file, no node name) and ClusterError (the client cannot be used)."""
     rules = static.read(Path(static_file)) if static_file else ()
@@ -157,7 +159,7 @@ def assemble(
         cluster.start()
     return Resolver(
         CgroupTree(cgroup_root, clock, keep_seconds),
-        Host(Docker(), clock, node),
+        Host(Docker() if docker else None, clock, node),
         HostPeers(lambda: host.own_addresses(proc), clock, node),
         cluster,
         rules,

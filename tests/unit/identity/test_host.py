@@ -95,6 +95,31 @@ def test_dockers_api_names_what_its_files_do_not(tmp_path: Path) -> None:
     assert asked[0].startswith(f"GET /containers/{ID}/json HTTP/1.1\r\n".encode())
 
 
+def test_a_daemon_that_does_not_answer_is_left_alone_for_a_minute(tmp_path: Path, clock, monkeypatch) -> None:
+    monkeypatch.setattr(host, "SOCKET_SECONDS", 0.01)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "docker.sock"))
+        listener.listen()
+        docker = Docker(tmp_path, tmp_path / "docker.sock", clock)
+        assert [docker.container(f"{number:064x}") for number in range(5)] == [None] * 5
+        clock.pass_by(RETRY_SECONDS)
+        assert docker.container(ID) is None
+        listener.setblocking(False)
+        asked = 0
+        while True:
+            try:
+                listener.accept()[0].close()
+            except BlockingIOError:
+                break
+            asked += 1
+        assert asked == 2
+
+
+def test_docker_is_not_asked_when_it_is_switched_off(clock: Callable[[], float]) -> None:
+    owner = Host(None, clock).owner(f"/docker/{ID}", runtimes.parse(f"/docker/{ID}"))
+    assert (owner.workload, owner.workload_kind, owner.image) == (ID[:12], "Container", "")
+
+
 class CountingDocker(Docker):
     asked = 0
 
