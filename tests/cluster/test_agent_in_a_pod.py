@@ -25,6 +25,7 @@ TOOL = ROOT.parent / "shared" / "cluster" / "cluster"
 MANIFESTS = Path(__file__).with_name("pods.yaml")
 QUALIFIED = "docker.io/library/"
 PACKAGES = ("python3", "python3-bpfcc")
+ZONE_LABEL = "topology.kubernetes.io/zone"
 REQUESTS = 97
 DATAGRAMS = 211
 DATAGRAM_BYTES = 100
@@ -61,7 +62,17 @@ def site(image: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def pods(kube: Any, image: str, site: Path) -> Iterator[str]:
+def zone(kube: Any, node: str) -> Iterator[str]:
+    """The node's zone, for the time of these tests."""
+    core = kube.client.CoreV1Api()
+    before = (core.read_node(node).metadata.labels or {}).get(ZONE_LABEL)
+    core.patch_node(node, {"metadata": {"labels": {ZONE_LABEL: "zone-a"}}})
+    yield "zone-a"
+    core.patch_node(node, {"metadata": {"labels": {ZONE_LABEL: before}}})
+
+
+@pytest.fixture(scope="session")
+def pods(kube: Any, image: str, site: Path, zone: str) -> Iterator[str]:
     """A namespace in which the agent, a server and a client are ready."""
     core = kube.client.CoreV1Api()
 
@@ -138,7 +149,7 @@ def test_it_holds_three_capabilities_and_no_more(cluster: Cluster) -> None:
     assert "NoNewPrivs:\t1" in status and "Seccomp:\t2" in status
 
 
-def test_requests_through_a_service_are_counted_at_both_pods(cluster: Cluster) -> None:
+def test_requests_through_a_service_are_counted_at_both_pods(cluster: Cluster, zone: str) -> None:
     before = cluster.page()
     address = cluster.core.read_namespaced_service("echo", cluster.namespace).spec.cluster_ip
     assert cluster.run(ASK.replace("ADDRESS", address)) == ""
@@ -153,8 +164,8 @@ def test_requests_through_a_service_are_counted_at_both_pods(cluster: Cluster) -
 
     to_service = {"peer_kind": "service", "peer_namespace": cluster.namespace, "peer_name": "echo", "port": "80"}
     from_client = {"peer_kind": "pod", "peer_namespace": cluster.namespace, "peer_name": "client", "port": "8080"}
-    connects = {"result": "success", **client, **to_service}
-    received = {"direction": "receive", **server, **from_client}
+    connects = {"result": "success", **client, **to_service, "zone": zone}
+    received = {"direction": "receive", **server, **from_client, "zone": zone, "peer_zone": zone}
     # The flows' series are new: they show 0 until a scraper can have seen that.
     eventually(
         lambda: (

@@ -4,6 +4,7 @@ Witnesses: the client's own sockets, TcpPassiveOpens of the server's namespace. 
 back.
 """
 
+import signal
 import sys
 from collections.abc import Callable
 
@@ -107,3 +108,29 @@ def test_connections_of_a_multipath_listener_are_its_servers(alone: object, plac
         page = agent.settled(server, client)
         assert ports(page, client) == ports(page, server) == {str(PORT)}
         assert counts(page, client)["closed_total"] == COUNT
+
+
+def test_without_the_hosts_processes_old_connections_are_not_active_but_end(
+    alone: object, place: Place, pair: Pair
+) -> None:
+    """As in a pod without hostPID: the walk sees the sockets of the agent's own process namespace only."""
+    server, client = place("server", pair[1]), place("client", pair[0])
+    server.serve(SERVER, PORT, mode="echo")
+    held = client.begin("hold", SERVER, PORT, count=COUNT, size=1)
+    agent = Agent(prefix=["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]).start()
+    try:
+        agent.ready()
+        before = agent.settled(server, client)
+        tell(held, "close", "closed")
+        after = agent.settled(server, client)
+    finally:
+        agent.stop(signal.SIGKILL)
+    for cgroup in (client, server):
+        assert counts(before, cgroup)["active"] == 0
+        assert counts(after, cgroup) == {
+            "opened_total": 0,
+            "accepted_total": 0,
+            "closed_total": COUNT,
+            "failed_total": 0,
+            "active": 0,
+        }
