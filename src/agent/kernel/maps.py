@@ -3,7 +3,7 @@
 import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from errno import EINVAL, ENOENT, ENOSPC, EOPNOTSUPP
+from errno import EAGAIN, ENOENT, ENOSPC, EOPNOTSUPP
 from pathlib import Path
 
 from agent.kernel import syscalls
@@ -15,8 +15,9 @@ PERCPU = (PERCPU_HASH, PERCPU_ARRAY, LRU_PERCPU_HASH)
 BATCH = 4096
 """Rows of one call: the kernel needs one bucket's rows to fit, and answers ENOSPC where they do not."""
 
-UNSUPPORTED = (EINVAL, EOPNOTSUPP, 524)
-"""A call that this kernel or this kind of map does not have; 524 is the kernel's own ENOTSUPP, which has no name."""
+UNSUPPORTED = (EOPNOTSUPP, 524)
+"""A call that this kind of map does not have; 524 is the kernel's own ENOTSUPP, which has no name. Not EINVAL: 5.10 has
+the commands, so that would be an attribute of ours that is wrong, and no reason to read slowly from then on."""
 
 COUNT_OFFSET = 32
 """Of batch.count in union bpf_attr: rows asked for, then rows given."""
@@ -70,7 +71,7 @@ class KernelMap:
             except OSError as error:
                 if error.errno not in UNSUPPORTED:
                     raise
-                self._has_batch = False  # kernels before 5.6, and map types that have no batch calls
+                self._has_batch = False  # a map type that has no batch calls in this kernel
             else:
                 yield from first
                 for batch in batches:
@@ -103,12 +104,13 @@ class KernelMap:
             first = False
 
     def _singly(self) -> Iterator[tuple[bytes, bytes]]:
-        """Two calls a row; a row that goes meanwhile starts the walk over, so what came already is passed over."""
+        """Two calls a row; a row that goes meanwhile starts the walk over, so what came already is passed over.
+        Raises OSError where that happens again and again: a walk that ends early would pass for all rows."""
         info, call = self._info, self._attributes
         seen: set[bytes] = set()
         key, following = bytearray(info.key_size), bytearray(info.key_size)
         value = bytearray(self._width)
-        for step in range(2 * info.max_entries):  # a walk that starts over again and again has to end too
+        for step in range(2 * info.max_entries + 1):
             try:
                 places = (syscalls.address(key) if step else 0, syscalls.address(following))
                 call.call(syscalls.MAP_NEXT_KEY, "=IIQQQ", info.fd, 0, *places, 0)
@@ -120,6 +122,7 @@ class KernelMap:
             if bytes(key) not in seen and self._lookup(key, value):
                 seen.add(bytes(key))
                 yield bytes(key), bytes(value)
+        raise OSError(EAGAIN, f"{info.name} changed faster than it could be read")
 
     def _lookup(self, key: bytearray, value: bytearray) -> bool:
         return self._single(syscalls.MAP_LOOKUP, key, value)

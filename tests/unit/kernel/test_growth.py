@@ -1,4 +1,6 @@
 import struct
+from collections.abc import Iterator
+from errno import ENOMEM
 
 import pytest
 
@@ -12,16 +14,23 @@ def row(*members: int) -> bytes:
 
 
 class Kernel:
-    """A hash whose rows a test writes. late: what a row gets after it was read and before it is taken."""
+    """A hash whose rows a test writes. late: what a row gets after it was read and before it is taken.
+    readable: rows before a read fails; takeable: whether rows can be taken."""
 
     def __init__(self) -> None:
         self.rows: dict[bytes, bytes] = {}
         self.late: dict[bytes, bytes] = {}
+        self.readable: int | None = None
+        self.takeable = True
 
-    def read(self) -> list[tuple[bytes, bytes]]:
-        return list(self.rows.items())
+    def read(self) -> Iterator[tuple[bytes, bytes]]:
+        yield from list(self.rows.items())[: self.readable]
+        if self.readable is not None:
+            raise OSError(ENOMEM, "")
 
     def take(self, key: bytes) -> bytes | None:
+        if not self.takeable:
+            raise OSError(ENOMEM, "")
         self.rows.update(self.late)
         return self.rows.pop(key, None)
 
@@ -140,8 +149,54 @@ def test_a_row_that_somebody_else_removed_first_is_no_loss(kernel: Kernel, clock
     assert kernel.rows.keys() == {C}
 
 
+def test_a_read_that_fails_midway_loses_nothing(kernel: Kernel, growth: Growth) -> None:
+    kernel.rows = {A: row(5, 500), B: row(1, 60)}
+    for added in (0, 2):
+        kernel.rows[A] = row(5 + added, 500)
+        kernel.readable = 1
+        with pytest.raises(OSError):
+            growth.drain()
+    kernel.readable = None
+    kernel.rows[C] = row(3, 3)
+    assert growth.drain() == [(A, (7, 500)), (B, (1, 60)), (C, (3, 3))]
+    assert growth.drain() == []
+
+
+def test_a_second_look_that_fails_loses_nothing(kernel: Kernel, growth: Growth) -> None:
+    """It is taken where rows are missing."""
+    kernel.rows = {A: row(5, 500), B: row(1, 60)}
+    growth.drain()
+    kernel.rows = {A: row(6, 600)}
+    whole, reads = kernel.read, 0
+
+    def read() -> Iterator[tuple[bytes, bytes]]:
+        nonlocal reads
+        reads += 1
+        kernel.readable = 0 if reads == 2 else None
+        return whole()
+
+    kernel.read = read  # type: ignore[method-assign]
+    with pytest.raises(OSError):
+        growth.drain()
+    assert growth.drain() == [(A, (1, 100))]
+
+
+def test_a_row_that_cannot_be_taken_is_not_counted_again(kernel: Kernel, clock: Clock, growth: Growth) -> None:
+    kernel.rows = {A: row(5, 500)}
+    growth.drain()
+    growth.drain()
+    clock.now += 10.0
+    kernel.takeable = False
+    kernel.rows[B] = row(1, 1)
+    with pytest.raises(OSError):
+        growth.drain()
+    kernel.takeable = True
+    assert growth.drain() == [(B, (1, 1))]
+    assert kernel.rows.keys() == {B}
+
+
 def test_sums_are_exact_whatever_goes_and_comes(kernel: Kernel, clock: Clock, growth: Growth) -> None:
-    """997 drains of 7 rows that count at their own pace, with long pauses."""
+    """997 drains of 7 rows that count at their own pace, with long pauses; every eleventh read fails midway."""
     counted = seen = 0
     keys = [bytes([number] * 4) for number in range(7)]
     for drain in range(997):
@@ -151,5 +206,9 @@ def test_sums_are_exact_whatever_goes_and_comes(kernel: Kernel, clock: Clock, gr
                 kernel.rows[key] = row(value + 23, 0)
                 counted += 23
         clock.now += 3.0
-        seen += sum(added[0] for _, added in growth.drain())
+        kernel.readable = drain % 5 if drain % 11 == 0 else None
+        try:
+            seen += sum(added[0] for _, added in growth.drain())
+        except OSError:
+            assert kernel.readable is not None
     assert seen == counted

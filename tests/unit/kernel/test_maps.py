@@ -2,13 +2,15 @@
 
 import ctypes
 import struct
-from errno import EINVAL, ENOENT, ENOSPC, EPERM
+from errno import EAGAIN, EINVAL, ENOENT, ENOSPC, EPERM
 from pathlib import Path
 
 import pytest
 
 from agent.kernel import maps, syscalls
 from agent.kernel.maps import KernelMap, MapInfo, Totals
+
+ENOTSUPP = 524
 
 
 class FakeCalls(syscalls.Attributes):
@@ -26,7 +28,7 @@ class FakeCalls(syscalls.Attributes):
         numbers = [value for value in values if isinstance(value, int)]
         self.log.append(command)
         if command in self.lacks:
-            raise OSError(EINVAL, "")
+            raise OSError(ENOTSUPP, "")
         if command == syscalls.MAP_LOOKUP_BATCH:
             return self._batch(*numbers)
         _, _, key_at, value_at, _ = numbers
@@ -122,16 +124,38 @@ def test_an_older_kernel_takes_a_row_in_two_steps() -> None:
     assert calls.rows.keys() == {struct.pack("=I", 2)}
 
 
-def test_a_refusal_is_not_mistaken_for_an_old_kernel() -> None:
-    class Refusing(FakeCalls):
-        def call(self, command: int, layout: str, *values: int | bytes) -> int:
-            raise OSError(EPERM, "Operation not permitted")
+@pytest.mark.parametrize("number", [EPERM, EINVAL])
+def test_a_refusal_is_not_mistaken_for_an_old_kernel(number: int) -> None:
+    """EINVAL is how the kernel answers to an attribute that is wrong."""
 
-    reader = KernelMap(info(), 2, Refusing({}))
-    with pytest.raises(PermissionError):
-        list(reader.read())
-    with pytest.raises(PermissionError):
-        reader.take(bytes(4))
+    class Refusing(FakeCalls):
+        refuses = True
+
+        def call(self, command: int, layout: str, *values: int | bytes) -> int:
+            if self.refuses:
+                raise OSError(number, "")
+            return super().call(command, layout, *values)
+
+    calls = Refusing(rows(3))
+    reader = KernelMap(info(), 2, calls)
+    for refused in (lambda: list(reader.read()), lambda: reader.take(struct.pack("=I", 1))):
+        with pytest.raises(OSError) as caught:
+            refused()
+        assert caught.value.errno == number
+    calls.refuses = False
+    assert len(list(reader.read())) == 3
+    assert reader.take(struct.pack("=I", 1))
+    assert set(calls.log) == {syscalls.MAP_LOOKUP_BATCH, syscalls.MAP_LOOKUP_AND_DELETE}
+
+
+def test_a_walk_that_never_comes_to_its_end_does_not_pass_for_all_rows() -> None:
+    class Restless(FakeCalls):
+        def _next_key(self, key_at: int, next_at: int) -> int:
+            return super()._next_key(0, next_at)
+
+    with pytest.raises(OSError) as caught:
+        list(KernelMap(info(), 2, Restless(rows(5), lacks=(syscalls.MAP_LOOKUP_BATCH,))).read())
+    assert caught.value.errno == EAGAIN
 
 
 def test_a_per_cpu_value_is_those_of_all_cpus_each_padded_to_a_word() -> None:
