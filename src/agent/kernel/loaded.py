@@ -1,6 +1,8 @@
 """Collectors that run: what became of each, and their maps."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from operator import add
 
 from agent.kernel.isolation import Outcome
 from agent.kernel.tables import MapFacts, Tables
@@ -14,30 +16,113 @@ RUNS = "runs_"
 """Begins the name of a per-CPU row with a function's runs: all, timed, nanoseconds of the timed."""
 
 
+MAX_KEPT_ROWS = 32768
+"""Of one hash for a collector that failed, 13 MiB: one that fails each time may not fill the memory. What is over is
+lost, and shows as what its channels have seen and neither delivered nor lost."""
+
+
 class UnitMaps:
-    """The maps of a unit as its collectors see them: each hash is read once a drain, for all of them."""
+    """The maps of a unit: each hash is read once a drain, for all its collectors.
+
+    failed: by channel, what was delivered from rows on which a collector failed."""
 
     def __init__(self, tables: Tables) -> None:
         self.tables = tables
         self.delivered: dict[str, int] = {}
-        self._drained: dict[str, list[Row]] = {}
+        self.failed: dict[str, int] = {}
+        self._views: list[CollectorMaps] = []
+        self._drained: dict[str, list[Row] | Exception] = {}
+
+    def view(self) -> "CollectorMaps":
+        """For one more collector."""
+        self._views.append(CollectorMaps(self))
+        return self._views[-1]
 
     def begin_drain(self) -> None:
+        read = {name: rows for name, rows in self._drained.items() if not isinstance(rows, Exception)}
+        for view in self._views:
+            view.begin_drain(read)
         self._drained.clear()
 
-    def growth(self, name: str) -> Iterator[Row]:
+    def growth(self, name: str) -> list[Row]:
+        """Raises what the read raised, for every collector: if the second one read again, the first would never see
+        those rows."""
         if name not in self._drained:
-            self._drained[name] = self.tables.growth(name)
-        return iter(self._drained[name])
+            try:
+                self._drained[name] = self.tables.growth(name)
+            except Exception as error:  # kept for the others, and raised below
+                self._drained[name] = error
+        rows = self._drained[name]
+        if isinstance(rows, Exception):
+            raise rows.with_traceback(None)
+        return rows
+
+
+class CollectorMaps:
+    """The maps of a unit as one collector sees them. A row is done with when the next one is asked for.
+
+    Where a collector fails, the rows that it did not come to are offered again. The one it failed on is not: some of
+    its samples may be counted, and a row that cannot be read would bar the way for ever. What was delivered from it is
+    booked as failed."""
+
+    def __init__(self, unit: UnitMaps) -> None:
+        self._unit = unit
+        self._waiting: dict[str, deque[Row]] = {}
+        self._asked: set[str] = set()
+        self._in_hand = False
+        self._delivered: dict[str, int] = {}
+
+    def begin_drain(self, read: Mapping[str, list[Row]]) -> None:
+        """read: what the drain before has read; a collector that failed has not asked for all of it."""
+        self._book(self._unit.failed)
+        for name in self._waiting.keys() & read.keys() - self._asked:
+            self._waiting[name].extend(read[name])
+        self._asked.clear()
+        for name, rows in self._waiting.items():
+            if rows:
+                self._waiting[name] = _merged(rows)
+
+    def growth(self, name: str) -> Iterator[Row]:
+        waiting = self._waiting.setdefault(name, deque())
+        if name not in self._asked:
+            waiting.extend(self._unit.growth(name))
+            self._asked.add(name)
+        return self._rows(waiting)
+
+    def _rows(self, waiting: deque[Row]) -> Iterator[Row]:
+        try:
+            while waiting:
+                self._in_hand = True
+                yield waiting.popleft()
+                self._book(self._unit.delivered)
+        finally:
+            self._in_hand = False
 
     def totals(self, name: str) -> tuple[int, ...]:
-        return self.tables.totals(name)
+        return self._unit.tables.totals(name)
 
     def records(self, name: str) -> Iterator[bytes]:
-        return self.tables.records(name)
+        return self._unit.tables.records(name)
 
     def deliver(self, channel: str, count: int) -> None:
-        self.delivered[channel] = self.delivered.get(channel, 0) + count
+        into = self._delivered if self._in_hand else self._unit.delivered
+        into[channel] = into.get(channel, 0) + count
+
+    def _book(self, into: dict[str, int]) -> None:
+        for channel, count in self._delivered.items():
+            into[channel] = into.get(channel, 0) + count
+        self._delivered.clear()
+
+
+def _merged(rows: Iterable[Row]) -> deque[Row]:
+    """Each key once, so that a collector that keeps failing keeps few."""
+    merged: dict[bytes, tuple[int, ...]] = {}
+    for key, added in rows:
+        if key in merged:
+            merged[key] = tuple(map(add, merged[key], added))
+        elif len(merged) < MAX_KEPT_ROWS:
+            merged[key] = added
+    return deque(merged.items())
 
 
 class NoMaps:
@@ -72,7 +157,9 @@ class Loaded:
         self.headers = headers
         self.assertions = assertions
         self._units = [UnitMaps(tables) for _, tables in units]
-        self._by_name = {name: maps for (names, _), maps in zip(units, self._units, strict=True) for name in names}
+        self._by_name = {
+            name: unit.view() for (names, _), unit in zip(units, self._units, strict=True) for name in names
+        }
 
     def maps(self, collector: str) -> Maps:
         """Of the unit that the collector is part of."""
@@ -97,6 +184,10 @@ class Loaded:
     def delivered(self) -> dict[str, int]:
         """By channel: what the collectors say that they counted."""
         return {channel: count for unit in self._units for channel, count in unit.delivered.items()}
+
+    def failed(self) -> dict[str, int]:
+        """By channel: what was in rows on which a collector failed, up to the drain before."""
+        return {channel: count for unit in self._units for channel, count in unit.failed.items()}
 
     def close(self) -> None:
         """Detach everything. Nothing can be read afterwards."""

@@ -1,3 +1,5 @@
+from collections.abc import Iterator
+from errno import ENOMEM
 from pathlib import Path
 
 import pytest
@@ -6,8 +8,9 @@ from tests.support.made_collectors import made_collector
 from agent.kernel.door import KernelSettings
 from agent.kernel.fake import FakeDoor, FakeTables
 from agent.kernel.isolation import Outcome
-from agent.kernel.loaded import Loaded
+from agent.kernel.loaded import MAX_KEPT_ROWS, Loaded
 from agent.kernel.tables import MapFacts
+from bpfleet.api import Maps, Row
 from bpfleet.errors import KernelError
 
 KEY = b"k" * 8
@@ -23,6 +26,112 @@ def test_a_hash_is_read_once_a_drain_for_all_collectors_that_share_it() -> None:
         tables.hashes["flows"][KEY] = tuple(value + 1 for value in tables.hashes["flows"][KEY])
         assert list(loaded.maps("tcp").growth("flows")) == first
     assert first == [(KEY, (2, 2))], "what came after the first drain's look is in the second's"
+
+
+class Failing(FakeTables):
+    """A hash whose read fails as often as it is told to."""
+
+    failures = 0
+    reads = 0
+
+    def growth(self, name: str) -> list[Row]:
+        self.reads += 1
+        if self.failures:
+            self.failures -= 1
+            raise OSError(ENOMEM, "")
+        return super().growth(name)
+
+
+def rows(count: int) -> dict[bytes, tuple[int, ...]]:
+    return {number.to_bytes(8, "big"): (number,) for number in range(1, count + 1)}
+
+
+def collect(maps: Maps, failing_at: int = 0) -> Iterator[int]:
+    """As collectors do: it delivers, then yields. failing_at: the value at which it raises, having delivered it."""
+    for _, (value,) in maps.growth("flows"):
+        maps.deliver("packets", value)
+        if value == failing_at:
+            raise RuntimeError("a bug")
+        yield value
+
+
+def test_a_read_that_fails_fails_for_all_collectors_of_the_drain_and_the_next_has_the_rows() -> None:
+    tables = Failing(hashes={"flows": rows(3)})
+    loaded = Loaded({}, [(("traffic", "tcp"), tables)])
+    tables.failures = 1
+    loaded.begin_drain()
+    raised = []
+    for name in ("traffic", "tcp"):
+        with pytest.raises(OSError) as caught:
+            loaded.maps(name).growth("flows")
+        raised.append(caught.value)
+    assert raised[0] is raised[1]
+    assert tables.reads == 1
+    loaded.begin_drain()
+    assert [sum(collect(loaded.maps(name))) for name in ("traffic", "tcp")] == [6, 6]
+
+
+def test_rows_that_a_failing_collector_did_not_come_to_are_offered_again() -> None:
+    tables = FakeTables(hashes={"flows": rows(23)})
+    loaded = Loaded({}, [(("traffic", "tcp"), tables)])
+    loaded.begin_drain()
+    counted: list[int] = []
+    with pytest.raises(RuntimeError):
+        counted.extend(collect(loaded.maps("traffic"), failing_at=7))
+    assert list(collect(loaded.maps("tcp"))) == list(range(1, 24)), "the failure is one collector's own"
+    delivered = loaded.delivered()["packets"] - sum(range(1, 24))
+    assert delivered == sum(range(1, 7)), "the row that it failed on is not delivered"
+
+    loaded.begin_drain()
+    tables.hashes["flows"][b"8" * 8] = (100,)
+    again = list(collect(loaded.maps("traffic")))
+    assert again == [*range(8, 24), 100]
+    assert loaded.delivered()["packets"] - sum(range(1, 24)) == delivered + sum(again)
+    assert loaded.failed() == {"packets": 7}
+    loaded.begin_drain()
+    assert list(collect(loaded.maps("traffic"))) == []
+
+
+def test_rows_that_a_failing_collector_did_not_even_ask_for_are_offered_again() -> None:
+    tables = FakeTables(hashes={"flows": rows(3)})
+    loaded = Loaded({}, [(("traffic", "tcp"), tables)])
+    for name in ("traffic", "tcp"):
+        assert len(list(loaded.maps(name).growth("flows"))) == 3
+    loaded.begin_drain()
+    tables.hashes["flows"] = {key: (value + 10,) for key, (value,) in rows(3).items()}
+    assert len(list(loaded.maps("traffic").growth("flows"))) == 3
+    loaded.begin_drain()
+    tables.hashes["flows"] = {key: (value + 11,) for key, (value,) in rows(3).items()}
+    assert [added for _, added in loaded.maps("traffic").growth("flows")] == [(1,)] * 3
+    assert sum(added[0] for _, added in loaded.maps("tcp").growth("flows")) == 33
+
+
+def test_rows_come_once_a_drain_however_often_they_are_asked_for() -> None:
+    loaded = Loaded({}, [(("traffic",), FakeTables(hashes={"flows": rows(3)}))])
+    maps = loaded.maps("traffic")
+    assert len(list(maps.growth("flows"))) == 3
+    assert list(maps.growth("flows")) == []
+
+
+def test_what_is_kept_for_a_collector_that_fails_each_time_is_bounded() -> None:
+    tables = FakeTables(hashes={"flows": {}})
+    loaded = Loaded({}, [(("traffic",), tables)])
+    for drain in range(1, 4):
+        loaded.begin_drain()
+        tables.hashes["flows"] = {number.to_bytes(8, "big"): (drain,) for number in range(MAX_KEPT_ROWS + 23)}
+        next(collect(loaded.maps("traffic")))
+    loaded.begin_drain()
+    tables.hashes["flows"] = {}
+    kept = list(collect(loaded.maps("traffic")))
+    assert len(kept) == MAX_KEPT_ROWS
+    assert max(kept) == 3
+
+
+def test_what_is_delivered_apart_from_rows_counts_at_once() -> None:
+    loaded = Loaded({}, [(("traffic",), FakeTables(hashes={"flows": rows(3)}))])
+    maps = loaded.maps("traffic")
+    maps.deliver("packets", sum(value for _, (value,) in maps.growth("flows")))
+    assert loaded.delivered() == {"packets": 6}
 
 
 def test_units_do_not_see_each_others_maps() -> None:
