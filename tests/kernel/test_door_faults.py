@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from tests.support.cgroups import Cgroup
 from tests.support.doors import Opened, calls, ends, grown, in_another_process, loading, records, sizes
+from tests.support.kernel_headers import installed_headers
 from tests.support.made_collectors import made_collector
 
 from agent.kernel.isolation import Outcome
@@ -108,17 +109,6 @@ def test_real_headers_serve_where_they_are_installed(opened: Opened, tmp_path: P
     assert loaded.headers == str(tmp_path / "headers")
     opened.send(23)
     assert grown(loaded, "sizes", "sizes")[opened.key][0] == 46
-
-
-def installed_headers(merged: Path) -> Path:
-    """Debian splits a kernel's headers into two trees, which BCC takes as one only at their usual place."""
-    for build in sorted(Path("/lib/modules").glob("*/build")):
-        merged.mkdir()
-        for tree in (build.with_name("source"), build):
-            if tree.is_dir():
-                subprocess.run(["cp", "-rsfT", str(tree.resolve()), str(merged)], check=True)
-        return merged
-    pytest.skip("needs kernel headers (apt install linux-headers-amd64)")
 
 
 def test_without_type_information_and_headers_both_are_named(opened: Opened) -> None:

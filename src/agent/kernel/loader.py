@@ -113,7 +113,8 @@ def main() -> None:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it died before the kernel knew of the wish
         os._exit(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to both: the parent decides
+    for number in (signal.SIGINT, signal.SIGTERM):  # Ctrl-C and systemd's stop go to both: the parent decides
+        signal.signal(number, signal.SIG_IGN)
     try:
         # Before 5.11 maps count against this limit; without the right to raise it the kernel says so itself.
         resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
