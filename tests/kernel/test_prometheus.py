@@ -4,8 +4,10 @@ Witness: Debian's prometheus and promtool.
 """
 
 import gzip
+import os
 import subprocess
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -39,9 +41,10 @@ def test_promtool_accepts_the_page(agent: Agent, place: Place, pair: Pair) -> No
 
 
 def test_every_metric_on_the_page_is_declared_and_every_declared_one_is_there(
-    agent: Agent, place: Place, relay: Relay
+    agent: Agent, place: Place, relay: Relay, stack: ExitStack
 ) -> None:
-    """After everything that is counted has happened at least once."""
+    """After everything that is counted has happened at least once, and while a container lives."""
+    stack.enter_context(Cgroup(f"docker-{os.urandom(32).hex()}.scope", exact_name=True))
     client, server = place("client", relay.a), place("server", relay.b)
     server.serve(V4, 5001)
     relay.use(ab={"drop": "@1", "match": ["tcp_data"]})
