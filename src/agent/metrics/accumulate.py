@@ -14,38 +14,22 @@ from math import inf
 from threading import Lock
 from typing import Generic, NamedTuple
 
-from agent.metrics import labels
 from agent.metrics.budget import Budget
 from agent.metrics.containers import Containers
 from agent.metrics.hold import Hold
-from agent.metrics.identities import OwnerT, Peer, Resolver
+from agent.metrics.identities import OwnerT, Resolver
+from agent.metrics.levels import Levels
 from agent.metrics.pending import Pending
-from agent.metrics.series import Family, Own, Series, Subject, Workload
-from bpfleet import names
+from agent.metrics.series import Family, Level, Own, Series, Subject
+from agent.metrics.subjects import Subjects
 from bpfleet.catalogue import CONTAINER_INFO
-from bpfleet.metrics import Flow, Histogram, Metric, Sample, Scope
+from bpfleet.metrics import Histogram, Metric, Sample, Scope
 
 BATCH = 512
 """Samples under one hold of the lock: 1 ms, so a scrape waits no longer, and a collector reads its maps without it."""
 
-MAX_REMEMBERED = 8192
-"""Cgroup and flow -> subject within one drain, 2.5 MiB: a row of the kernel becomes several samples. Not for longer:
-an address may be another pod's by then."""
-
 MAX_CONTAINERS = 1024
 """Lines of bpfleet_container_info: 250 pods are the most that is run on a node, at four containers each."""
-
-NOBODY = (names.OTHER, "", "", names.OTHER, "")
-TAIL = "".join(f',{name}="%s"' for name in names.PEER)
-FOLDED = (bytes(16), bytes(10) + b"\xff\xff" + bytes(4))
-"""Addresses of the rows into which the kernel folds the peers that it has no room for; their port is 0."""
-
-
-class FoldedPeer(NamedTuple):
-    kind: str = "unknown"
-    namespace: str = ""
-    name: str = names.OTHER
-    zone: str = ""
 
 
 class View(NamedTuple):
@@ -57,8 +41,8 @@ class View(NamedTuple):
 
 
 class Standing(NamedTuple):
-    """Series as lines of the page; and the books: seen = delivered + sum(lost). budget: counted, but as `other`;
-    invalid: refused, because it does not fit its metric."""
+    """Series as lines of the page; and the books of samples: seen = delivered + sum(lost). budget: counted, but as
+    `other`; invalid: refused, because it does not fit its metric; late: the end of what was not there any more."""
 
     exposed: int
     withheld: int
@@ -71,7 +55,8 @@ class Standing(NamedTuple):
 
 class Accumulator(Generic[OwnerT]):
     """metrics: what is exposed from the start (others join with their first sample). bounds: by the setting's name.
-    series, series_per_metric: the budget in lines. clock: monotonic seconds."""
+    series, series_per_metric: the budget in lines. clock: monotonic seconds. keep_seconds: for
+    so long a workload that ended waits for the end of what it had open; identity knows its name as long."""
 
     def __init__(
         self,
@@ -83,10 +68,11 @@ class Accumulator(Generic[OwnerT]):
         series_per_metric: int = 20_000,
         scrape_interval: float = 15.0,
         flow_idle_seconds: float = 900.0,
+        keep_seconds: float = 300.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._resolver, self._bounds, self._clock = resolver, bounds, clock
-        self._flow_idle = flow_idle_seconds
+        self._flow_idle, self._keep = flow_idle_seconds, keep_seconds
         self._lock = Lock()
         self._hold = Hold(scrape_interval, clock())
         self._budget = Budget(series, series_per_metric)
@@ -94,13 +80,8 @@ class Accumulator(Generic[OwnerT]):
         self._budget.reserve(self._containers.limit)
         self._pending = Pending()
         self._families: dict[Metric, Family] = {}
-        nobody: Workload[OwnerT] = Workload(NOBODY, permanent=True)
-        self._workloads: dict[tuple[str, ...], Workload[OwnerT]] = {NOBODY: nobody}
-        nobodies_flows = Subject(nobody.subject.head, TAIL % (("",) * len(names.PEER)), permanent=True)
-        self._others = {Scope.WORKLOAD: nobody.subject, Scope.FLOW: nobodies_flows}
-        self._owned: dict[int, tuple[OwnerT, Workload[OwnerT]]] = {}
-        self._remembered: dict[tuple[int, Flow | None], Subject] = {}
-        self._new_flows: list[tuple[Workload[OwnerT], Subject]] = []
+        self._levels = Levels()
+        self._subjects = Subjects(resolver, self._levels)
         self._delivered = self._folded = self._invalid = 0
         for metric in metrics:
             if metric.scope is not Scope.AGENT and metric is not CONTAINER_INFO:
@@ -116,32 +97,40 @@ class Accumulator(Generic[OwnerT]):
                     self._budget.reserve(-family.reserve)
 
     def add(self, samples: Iterable[Sample]) -> None:
-        """Raises ValueError when all is counted, if a sample did not fit its metric. What `samples` itself raises is
-        passed on after counting what came before."""
+        """Raises what went wrong first when all is counted: ValueError if a sample did not fit its metric, or what the
+        resolver raised. What `samples` itself raises is passed on after counting what came before."""
         batch: list[Sample] = []
-        refused: list[ValueError] = []
+        refused: list[Exception] = []
         try:
             for sample in samples:
                 batch.append(sample)
                 if len(batch) == BATCH:
-                    self._take(batch, refused)
-                    batch = []
+                    full, batch = batch, []
+                    self._take(full, refused)
         finally:
             self._take(batch, refused)
-        if refused:
-            raise refused[0]
+        self._raise_first(refused)
 
     def tick(self) -> None:
-        """The end of a drain."""
+        """The end of a drain. Raises what the resolver raised, when all is done."""
         with self._lock:
             now = self._clock()
-            self._forget()
+            subjects = self._subjects
+            subjects.forget()
             for cgroup_id, enough in self._pending.waiting(now):
-                if enough or self._resolver.owner(cgroup_id) is not None:
+                if enough or subjects.owner(cgroup_id) is not None:
                     self._count_all(self._pending.release(cgroup_id), now, [], final=True)
-            self._forget()
+            subjects.forget()
+            self._levels.settle()
             self._meet_living(now)
+            subjects.leave(now)
             self._expire(now)
+        self._raise_first([])
+
+    def _raise_first(self, refused: list[Exception]) -> None:
+        failure, self._subjects.failure = self._subjects.failure, None
+        if first := refused[0] if refused else failure:
+            raise first
 
     @contextmanager
     def view(self, live: bool = False) -> Iterator[View]:
@@ -158,10 +147,10 @@ class Accumulator(Generic[OwnerT]):
         with self._lock:
             now = self._clock()
             withheld = 0 if self._hold.is_over(now) else self._withheld(now)
-            others = self._others.values()
+            others = self._subjects.others.values()
             other = sum(own.family.lines for subject in others for own in subject.series)
             exposed = self._budget.used + len(self._containers)
-            lost = {"budget": self._folded, "invalid": self._invalid}
+            lost = {"budget": self._folded, "invalid": self._invalid, "late": self._levels.late}
             seen = self._delivered + sum(lost.values())
             return Standing(exposed, withheld, other, self._pending.size, seen, self._delivered, lost)
 
@@ -171,31 +160,30 @@ class Accumulator(Generic[OwnerT]):
 
     # Counting
 
-    def _take(self, batch: list[Sample], refused: list[ValueError]) -> None:
+    def _take(self, batch: list[Sample], refused: list[Exception]) -> None:
         with self._lock:
             now = self._clock()
             self._count_all(batch, now, refused)
 
-    def _count_all(self, samples: Iterable[Sample], now: float, refused: list[ValueError], final: bool = False) -> None:
+    def _count_all(self, samples: Iterable[Sample], now: float, refused: list[Exception], final: bool = False) -> None:
         for sample in samples:
             try:
                 self._count(sample, now, final)
             except (ValueError, TypeError) as error:
                 self._invalid += 1
                 refused.append(ValueError(f"{sample.metric.family}: {error}"))
+            except Exception as error:  # adding is a sample's last step: this one is not counted, the others are
+                self._invalid += 1
+                refused.append(error)
 
     def _count(self, sample: Sample, now: float, final: bool) -> None:
         metric, value, cgroup_id, own_labels, flow = sample
-        subject = self._remembered.get((cgroup_id, flow))
+        subjects = self._subjects
+        subject = subjects.remembered.get((cgroup_id, flow)) or subjects.find(cgroup_id, flow)
         if subject is None:
-            if cgroup_id not in self._owned:
-                owner = self._resolver.owner(cgroup_id)
-                if owner is None:
-                    if not final and self._pending.hold(sample, now):
-                        return
-                    owner = self._resolver.final_owner(cgroup_id)
-                self._owned[cgroup_id] = (owner, self._workload(owner))
-            subject = self._remember(cgroup_id, flow)
+            if not final and self._pending.hold(sample, now):
+                return
+            subject = subjects.final(cgroup_id, flow)
         family = self._families.get(metric) or self._family(metric)
         own = family.own.get(own_labels)
         series = subject.series.get(own) if own else None
@@ -203,12 +191,16 @@ class Accumulator(Generic[OwnerT]):
             if (flow is None) is (metric.scope is Scope.FLOW):
                 raise ValueError("a flow is given where the metric has none, or the other way round")
             series = self._admit(family, subject, own_labels, now)
-        series.add(value)
+        if isinstance(series, Level):
+            counted = self._levels.add(subject, series, own_labels, value)
+        else:
+            series.add(value)
+            counted = 1
         series.subject.changed = now
         if series.subject is subject:
-            self._delivered += 1
+            self._delivered += counted
         else:
-            self._folded += 1
+            self._folded += counted
 
     def _family(self, metric: Metric) -> Family:
         bounds = self._bounds[metric.bounds] if isinstance(metric, Histogram) else ()
@@ -216,49 +208,12 @@ class Accumulator(Generic[OwnerT]):
         self._budget.reserve(family.reserve)
         return family
 
-    def _remember(self, cgroup_id: int, flow: Flow | None) -> Subject:
-        owner, workload = self._owned[cgroup_id]
-        if len(self._remembered) >= MAX_REMEMBERED:
-            self._forget()
-        subject = workload.subject if flow is None else self._flow(workload, owner, flow)
-        self._remembered[cgroup_id, flow] = subject
-        return subject
-
-    def _forget(self) -> None:
-        """What was remembered, and the peers that found no room: a million of them leave nothing behind."""
-        self._remembered.clear()
-        self._owned.clear()
-        for workload, subject in self._new_flows:
-            if not subject.series:
-                del workload.flows[subject.tail]
-        self._new_flows.clear()
-
-    def _workload(self, owner: OwnerT) -> Workload[OwnerT]:
-        identity = tuple(map(labels.clean, owner.labels))
-        workload = self._workloads.get(identity)
-        if workload is None:
-            workload = self._workloads[identity] = Workload(identity)
-        workload.owners[owner.key] = owner
-        return workload
-
-    def _flow(self, workload: Workload[OwnerT], owner: OwnerT, flow: Flow) -> Subject:
-        is_folded = not flow.port and flow.address in FOLDED
-        peer: Peer = FoldedPeer() if is_folded else self._resolver.peer(flow, owner)
-        port = str(flow.port) if flow.port else ""
-        foreign = map(labels.safe, (peer.namespace, peer.name, owner.zone, peer.zone))
-        tail = TAIL % (flow.transport, port, peer.kind, *foreign)
-        subject = workload.flows.get(tail)
-        if subject is None:
-            subject = workload.flows[tail] = Subject(workload.subject.head, tail)
-            self._new_flows.append((workload, subject))
-        return subject
-
     def _admit(self, family: Family, subject: Subject, values: tuple[str, ...], now: float) -> Series:
         """The series for a subject's new set of labels, or the `other` one."""
         if len(values) != len(family.metric.labels):
             raise ValueError(f"labels {values!r} instead of {family.metric.labels!r}")
         if subject.permanent or not self._budget.admits(family):
-            subject, values = self._others[family.metric.scope], family.folded(values)
+            subject, values = self._subjects.others[family.metric.scope], family.folded(values)
             series = subject.series.get(family.own[values]) if values in family.own else None
             return series or self._bear(family, subject, values, now)
         return self._bear(family, subject, values, now)
@@ -272,18 +227,21 @@ class Accumulator(Generic[OwnerT]):
         series = subject.series[own] = family.kind(subject, own, until)
         family.series.append(series)
         self._budget.take(family)
+        if family.kind is Level and not subject.permanent:
+            self._levels.move(subject, series)
         return series
 
     # Birth and death
 
     def _meet_living(self, now: float) -> None:
         """Series whose labels are known are there with 0 before their first event."""
-        living = self._resolver.living()
-        self._containers.refresh(living, now)
-        for owner in living:
-            workload = self._workload(owner)
+        met = self._subjects.meet(self._resolver.living())
+        self._containers.refresh(met, now)
+        for owner, workload in met:
             if owner.settled and not workload.zeroed:
                 workload.zeroed = self._zero(workload.subject, now)
+                if not workload.zeroed:  # the next one needs the same room
+                    break
 
     def _zero(self, subject: Subject, now: float) -> bool:
         """False where the budget has no room for all of them."""
@@ -309,14 +267,16 @@ class Accumulator(Generic[OwnerT]):
     def _expire(self, now: float) -> None:
         """Ended workloads, and flows without traffic."""
         removed: list[Subject] = []
-        for identity, workload in list(self._workloads.items()):
-            for key in [key for key, owner in workload.owners.items() if self._resolver.ended(owner)]:
-                del workload.owners[key]
-            subjects = [workload.subject, *workload.flows.values()]
-            if not workload.owners and not workload.permanent and all(self._may_go(each, now) for each in subjects):
-                del self._workloads[identity]
-                removed += subjects
+        for identity, workload in list(self._subjects.workloads.items()):
+            if not workload.flows and workload.owners:
                 continue
+            subjects = [workload.subject, *workload.flows.values()]
+            if not workload.owners and not workload.permanent:
+                until = workload.ended + self._keep
+                if all(self._may_go(each, now, until) for each in subjects):
+                    del self._subjects.workloads[identity]
+                    removed += subjects
+                    continue
             for flow in subjects[1:]:
                 if now - flow.changed >= self._flow_idle and self._may_go(flow, now):
                     del workload.flows[flow.tail]
@@ -324,13 +284,17 @@ class Accumulator(Generic[OwnerT]):
         if removed:
             self._remove(removed)
 
-    def _may_go(self, subject: Subject, now: float) -> bool:
-        until = max((series.until for series in subject.series.values()), default=0.0)
-        return now >= self._hold.gone(until, subject.changed)
+    def _may_go(self, subject: Subject, now: float, until: float = inf) -> bool:
+        """until: when it goes even if not all that it had open has ended."""
+        if now < until and self._levels.stands(subject):
+            return False
+        shown = max((series.until for series in subject.series.values()), default=0.0)
+        return now >= self._hold.gone(shown, subject.changed)
 
     def _remove(self, subjects: list[Subject]) -> None:
         touched = set()
         for subject in subjects:
+            self._levels.drop(subject)
             for own in subject.series:
                 own.series -= 1
                 self._budget.give(own.family)

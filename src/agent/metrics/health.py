@@ -17,7 +17,8 @@ from bpfleet import catalogue
 from bpfleet.metrics import Metric
 
 SERIES_CHANNEL = "series"
-"""The accumulator's own books: samples seen, delivered, and lost to the budget (counted as `other`) or as invalid."""
+"""The accumulator's own books: samples seen, delivered, and lost to the budget (counted as `other`), as invalid or as
+late (the end of what was not there any more)."""
 
 Families = CounterMetricFamily | GaugeMetricFamily | InfoMetricFamily
 

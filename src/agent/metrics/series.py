@@ -5,6 +5,7 @@ put together when it is scraped: half the memory of a cached line, and as fast (
 """
 
 from itertools import product
+from math import inf, isfinite
 from typing import Generic
 
 from agent.metrics import labels
@@ -28,12 +29,13 @@ class Subject:
 
 class Workload(Generic[OwnerT]):
     """All owners (by their key) that have the same identity labels, and what is counted for them: in all, and with
-    each peer (by the tail of its labels, which needs no memory of its own)."""
+    each peer (by the tail of its labels, which needs no memory of its own). ended: when its last owner did."""
 
-    __slots__ = ("flows", "labels", "owners", "permanent", "subject", "zeroed")
+    __slots__ = ("ended", "flows", "labels", "owners", "permanent", "subject", "zeroed")
 
     def __init__(self, identity: tuple[str, ...], permanent: bool = False) -> None:
         self.labels, self.permanent, self.zeroed = identity, permanent, False
+        self.ended = inf
         self.owners: dict[str, OwnerT] = {}
         self.subject = Subject(labels.pairs(names.IDENTITY, identity), permanent=permanent)
         self.flows: dict[str, Subject] = {}
@@ -69,11 +71,6 @@ class Number(Series):
         super().__init__(subject, own, until)
         self.value: int | float = 0
 
-    def add(self, value: Value) -> None:
-        if not isinstance(value, (int, float)) or value != value:
-            raise ValueError(f"{value!r} is not a number")
-        self.value += value
-
 
 class Count(Number):
     __slots__ = ()
@@ -82,6 +79,22 @@ class Count(Number):
         if not isinstance(value, (int, float)) or not value >= 0:
             raise ValueError(f"a counter cannot grow by {value!r}")
         self.value += value
+
+
+class Level(Number):
+    """How many are there now, so never below 0. owed: how many more ended than began (levels.py)."""
+
+    __slots__ = ("owed",)
+
+    def __init__(self, subject: Subject, own: Own, until: float) -> None:
+        super().__init__(subject, own, until)
+        self.owed: int | float = 0
+
+    def add(self, value: Value) -> None:
+        if not isinstance(value, (int, float)) or not isfinite(value):
+            raise ValueError(f"{value!r} is not a number")
+        level = self.value - self.owed + value
+        self.value, self.owed = (level, 0) if level >= 0 else (0, -level)
 
 
 class Sum(Series):
@@ -122,7 +135,7 @@ class Buckets(Series):
             self.counts = [old + new for old, new in zip(self.counts, value.counts, strict=True)]
 
 
-KINDS: dict[type[Metric], type[Series]] = {Counter: Count, UpDownCounter: Number, Histogram: Buckets, Summary: Sum}
+KINDS: dict[type[Metric], type[Series]] = {Counter: Count, UpDownCounter: Level, Histogram: Buckets, Summary: Sum}
 
 
 class Family:

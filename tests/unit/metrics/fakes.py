@@ -89,7 +89,7 @@ class Bench:
 
     def __init__(self, **options: Any) -> None:
         self.clock = Clock()
-        self.resolver = FakeResolver(owners={1: owner("web"), 2: owner("db")})
+        self.resolver: FakeResolver = options.pop("resolver", None) or FakeResolver({1: owner("web"), 2: owner("db")})
         metrics = options.pop("metrics", ALL)
         options = {"scrape_interval": INTERVAL, **options}
         self.totals = Accumulator(self.resolver, metrics, BOUNDS, clock=self.clock, **options)

@@ -433,7 +433,7 @@ def test_a_sample_that_does_not_fit_its_metric_is_refused_and_the_others_count(s
         bench.totals.add([opened(), sample, opened()])
     assert bench.total(OPENED) == 3
     standing = bench.totals.standing()
-    assert standing.lost == {"budget": 0, "invalid": 1}
+    assert standing.lost == {"budget": 0, "invalid": 1, "late": 0}
     assert standing.seen == standing.delivered + 1
 
 
