@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from agent.options import MAX_BOUNDS, Leaf, Value, setting
 
 MAX_ROWS = 4_194_304
-"""A flow row takes about 200 bytes of kernel memory: more rows than this is a typing error."""
+"""A flow row takes about 250 bytes of kernel memory: more rows than this is a typing error."""
 
 MAX_SERIES = 10_000_000
 SECONDS_A_DAY = 86_400.0

@@ -2,6 +2,7 @@
 
 import struct
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from bpfleet.api import CgroupPacket, Flow, Fragment
 
@@ -23,6 +24,21 @@ def decode(key: bytes) -> tuple[int, Flow]:
     """`struct flow_key` of net.h -> cgroup id and flow."""
     cgroup_id, address, port, transport = _KEY.unpack(key)
     return cgroup_id, Flow(address, port, TRANSPORTS[transport])
+
+
+class Amounts(NamedTuple):
+    """`struct packet_flow` without the words that keep its cache lines apart."""
+
+    received_bytes: int
+    received_packets: int
+    received_segments: int
+    sent_bytes: int
+    sent_packets: int
+    sent_segments: int
+
+
+def amounts(row: tuple[int, ...]) -> Amounts:
+    return Amounts(*row[8:11], *row[16:19])
 
 
 def family(flow: Flow) -> str:

@@ -39,7 +39,8 @@ class Tcp(Collector):
 
     def _segments(self, maps: Maps) -> Iterator[Sample]:
         for name in ("flows", "flow_others"):
-            for key, (_, _, received, _, _, sent) in maps.growth(name):
+            for key, row in maps.growth(name):
+                _, _, received, _, _, sent = packet.amounts(row)
                 if not received and not sent:
                     continue
                 cgroup_id, flow = packet.decode(key)

@@ -21,7 +21,7 @@ class Traffic(Collector):
     def collect(self, maps: Maps) -> Iterator[Sample]:
         for name in ("flows", "flow_others"):
             for key, row in maps.growth(name):
-                received_bytes, received_packets, _, sent_bytes, sent_packets, _ = row
+                received_bytes, received_packets, _, sent_bytes, sent_packets, _ = packet.amounts(row)
                 cgroup_id, flow = packet.decode(key)
                 family = packet.family(flow)
                 maps.deliver("packets", received_packets + sent_packets)

@@ -25,6 +25,11 @@ def key(cgroup_id: int, flow: Flow) -> bytes:
     return fields + bytes(5)
 
 
+def amounts(*six: int) -> tuple[int, ...]:
+    """`struct packet_flow` of packet.bpf.c: bytes, packets and segments received, then sent, each on its cache line."""
+    return (*(0,) * 8, *six[:3], *(0,) * 5, *six[3:])
+
+
 def owner_key(cgroup_id: int) -> bytes:
     return struct.pack("=Q", cgroup_id)
 

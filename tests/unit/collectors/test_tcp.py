@@ -1,4 +1,4 @@
-from tests.unit.collectors.rows import FOLDED_V4, V4, Fed, feed, key, owner_key
+from tests.unit.collectors.rows import FOLDED_V4, V4, Fed, amounts, feed, key, owner_key
 
 from agent.collectors.tcp import Tcp
 from bpfleet.catalogue import (
@@ -21,7 +21,10 @@ def fed(**hashes: dict[bytes, tuple[int, ...]]) -> Fed:
 
 
 def test_segments_are_read_from_the_packets_rows() -> None:
-    made = fed(flows={key(23, WEB): (9000, 5, 7, 6000, 4, 11)}, flow_others={key(29, FOLDED): (0, 0, 0, 60, 1, 1)})
+    made = fed(
+        flows={key(23, WEB): amounts(9000, 5, 7, 6000, 4, 11)},
+        flow_others={key(29, FOLDED): amounts(0, 0, 0, 60, 1, 1)},
+    )
     assert made.samples() == [
         Sample(TCP_SEGMENTS, 7, 23, ("receive",)),
         Sample(FLOW_TCP_SEGMENTS, 7, 23, ("receive",), WEB),
@@ -33,7 +36,7 @@ def test_segments_are_read_from_the_packets_rows() -> None:
 
 
 def test_rows_of_other_transports_have_no_segments() -> None:
-    assert fed(flows={key(23, Flow(V4, 53, "udp")): (700, 7, 0, 700, 7, 0)}).samples() == []
+    assert fed(flows={key(23, Flow(V4, 53, "udp")): amounts(700, 7, 0, 700, 7, 0)}).samples() == []
 
 
 def test_events_are_told_each_under_its_name() -> None:

@@ -1,4 +1,4 @@
-from tests.unit.collectors.rows import FOLDED_V4, FOLDED_V6, V4, V6, Fed, feed, key
+from tests.unit.collectors.rows import FOLDED_V4, FOLDED_V6, V4, V6, Fed, amounts, feed, key
 
 from agent.collectors.traffic import Traffic
 from bpfleet.catalogue import FLOW_BYTES, FLOW_PACKETS, NETWORK_IO, NETWORK_PACKETS
@@ -14,7 +14,7 @@ def fed(flows: dict[bytes, Row], others: dict[bytes, Row] | None = None) -> Fed:
 
 def test_a_row_is_bytes_and_packets_by_direction_with_and_without_its_peer() -> None:
     """received bytes, packets, segments; sent bytes, packets, segments."""
-    made = fed({key(23, UDP): (700, 7, 0, 1100, 11, 0)})
+    made = fed({key(23, UDP): amounts(700, 7, 0, 1100, 11, 0)})
     assert made.samples() == [
         Sample(NETWORK_IO, 700, 23, ("receive", "udp", "ipv4")),
         Sample(NETWORK_PACKETS, 7, 23, ("receive", "udp", "ipv4")),
@@ -29,15 +29,15 @@ def test_a_row_is_bytes_and_packets_by_direction_with_and_without_its_peer() -> 
 
 
 def test_a_direction_without_packets_yields_nothing() -> None:
-    made = fed({key(23, WEB): (0, 0, 0, 60, 1, 1), key(29, WEB): (60, 1, 1, 0, 0, 0)})
+    made = fed({key(23, WEB): amounts(0, 0, 0, 60, 1, 1), key(29, WEB): amounts(60, 1, 1, 0, 0, 0)})
     assert {(sample.cgroup_id, sample.labels[0]) for sample in made.samples()} == {(23, "transmit"), (29, "receive")}
 
 
 def test_only_what_was_added_since_the_last_drain_is_told() -> None:
-    made = fed({key(23, WEB): (700, 7, 7, 0, 0, 0)})
+    made = fed({key(23, WEB): amounts(700, 7, 7, 0, 0, 0)})
     made.samples()
     assert made.samples() == []
-    made.tables.hashes["flows"][key(23, WEB)] = (5_000_000_060, 8, 8, 0, 0, 0)
+    made.tables.hashes["flows"][key(23, WEB)] = amounts(5_000_000_060, 8, 8, 0, 0, 0)
     assert [sample.value for sample in made.samples()] == [4_999_999_360, 1, 4_999_999_360, 1]
     assert made.delivered() == {"packets": 8, "peers": 8}
 
@@ -46,7 +46,8 @@ def test_a_folded_row_counts_fully_but_for_no_peer() -> None:
     """What found no room among the peers keeps owner, transport and family."""
     four, six = Flow(FOLDED_V4, 0, "udp"), Flow(FOLDED_V6, 0, "tcp")
     made = fed(
-        {key(23, UDP): (0, 0, 0, 64, 1, 0)}, {key(23, four): (0, 0, 0, 640, 10, 0), key(23, six): (90, 1, 1) * 2}
+        {key(23, UDP): amounts(0, 0, 0, 64, 1, 0)},
+        {key(23, four): amounts(0, 0, 0, 640, 10, 0), key(23, six): amounts(90, 1, 1, 90, 1, 1)},
     )
     assert made.samples()[4:] == [
         Sample(NETWORK_IO, 640, 23, ("transmit", "udp", "ipv4")),
@@ -66,6 +67,8 @@ def test_a_folded_row_counts_fully_but_for_no_peer() -> None:
 
 
 def test_every_transport_keeps_its_name() -> None:
-    flows = {key(23, Flow(V4, 0, transport)): (1, 1, 0, 0, 0, 0) for transport in ("other", "tcp", "udp", "icmp")}
+    flows = {
+        key(23, Flow(V4, 0, transport)): amounts(1, 1, 0, 0, 0, 0) for transport in ("other", "tcp", "udp", "icmp")
+    }
     told = [sample.labels[1] for sample in fed(flows).samples() if sample.metric is NETWORK_IO]
     assert told == ["other", "tcp", "udp", "icmp"]
