@@ -98,6 +98,17 @@ class Agent:
             time.sleep(0.05)
         raise AssertionError(f"not ready after {waited:.0f} s:\n{self.output()}")
 
+    def answers(self, path: str, wanted: int, timeout_seconds: float = READY_SECONDS) -> None:
+        """Wait for that status of a page once the programs are loaded. Raises AssertionError."""
+        end, found = time.monotonic() + timeout_seconds, 0
+        while time.monotonic() < end and self.process.poll() is None:
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                found = self.get(path)[0]
+                if found == wanted and list(self.page().where("bpfleet_collector_up")):
+                    return
+            time.sleep(0.05)
+        raise AssertionError(f"{path} answers {found}, not {wanted}:\n{self.output()}")
+
     def output(self) -> str:
         self.log.flush()
         return Path(f"/proc/self/fd/{self.log.fileno()}").read_text()
