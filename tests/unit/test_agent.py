@@ -77,7 +77,9 @@ class Stop(threading.Event):
 
 class Bench:
     """Collectors on a fake door: `rows` of each is a hash of one u64, counted as opened connections of cgroup 23.
-    last: collectors after these, with their tables. refused: as FakeDoor has it. channels: of each."""
+    last: collectors after these, with their tables. refused: as FakeDoor has it. channels: of each.
+
+    broken: by collector, what it raises. strange: cgroups whose rows no collector can read."""
 
     def __init__(
         self,
@@ -90,6 +92,7 @@ class Bench:
         self.journal, self.clock = Journal(), Clock()
         self.tables = {name: FakeTables(hashes={"rows": {}}) for name in names}
         self.broken: dict[str, Exception] = {}
+        self.strange: set[int] = set()
         self.reports: list[Report] = []
         collectors = [self._collector(tmp_path, name, channels) for name in names]
         for collector, tables in (last or {}).items():
@@ -106,7 +109,10 @@ class Bench:
             if name in self.broken:
                 raise self.broken[name]
             for key, (count,) in maps.growth("rows"):
-                yield Sample(catalogue.CONNECTIONS_OPENED, count, struct.unpack("=Q", key)[0])
+                (cgroup_id,) = struct.unpack("=Q", key)
+                if cgroup_id in self.strange:
+                    raise ValueError(f"a strange row of {cgroup_id}")
+                yield Sample(catalogue.CONNECTIONS_OPENED, count, cgroup_id)
 
         made.collect = collect  # type: ignore[method-assign]
         return made
@@ -156,6 +162,18 @@ def test_a_collector_that_works_again_is_on_again_and_has_lost_nothing(tmp_path:
     bench.grow("shaky", 4)
     assert bench.drained().collectors["shaky"] == CollectorState(True, ("fake",), "")
     assert bench.journal.counted == {23: 23}
+
+
+def test_a_collector_that_fails_on_one_row_counts_the_rows_after_it_at_the_next_drain(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, "picky", "steady")
+    keys = [struct.pack("=Q", number) for number in (23, 29, 31)]
+    bench.tables["picky"].hashes["rows"] = {keys[0]: (7,), keys[1]: (10,), keys[2]: (11,)}
+    bench.strange.add(29)
+    bench.grow("steady", 16)
+    assert not bench.drained().collectors["picky"].up
+    assert bench.journal.counted == {23: 23}
+    assert bench.drained().collectors["picky"].up
+    assert bench.journal.counted == {23: 23, 31: 11}
 
 
 def test_a_collector_that_did_not_load_is_not_asked(tmp_path: Path) -> None:
