@@ -20,7 +20,7 @@ from agent.metrics.hold import Hold
 from agent.metrics.identities import OwnerT, Resolver
 from agent.metrics.levels import Levels
 from agent.metrics.pending import Pending
-from agent.metrics.series import Family, Level, Own, Series, Subject
+from agent.metrics.series import Family, Level, Own, Series, Subject, Workload
 from agent.metrics.subjects import Subjects
 from bpfleet.catalogue import CONTAINER_INFO
 from bpfleet.metrics import Histogram, Metric, Sample, Scope
@@ -123,8 +123,7 @@ class Accumulator(Generic[OwnerT]):
             subjects.forget()
             self._levels.settle()
             self._meet_living(now)
-            subjects.leave(now)
-            self._expire(now)
+            self._expire(subjects.leave(now), now)
         self._raise_first([])
 
     def _raise_first(self, refused: list[Exception]) -> None:
@@ -264,17 +263,15 @@ class Accumulator(Generic[OwnerT]):
                 if series.until == inf:
                     series.until = until
 
-    def _expire(self, now: float) -> None:
+    def _expire(self, workloads: Iterable[Workload[OwnerT]], now: float) -> None:
         """Ended workloads, and flows without traffic."""
         removed: list[Subject] = []
-        for identity, workload in list(self._subjects.workloads.items()):
-            if not workload.flows and workload.owners:
-                continue
+        for workload in workloads:
             subjects = [workload.subject, *workload.flows.values()]
             if not workload.owners and not workload.permanent:
                 until = workload.ended + self._keep
                 if all(self._may_go(each, now, until) for each in subjects):
-                    del self._subjects.workloads[identity]
+                    del self._subjects.workloads[workload.labels]
                     removed += subjects
                     continue
             for flow in subjects[1:]:

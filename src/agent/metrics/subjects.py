@@ -112,16 +112,19 @@ class Subjects(Generic[OwnerT]):
             self._met[owner.key] = known
         return self._met.values()
 
-    def leave(self, now: float) -> None:
-        """Owners that ended are no longer their workload's."""
-        ended = self._resolver.ended
+    def leave(self, now: float) -> list[Workload[OwnerT]]:
+        """Owners that ended are no longer their workload's. Returns the workloads of which something may go: those
+        without owners, and those with flows."""
+        ended, met, found = self._resolver.ended, self._met.keys(), []
         for workload in self.workloads.values():
-            gone = [key for key, owner in workload.owners.items() if ended(owner)]
-            for key in gone:
-                del workload.owners[key]
-                self._met.pop(key, None)
+            if not workload.owners.keys() <= met:  # who lives has not ended
+                for key in [key for key, owner in workload.owners.items() if ended(owner)]:
+                    del workload.owners[key]
             if not workload.owners and workload.ended == inf:
                 workload.ended = now
+            if workload.flows or not workload.owners:
+                found.append(workload)
+        return found
 
     def _workload(self, owner: OwnerT) -> Workload[OwnerT]:
         identity = tuple(map(labels.clean, owner.labels))
