@@ -18,17 +18,15 @@
  * talks ICMP and something exotic over both. */
 #define MAX_OTHERS (4 * MAX_CGROUPS)
 
-#define CACHE_LINE 64
-
 /* What is known of a TCP socket for as long as it lives. */
 struct packet_socket {
 	struct flow_key key;
 	u64 started_ns;
 	u8 role;
 	u8 counted;
-	u8 pad[CACHE_LINE + 6];
-	u32 rtt_turn; /* written for each packet received, while the key is read for each sent */
-	u32 pad_end;
+	u8 pad[6];
+	u64 key_line[CACHE_LINE / 8];
+	u64 rtt_turn; /* written for each packet received, while the key is read for each sent */
 };
 
 /* A socket sends on one CPU and often receives on another: what is written by one of them and what is read by both, the
@@ -37,22 +35,24 @@ struct packet_flow {
 	u64 key_line[CACHE_LINE / 8];
 	u64 received_bytes;
 	u64 received_packets;
-	u64 received_segments;
+	u64 received_more_segments; /* of super-packets: beyond one a packet */
 	u64 received_line[CACHE_LINE / 8 - 3];
 	u64 sent_bytes;
 	u64 sent_packets;
 	u64 sent_segments;
 };
 
+/* Seen is what the two programs have run for. */
 struct packets_books {
-	u64 seen;
 	u64 map_full;
 	u64 unparsed;
+	u64 no_socket;
 };
 
 struct peers_books {
-	u64 seen;
 	u64 map_full;
+	u64 unparsed;
+	u64 no_socket;
 };
 
 /* What a fragment is told of a packet. flow is null where not even the owner's `other` row had room; socket is null
@@ -61,8 +61,9 @@ struct packet {
 	struct bpf_sock *sk;
 	struct packet_socket *socket;
 	struct packet_flow *flow;
-	struct flow_key key;
+	struct flow_key *key;
 	u32 length;
+	u32 transport;
 	u32 transport_offset;
 	u32 segments;
 	u32 ingress;
@@ -122,25 +123,25 @@ static inline int parse_packet(struct __sk_buff *skb, struct packet *p)
 		if (head + 20 > end)
 			return 0;
 		p->transport_offset = (head[0] & 15) * 4;
-		p->key.transport = transport_of(head[9]);
+		p->transport = transport_of(head[9]);
 		return 1;
 	}
 	if (head + 40 > end)
 		return 0;
 	p->transport_offset = 40;
-	p->key.transport = transport_of(skip_extensions(skb, p, head[6]));
+	p->transport = transport_of(skip_extensions(skb, p, head[6]));
 	return 1;
 }
 
-static inline void peer_of_packet(struct __sk_buff *skb, struct packet *p)
+static inline void peer_of_packet(struct __sk_buff *skb, struct flow_key *key, u32 ingress)
 {
 	u32 ipv4 = 0;
 
 	if (skb->protocol == bpf_htons(ETHERTYPE_IPV4)) {
-		bpf_skb_load_bytes(skb, p->ingress ? 12 : 16, &ipv4, 4);
-		set_ipv4(p->key.address, ipv4);
+		bpf_skb_load_bytes(skb, ingress ? 12 : 16, &ipv4, 4);
+		set_ipv4(key->address, ipv4);
 	} else {
-		bpf_skb_load_bytes(skb, p->ingress ? 8 : 24, p->key.address, 16);
+		bpf_skb_load_bytes(skb, ingress ? 8 : 24, key->address, 16);
 	}
 }
 
@@ -152,56 +153,82 @@ static inline void peer_of_packet(struct __sk_buff *skb, struct packet *p)
 		word;                                                                                                  \
 	})
 
-static inline void peer_of_socket(struct bpf_sock *sk, struct packet *p)
+static inline void peer_of_socket(struct bpf_sock *sk, struct flow_key *key)
 {
 	if (sk->family == FAMILY_IPV4) {
-		set_ipv4(p->key.address, socket_word(sk, offsetof(struct bpf_sock, dst_ip4)));
+		set_ipv4(key->address, socket_word(sk, offsetof(struct bpf_sock, dst_ip4)));
 		return;
 	}
-	p->key.address[0] = socket_word(sk, offsetof(struct bpf_sock, dst_ip6[0]));
-	p->key.address[1] = socket_word(sk, offsetof(struct bpf_sock, dst_ip6[1]));
-	p->key.address[2] = socket_word(sk, offsetof(struct bpf_sock, dst_ip6[2]));
-	p->key.address[3] = socket_word(sk, offsetof(struct bpf_sock, dst_ip6[3]));
+	key->address[0] = socket_word(sk, offsetof(struct bpf_sock, dst_ip6[0]));
+	key->address[1] = socket_word(sk, offsetof(struct bpf_sock, dst_ip6[1]));
+	key->address[2] = socket_word(sk, offsetof(struct bpf_sock, dst_ip6[2]));
+	key->address[3] = socket_word(sk, offsetof(struct bpf_sock, dst_ip6[3]));
 }
 
 /* The key of a packet whose socket does not have one in its storage. */
-static inline void identify(struct __sk_buff *skb, struct packet *p)
+static inline void identify(struct __sk_buff *skb, struct packet *p, struct flow_key *key)
 {
 	struct bpf_sock *sk = p->sk;
 	u16 ports[2] = {}, local = sk->src_port, remote = bpf_ntohs(sk->dst_port);
 	u32 role = sk->state == STATE_SYN_SENT ? ROLE_CLIENT : ROLE_UNKNOWN;
-	u32 has_ports = p->key.transport == TRANSPORT_TCP || p->key.transport == TRANSPORT_UDP;
+	u32 has_ports = p->transport == TRANSPORT_TCP || p->transport == TRANSPORT_UDP;
 
-	p->key.cgroup_id = bpf_skb_cgroup_id(skb);
+	key->cgroup_id = bpf_skb_cgroup_id(skb);
+	key->transport = p->transport;
 	if (has_ports && remote) {
-		peer_of_socket(sk, p);
+		peer_of_socket(sk, key);
 	} else {
-		peer_of_packet(skb, p);
+		peer_of_packet(skb, key, p->ingress);
 		if (!has_ports)
 			return;
 		bpf_skb_load_bytes(skb, p->transport_offset, ports, 4);
 		local = bpf_ntohs(p->ingress ? ports[1] : ports[0]);
 		remote = bpf_ntohs(p->ingress ? ports[0] : ports[1]);
-		if (sk->state == STATE_LISTEN && p->key.transport == TRANSPORT_TCP)
+		if (sk->state == STATE_LISTEN && p->transport == TRANSPORT_TCP)
 			role = ROLE_SERVER;
 	}
-	p->key.port = service_port(role, local, remote);
+	key->port = service_port(role, local, remote);
+}
+
+/* The storage of a TCP connection, made with its first packet unless the connection was seen to begin. */
+static inline struct packet_socket *socket_of_packet(struct __sk_buff *skb, struct packet *p)
+{
+	struct packet_socket *socket;
+	struct flow_key key = {};
+	struct bpf_sock *sk;
+
+	socket = sockets.sk_storage_get(p->sk, 0, 0);
+	if (socket && socket->key.cgroup_id)
+		return socket;
+	sk = bpf_sk_fullsock(p->sk);
+	if (!sk || sk->protocol != PROTOCOL_TCP) /* a raw socket may carry TCP as well */
+		return 0;
+	socket = sockets.sk_storage_get(sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+	if (!socket)
+		return 0;
+	identify(skb, p, &key);
+	remember(socket, &key);
+	return socket;
 }
 
 /* Rare: a row is only zeroed on the stack where there is none yet. */
-static inline void make_flow(struct packet *p, struct peers_books *peers)
+static inline void make_flow(struct packet *p, struct flow_key *folded)
 {
 	struct packet_flow zero = {};
 	struct packets_books *packets;
+	struct peers_books *peers;
 	int row = 0;
 
-	p->flow = flows.lookup_or_try_init(&p->key, &zero);
+	p->flow = flows.lookup_or_try_init(p->key, &zero);
 	if (p->flow)
 		return;
+	peers = books_peers.lookup(&row);
 	if (peers)
 		__sync_fetch_and_add(&peers->map_full, 1);
-	forget_peer(&p->key);
-	p->flow = flow_others.lookup_or_try_init(&p->key, &zero);
+	*folded = *p->key;
+	forget_peer(folded);
+	p->key = folded;
+	p->flow = flow_others.lookup_or_try_init(folded, &zero);
 	if (p->flow)
 		return;
 	packets = books_packets.lookup(&row);
@@ -209,51 +236,55 @@ static inline void make_flow(struct packet *p, struct peers_books *peers)
 		__sync_fetch_and_add(&packets->map_full, 1);
 }
 
-static inline void find_flow(struct packet *p)
+static inline void count_packet(struct packet *p)
 {
+	if (!p->flow)
+		return;
+	if (p->ingress)
+		__sync_fetch_and_add(&p->flow->received_packets, 1);
+	else
+		__sync_fetch_and_add(&p->flow->sent_packets, 1);
+}
+
+/* Never seen to happen; both channels book it, so that they balance whatever comes. */
+static inline void lose_packet(struct packet *p)
+{
+	struct packets_books *packets;
 	struct peers_books *peers;
 	int row = 0;
 
+	packets = books_packets.lookup(&row);
 	peers = books_peers.lookup(&row);
-	if (peers)
-		__sync_fetch_and_add(&peers->seen, 1);
-	p->flow = flows.lookup(&p->key);
-	if (!p->flow)
-		make_flow(p, peers);
+	if (!packets || !peers)
+		return;
+	__sync_fetch_and_add(p->sk ? &packets->unparsed : &packets->no_socket, 1);
+	__sync_fetch_and_add(p->sk ? &peers->unparsed : &peers->no_socket, 1);
 }
 
 static inline void on_packet(struct __sk_buff *skb, u32 ingress)
 {
 	struct packet packet = {}, *p = &packet;
-	struct packets_books *books;
-	struct bpf_sock *sk = skb->sk;
-	int row = 0;
+	struct flow_key key = {};
 
-	books = books_packets.lookup(&row);
-	if (!books || !sk)
-		return;
-	sk = bpf_sk_fullsock(sk);
-	if (!sk)
-		return;
-	__sync_fetch_and_add(&books->seen, 1);
-	p->sk = sk;
+	p->sk = skb->sk;
 	p->ingress = ingress;
-	if (!parse_packet(skb, p)) {
-		__sync_fetch_and_add(&books->unparsed, 1);
+	if (!p->sk || !parse_packet(skb, p)) {
+		lose_packet(p);
 		return;
 	}
-	p->is_connection =
-		p->key.transport == TRANSPORT_TCP && sk->protocol == PROTOCOL_TCP && sk->state != STATE_LISTEN;
+	p->is_connection = p->transport == TRANSPORT_TCP && p->sk->state != STATE_LISTEN;
 	if (p->is_connection)
-		p->socket = sockets.sk_storage_get(sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
-	if (p->socket && p->socket->key.cgroup_id) {
-		p->key = p->socket->key;
+		p->socket = socket_of_packet(skb, p);
+	if (p->socket) {
+		p->key = &p->socket->key;
 	} else {
-		identify(skb, p);
-		if (p->socket)
-			remember(p->socket, &p->key);
+		identify(skb, p, &key);
+		p->key = &key;
 	}
-	find_flow(p);
+	p->flow = flows.lookup(p->key);
+	if (!p->flow)
+		make_flow(p, &key);
+	count_packet(p);
 	//! on_packet
 }
 

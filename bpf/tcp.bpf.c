@@ -83,7 +83,7 @@ static inline struct tcp_flow *tcp_flow_of(struct flow_key *key)
 
 static inline void count_rtt(struct packet *p, u64 rtt_ns)
 {
-	struct tcp_flow *flow = tcp_flow_of(&p->key);
+	struct tcp_flow *flow = tcp_flow_of(p->key);
 	struct tcp_rtts zero = {}, *rtts;
 	struct rtts_books *books;
 	u32 bucket = rtt_seconds_bucket(rtt_ns);
@@ -96,7 +96,7 @@ static inline void count_rtt(struct packet *p, u64 rtt_ns)
 	books = books_rtts.lookup(&row);
 	if (books)
 		__sync_fetch_and_add(&books->seen, 1);
-	rtts = tcp_rtts.lookup_or_try_init(&p->key.cgroup_id, &zero);
+	rtts = tcp_rtts.lookup_or_try_init(&p->key->cgroup_id, &zero);
 	if (!rtts || bucket >= RTT_SECONDS_BUCKETS) {
 		if (books)
 			__sync_fetch_and_add(&books->map_full, 1);
@@ -130,9 +130,10 @@ static inline void on_segment_received(struct packet *p, struct tcp_head *head)
 	struct tcp_flow *flow;
 	u64 rtt_ns;
 
-	__sync_fetch_and_add(&p->flow->received_segments, p->segments);
+	if (p->segments > 1)
+		__sync_fetch_and_add(&p->flow->received_more_segments, p->segments - 1);
 	if (head->flags & TCP_RST) {
-		flow = tcp_flow_of(&p->key);
+		flow = tcp_flow_of(p->key);
 		if (flow)
 			__sync_fetch_and_add(&flow->resets_received, 1);
 	}
@@ -165,7 +166,7 @@ static inline void on_segment_sent(struct packet *p, struct tcp_head *head)
 	if (!again)
 		__sync_fetch_and_add(&p->flow->sent_segments, p->segments);
 	if (again || head->flags & TCP_RST) {
-		flow = tcp_flow_of(&p->key);
+		flow = tcp_flow_of(p->key);
 		if (flow && again)
 			__sync_fetch_and_add(&flow->retransmitted_segments, p->segments);
 		if (flow && head->flags & TCP_RST)
@@ -180,7 +181,7 @@ static inline void on_packet_tcp(struct __sk_buff *skb, struct packet *p)
 {
 	struct tcp_head head;
 
-	if (p->key.transport != TRANSPORT_TCP || !p->flow || read_head(skb, p, &head) < 0)
+	if (p->transport != TRANSPORT_TCP || !p->flow || read_head(skb, p, &head) < 0)
 		return;
 	if (p->ingress)
 		on_segment_received(p, &head);

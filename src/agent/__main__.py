@@ -90,6 +90,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
             series_per_metric=settings.limits.series_per_metric,
             scrape_interval=settings.scrape_interval_seconds,
             flow_idle_seconds=settings.flow_idle_seconds,
+            keep_seconds=settings.identity.keep_seconds,
         )
         counting = [collector.name for collector in collectors if collector.metrics]
         status = Status(__version__, counting, machine, totals.standing, identity.status)

@@ -75,7 +75,7 @@ class Agent:
     ) -> None:
         self._loaded = loaded
         self._collectors = [each for each in collectors if loaded.outcomes[each.name].up]
-        self._lost = {channel.name: channel.lost for each in collectors for channel in each.channels}
+        self._channels = [channel for each in self._collectors for channel in each.channels]
         self._identity = identity
         self._totals = totals
         self._observe = observe
@@ -94,28 +94,40 @@ class Agent:
         """Read every map once."""
         self._loaded.begin_drain()
         self._failures.clear()
-        self._isolated("identity", self._meet_cgroups)
+        for collector in self._collectors:
+            if isinstance(collector, Cgroups):  # before anything is counted, so that a cgroup that is gone has a name
+                self._isolated(collector.name, lambda each=collector: self._meet_cgroups(each))  # type: ignore[misc]
+        self._isolated("identity", self._identity.refresh)
         for collector in self._collectors:
             self._isolated(collector.name, lambda each=collector: self._count(each))  # type: ignore[misc]
         self._isolated("totals", self._totals.tick)
         self._isolated("report", lambda: self._observe(self.report()))
 
     def report(self) -> Report:
-        delivered = self._loaded.delivered()
         return Report(
             collectors={
                 name: CollectorState(outcome.up and name not in self._failures, outcome.hooks, self._reason(name))
                 for name, outcome in self._loaded.outcomes.items()
             },
-            books={
-                channel: Books(row[0], delivered.get(channel, 0), dict(zip(self._lost[channel], row[1:], strict=True)))
-                for channel, row in self._loaded.books().items()
-                if channel in self._lost
-            },
+            books=self._books(),
             tables={row.name: Table(row.entries, row.capacity, row.bytes) for row in self._loaded.tables()},
             programs={name: Runs(*row) for name, row in self._loaded.runs().items()},
             failures={step: self._failed[step] for step in (*self._loaded.outcomes, *OWN_STEPS)},
         )
+
+    def _books(self) -> dict[str, Books]:
+        rows, runs = self._loaded.books(), self._loaded.runs()
+        delivered, failed = self._loaded.delivered(), self._loaded.failed()
+        books = {}
+        for channel in self._channels:
+            if channel.name not in rows:
+                continue
+            row = rows[channel.name]
+            seen, lost = (sum(runs[name][0] for name in channel.seen_by), row) if channel.seen_by else (row[0], row[1:])
+            reasons = dict(zip(channel.lost, lost, strict=True))
+            reasons["failed"] = failed.get(channel.name, 0)
+            books[channel.name] = Books(seen, delivered.get(channel.name, 0), reasons)
+        return books
 
     def _reason(self, name: str) -> str:
         return self._failures.get(name) or self._loaded.outcomes[name].reason
@@ -129,16 +141,12 @@ class Agent:
             if self._throttle.allows(what):
                 log.exception("%s failed, the rest goes on", what)
 
-    def _meet_cgroups(self) -> None:
-        """Before anything is counted, so that a cgroup that is gone already has a name."""
-        for collector in self._collectors:
-            if isinstance(collector, Cgroups):
-                for event in collector.events(self._loaded.maps(collector.name)):
-                    if event.removed:
-                        self._identity.tree.removed(event.cgroup_id)
-                    elif event.path is not None:
-                        self._identity.tree.made(event.cgroup_id, event.path)
-        self._identity.refresh()
+    def _meet_cgroups(self, collector: Cgroups) -> None:
+        for event in collector.events(self._loaded.maps(collector.name)):
+            if event.removed:
+                self._identity.tree.removed(event.cgroup_id)
+            elif event.path is not None:
+                self._identity.tree.made(event.cgroup_id, event.path)
 
     def _count(self, collector: Collector) -> None:
         self._totals.add(collector.collect(self._loaded.maps(collector.name)))

@@ -42,7 +42,8 @@ class Maps(Protocol):
     """A collector's own maps, by their name in C. Values are structs of u64 only."""
 
     def growth(self, name: str) -> Iterator[Row]:
-        """Rows of a hash that changed since the last call, with what was added to each member.
+        """Rows of a hash that changed since the last call, with what was added to each member. A row is done with when
+        the next one is asked for: where a collector fails, the rows that it did not come to are offered again.
         Rows that stay idle are removed from the kernel later, without losing a count."""
 
     def totals(self, name: str) -> tuple[int, ...]:
@@ -151,10 +152,12 @@ class Fragment:
 class Channel:
     """A way from the kernel to user space whose books balance: seen = delivered + lost.
 
-    In C: `BPF_PERCPU_ARRAY(books_<name>, struct <name>_books, 1)` with u64 seen, then one u64 per reason of `lost`."""
+    In C: `BPF_PERCPU_ARRAY(books_<name>, struct <name>_books, 1)` with u64 seen, then one u64 per reason of `lost`.
+    seen_by: where each run of these functions is one thing seen, their names; the row then has no `seen`."""
 
     name: str
     lost: tuple[str, ...] = ()
+    seen_by: tuple[str, ...] = ()
 
 
 class Collector:

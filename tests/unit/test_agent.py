@@ -311,12 +311,22 @@ def test_a_report_that_fails_costs_no_count_and_the_next_one_says_so(
     assert bench.drained().failures["report"] == 1
 
 
+def test_what_programs_have_seen_is_what_they_ran_for(tmp_path: Path) -> None:
+    channel = Channel("steady", lost=("map_full",), seen_by=("on_ingress", "on_egress"))
+    bench = Bench(tmp_path, "steady", channels=(channel,))
+    runs = {"runs_on_ingress": (20, 1, 700), "runs_on_egress": (5, 1, 900), "runs_other": (7, 0, 0)}
+    bench.tables["steady"].rows |= {"books_steady": (3,), **runs}
+    bench.loaded.maps("steady").deliver("steady", 22)
+    bench.grow("steady", 23)
+    assert bench.drained().books == {"steady": Books(25, 22, {"map_full": 3, "failed": 0})}
+
+
 def test_books_maps_and_programs_are_reported_as_the_kernel_has_them(tmp_path: Path) -> None:
     bench = Bench(tmp_path, "steady", channels=(Channel("steady", lost=("map_full", "unparsed")),))
     bench.tables["steady"].rows |= {"books_steady": (23, 3, 1), "books_nobodys": (7,), "runs_on_steady": (2048, 2, 700)}
     bench.loaded.maps("steady").deliver("steady", 19)
     bench.grow("steady", 23)
     report = bench.drained()
-    assert report.books == {"steady": Books(23, 19, {"map_full": 3, "unparsed": 1})}
+    assert report.books == {"steady": Books(23, 19, {"map_full": 3, "unparsed": 1, "failed": 0})}
     assert report.programs == {"on_steady": Runs(2048, 2, 700)}
     assert report.tables["rows"] == Table(1, 1024, 65536)

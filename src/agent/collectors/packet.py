@@ -11,6 +11,9 @@ PACKET = Fragment(
     (CgroupPacket("on_ingress", direction="ingress"), CgroupPacket("on_egress", direction="egress")),
 )
 
+PROGRAMS = ("on_ingress", "on_egress")
+"""Each packet of a socket is one run of one of them."""
+
 TRANSPORTS = ("other", "tcp", "udp", "icmp")
 """By the numbers of `enum transport` in net.h."""
 
@@ -27,7 +30,7 @@ def decode(key: bytes) -> tuple[int, Flow]:
 
 
 class Amounts(NamedTuple):
-    """`struct packet_flow` without the words that keep its cache lines apart."""
+    """`struct packet_flow` without the words that keep its cache lines apart. Segments: of TCP, those sent are new."""
 
     received_bytes: int
     received_packets: int
@@ -38,7 +41,9 @@ class Amounts(NamedTuple):
 
 
 def amounts(row: tuple[int, ...]) -> Amounts:
-    return Amounts(*row[8:11], *row[16:19])
+    """Received segments are the packets and what super-packets hold beyond one."""
+    received_bytes, received_packets, received_more = row[8:11]
+    return Amounts(received_bytes, received_packets, received_packets + received_more, *row[16:19])
 
 
 def family(flow: Flow) -> str:

@@ -40,10 +40,10 @@ class Tcp(Collector):
     def _segments(self, maps: Maps) -> Iterator[Sample]:
         for name in ("flows", "flow_others"):
             for key, row in maps.growth(name):
-                _, _, received, _, _, sent = packet.amounts(row)
-                if not received and not sent:
-                    continue
                 cgroup_id, flow = packet.decode(key)
+                if flow.transport != "tcp":
+                    continue
+                _, _, received, _, _, sent = packet.amounts(row)
                 for direction, count in (("receive", received), ("transmit", sent)):
                     if count:
                         yield Sample(catalogue.TCP_SEGMENTS, count, cgroup_id, (direction,))

@@ -13,7 +13,10 @@ class Traffic(Collector):
     base = packet.PACKET
     probes = (Packet("on_packet_traffic"),)
     metrics = (catalogue.NETWORK_IO, catalogue.NETWORK_PACKETS, catalogue.FLOW_BYTES, catalogue.FLOW_PACKETS)
-    channels = (Channel("packets", lost=("map_full", "unparsed")), Channel("peers", lost=("map_full",)))
+    channels = (
+        Channel("packets", lost=("map_full", "unparsed", "no_socket"), seen_by=packet.PROGRAMS),
+        Channel("peers", lost=("map_full", "unparsed", "no_socket"), seen_by=packet.PROGRAMS),
+    )
 
     def defines(self, limits: Mapping[str, int]) -> dict[str, str]:
         return packet.limits(limits)

@@ -26,8 +26,11 @@ def key(cgroup_id: int, flow: Flow) -> bytes:
 
 
 def amounts(*six: int) -> tuple[int, ...]:
-    """`struct packet_flow` of packet.bpf.c: bytes, packets and segments received, then sent, each on its cache line."""
-    return (*(0,) * 8, *six[:3], *(0,) * 5, *six[3:])
+    """`struct packet_flow` of packet.bpf.c from bytes, packets and segments received, then sent, on lines of their own.
+    Of the segments received the kernel counts those beyond one a packet."""
+    received_bytes, received_packets, received_segments, *sent = six
+    received = received_bytes, received_packets, max(0, received_segments - received_packets)
+    return (*(0,) * 8, *received, *(0,) * 5, *sent)
 
 
 def owner_key(cgroup_id: int) -> bytes:
