@@ -3,9 +3,8 @@
 --check changes nothing and says whether the page is up to date (exit code 1 if it is not).
 """
 
-import argparse
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -13,9 +12,7 @@ from typing import Any
 from agent.configuration import FILE_VARIABLE, printed
 from agent.options import Leaf
 from agent.settings import Settings, leaves
-
-PAGE = Path("docs/configuration.md")
-"""From the root of the source tree."""
+from bpfleet import generated
 
 INTRODUCTION = f"""\
 # Configuration
@@ -63,24 +60,7 @@ def _question(section: type[Any]) -> str:
     return section.__doc__ or ""
 
 
-def is_current(path: Path = PAGE) -> bool:
-    return path.is_file() and path.read_text(encoding="utf-8") == page()
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m agent.docs", description=__doc__)
-    parser.add_argument("--check", action="store_true", help="change nothing, say whether the page is up to date")
-    parser.add_argument("--page", type=Path, default=PAGE, help="the page to write (default: %(default)s)")
-    options = parser.parse_args(arguments)
-    if is_current(options.page):
-        return 0
-    if options.check:
-        print(f"{options.page} is not what the settings say: run `make docs`", file=sys.stderr)
-        return 1
-    options.page.parent.mkdir(parents=True, exist_ok=True)
-    options.page.write_text(page(), encoding="utf-8")
-    return 0
-
+PAGE = generated.Page("agent.docs", Path("docs/configuration.md"), "the settings say", page)
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(PAGE.main())

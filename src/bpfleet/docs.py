@@ -3,16 +3,12 @@
 --check changes nothing and says whether the page is up to date (exit code 1 if it is not).
 """
 
-import argparse
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from bpfleet import catalogue, names
+from bpfleet import catalogue, generated, names
 from bpfleet.metrics import Histogram, Metric, Scope
-
-PAGE = Path("docs/metrics.md")
-"""From the root of the source tree."""
 
 SECTIONS = (
     (
@@ -100,24 +96,7 @@ def rows(head: tuple[str, ...], body: Iterable[tuple[str, ...]]) -> str:
     return "\n".join("| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |" for line in lines) + "\n"
 
 
-def is_current(path: Path = PAGE) -> bool:
-    return path.is_file() and path.read_text(encoding="utf-8") == page(catalogue.ALL)
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m bpfleet.docs", description=__doc__)
-    parser.add_argument("--check", action="store_true", help="change nothing, say whether the page is up to date")
-    parser.add_argument("--page", type=Path, default=PAGE, help="the page to write (default: %(default)s)")
-    options = parser.parse_args(arguments)
-    if is_current(options.page):
-        return 0
-    if options.check:
-        print(f"{options.page} is not what the catalogue says: run `make docs`", file=sys.stderr)
-        return 1
-    options.page.parent.mkdir(parents=True, exist_ok=True)
-    options.page.write_text(page(catalogue.ALL), encoding="utf-8")
-    return 0
-
+PAGE = generated.Page("bpfleet.docs", Path("docs/metrics.md"), "the catalogue says", lambda: page(catalogue.ALL))
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(PAGE.main())
