@@ -257,8 +257,13 @@ static inline void lose_packet(struct packet *p)
 	peers = books_peers.lookup(&row);
 	if (!packets || !peers)
 		return;
-	__sync_fetch_and_add(p->sk ? &packets->unparsed : &packets->no_socket, 1);
-	__sync_fetch_and_add(p->sk ? &peers->unparsed : &peers->no_socket, 1);
+	if (p->sk) {
+		count_in(packets, struct packets_books, unparsed);
+		count_in(peers, struct peers_books, unparsed);
+	} else {
+		count_in(packets, struct packets_books, no_socket);
+		count_in(peers, struct peers_books, no_socket);
+	}
 }
 
 static inline void on_packet(struct __sk_buff *skb, u32 ingress)
