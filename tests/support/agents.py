@@ -86,22 +86,29 @@ class Agent:
     def ready(self, timeout_seconds: float = READY_SECONDS) -> float:
         """Wait until all collectors count; seconds since the start. Raises AssertionError with the agent's output."""
         while (waited := time.monotonic() - self.started) < timeout_seconds:
-            if self.process.poll() is not None:
-                said = self.output()
-                if "another bpfleet agent" not in said or time.monotonic() > self.asked + OTHERS_SECONDS:
-                    raise AssertionError(f"the agent ended with {self.process.returncode}:\n{said}")
-                self.log.close()
-                self._launch()
+            self._expect_alive()
             with contextlib.suppress(OSError, http.client.HTTPException):
                 if self.get("/readyz")[0] == 200:
                     return waited
             time.sleep(0.05)
         raise AssertionError(f"not ready after {waited:.0f} s:\n{self.output()}")
 
+    def _expect_alive(self) -> None:
+        """Raises AssertionError with the agent's output if it ended; starts it again if it only came too early."""
+        if self.process.poll() is None:
+            return
+        said = self.output()
+        if "another bpfleet agent" not in said or time.monotonic() > self.asked + OTHERS_SECONDS:
+            raise AssertionError(f"the agent ended with {self.process.returncode}:\n{said}")
+        self.log.close()
+        time.sleep(LOOK_SECONDS)
+        self._launch()
+
     def answers(self, path: str, wanted: int, timeout_seconds: float = READY_SECONDS) -> None:
         """Wait for that status of a page once the programs are loaded. Raises AssertionError."""
         end, found = time.monotonic() + timeout_seconds, 0
-        while time.monotonic() < end and self.process.poll() is None:
+        while time.monotonic() < end:
+            self._expect_alive()
             with contextlib.suppress(OSError, http.client.HTTPException):
                 found = self.get(path)[0]
                 if found == wanted and list(self.page().where("bpfleet_collector_up")):
