@@ -1,5 +1,6 @@
 """Says at the end, in one line a suite, what ran and why something did not."""
 
+import signal
 from collections import Counter, defaultdict
 from pathlib import Path
 
@@ -33,4 +34,6 @@ class Suites:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # A shell starts background jobs with SIGINT ignored, and so would every program that the tests interrupt.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     config.pluginmanager.register(Suites())
