@@ -86,14 +86,14 @@ class Agent:
     def ready(self, timeout_seconds: float = READY_SECONDS) -> float:
         """Wait until all collectors count; seconds since the start. Raises AssertionError with the agent's output."""
         while (waited := time.monotonic() - self.started) < timeout_seconds:
-            self._expect_alive()
+            self.expect_alive()
             with contextlib.suppress(OSError, http.client.HTTPException):
                 if self.get("/readyz")[0] == 200:
                     return waited
             time.sleep(0.05)
         raise AssertionError(f"not ready after {waited:.0f} s:\n{self.output()}")
 
-    def _expect_alive(self) -> None:
+    def expect_alive(self) -> None:
         """Raises AssertionError with the agent's output if it ended; starts it again if it only came too early."""
         if self.process.poll() is None:
             return
@@ -108,7 +108,7 @@ class Agent:
         """Wait for that status of a page once the programs are loaded. Raises AssertionError."""
         end, found = time.monotonic() + timeout_seconds, 0
         while time.monotonic() < end:
-            self._expect_alive()
+            self.expect_alive()
             with contextlib.suppress(OSError, http.client.HTTPException):
                 found = self.get(path)[0]
                 if found == wanted and list(self.page().where("bpfleet_collector_up")):
