@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from tests.support.agents import Agent, House
-from tests.support.cgroups import Cgroup, v2_root
+from tests.support.cgroups import Cgroup, sweep, v2_root
 from tests.support.namespaces import Namespace, veth_pair
 from tests.support.relay import Relay
 
@@ -44,6 +44,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def house() -> Iterator[House]:
+    sweep()
     with ExitStack() as stack:
         shared = House()
         stack.callback(shared.empty)

@@ -14,6 +14,7 @@ from tests.support.namespaces import RUN_SECONDS, Namespace
 
 PREFIX = "bpfleet-test-"
 REMOVE_SECONDS = 5.0
+SWEEP_SECONDS = 0.05
 TALK = Path(__file__).with_name("talk.py")
 ENTER = 'echo $$ >"$0/cgroup.procs" && exec "$@"'
 """The shell opens no socket before it has moved: a socket belongs to the cgroup that its maker was in."""
@@ -28,6 +29,17 @@ def v2_root() -> Path:
         if right.split()[0] == "cgroup2":
             return Path(left.split()[4])
     raise LookupError("cgroup v2 is not mounted")
+
+
+def sweep() -> None:
+    """Remove what a run that was killed left behind: its process id is in the name."""
+    for path in v2_root().glob(f"{PREFIX}*"):
+        numbers = path.name.split("-")[-2:]
+        if len(numbers) == 2 and all(map(str.isdigit, numbers)) and not Path("/proc", numbers[0]).exists():
+            with contextlib.suppress(OSError):
+                (path / "cgroup.kill").write_text("1")
+                time.sleep(SWEEP_SECONDS)
+                path.rmdir()
 
 
 class Cgroup:
