@@ -186,7 +186,17 @@ class Agent:
         time.sleep(READ_SECONDS)
         while self.page().value("bpfleet_series", state="withheld") and time.monotonic() < end:
             time.sleep(LOOK_SECONDS)
-        page = self.page()  # the number of withheld series is younger than the series above it
+        page = self._of(places)  # the number of withheld series is younger than the series above it
+        end = time.monotonic() + SETTLE_SECONDS
+        while places and time.monotonic() < end:  # what the programs still do, closing for example, comes after them
+            time.sleep(READ_SECONDS)
+            page, before = self._of(places), page
+            if page == before:
+                break
+        return page
+
+    def _of(self, places: Sequence[Cgroup]) -> Page:
+        page = self.page()
         if not places:
             return page
         wanted = {("workload", one.workload) for one in places}
