@@ -142,7 +142,7 @@ class Agent:
                 log.exception("%s failed, the rest goes on", what)
 
     def _meet_cgroups(self, collector: Cgroups) -> None:
-        for event in collector.events(self._loaded.maps(collector.name)):
+        for event in collector.changes(self._loaded.maps(collector.name)):
             if event.removed:
                 self._identity.tree.removed(event.cgroup_id)
             elif event.path is not None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
+from bpfleet.events import Event
 from bpfleet.metrics import Counter, Distribution, Flow, Histogram, Metric, Sample, Summary, Summed, UpDownCounter
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "Collector",
     "Counter",
     "Distribution",
+    "Event",
     "Flow",
     "Fragment",
     "Histogram",
@@ -32,6 +34,7 @@ __all__ = [
     "Summed",
     "TracingTracepoint",
     "UpDownCounter",
+    "Walk",
 ]
 
 Row = tuple[bytes, tuple[int, ...]]
@@ -54,6 +57,9 @@ class Maps(Protocol):
 
     def records(self, name: str) -> Iterator[bytes]:
         """The records of a ring buffer since the last call."""
+
+    def walk(self, function: str) -> bytes:
+        """Run the iterator of a Walk over everything that there is now; what its program wrote (bpf_seq_write)."""
 
 
 @dataclass(frozen=True)
@@ -133,6 +139,19 @@ class SocketIterator(Probe):
 
 
 @dataclass(frozen=True)
+class Walk(Probe):
+    """`int f(u64 *ctx)` on iter/<target>, walked whenever the collector asks for it (Maps.walk). ctx: what the kernel's
+    `struct bpf_iter__<target>` holds. Needs BTF, and hostPID in a pod."""
+
+    target: str = "task_file"
+    capabilities = ("BPF", "PERFMON")
+
+    @property
+    def hook(self) -> str:
+        return f"iter/{self.target}"
+
+
+@dataclass(frozen=True)
 class AnyOf:
     """Alternatives in order of preference: the first that loads is used."""
 
@@ -176,5 +195,9 @@ class Collector:
         return {}
 
     def collect(self, maps: Maps) -> Iterator[Sample]:
-        """What happened since the last call."""
-        raise NotImplementedError(type(self).__name__)
+        """What was counted since the last call."""
+        return iter(())
+
+    def events(self, maps: Maps) -> Iterator[Event]:
+        """What happened since the last call, one by one."""
+        return iter(())

@@ -42,8 +42,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason=reason))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def house() -> Iterator[House]:
+    """Emptied after the last test of this directory: the cluster's agent needs the node for itself."""
     sweep()
     with ExitStack() as stack:
         shared = House()

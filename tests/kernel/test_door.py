@@ -25,8 +25,10 @@ from tests.support.made_collectors import made_collector
 
 from agent.kernel.isolation import Outcome
 from agent.kernel.lock import Lock
-from bpfleet.api import SocketIterator
+from bpfleet.api import SocketIterator, Walk
 from bpfleet.errors import HostError
+
+WAITS = [sys.executable, "-I", "-c", "print('here', flush=True); input()"]
 
 
 @pytest.fixture
@@ -81,6 +83,25 @@ def test_sockets_that_were_open_before_are_walked_once(opened: Opened) -> None:
         loaded = opened.load(collector)
     assert loaded.outcomes["walked"] == Outcome(True, ("iter/task_file",))
     assert grown(loaded, "walked", "walked") == {struct.pack("=Q", port): (5,)}
+
+
+def test_a_walk_is_taken_as_often_as_it_is_asked_for(opened: Opened) -> None:
+    """And shows what there is at that moment: the processes of a cgroup, by their number."""
+    collector = made_collector(PROGRAMS, "processes", Walk("on_process", target="task"), base=None)
+    loaded = opened.load(collector)
+    assert loaded.outcomes["processes"] == Outcome(True, ("iter/task",))
+
+    def processes() -> set[int]:
+        rows = struct.iter_unpack("=Q8s", loaded.maps("processes").walk("on_process"))
+        return {process for process, cgroup_id in rows if cgroup_id == opened.key}
+
+    assert processes() == set()
+    for _ in range(2):
+        waiting = [opened.cgroup.start(WAITS, ready="here") for _ in range(7)]
+        assert processes() == {each.pid for each in waiting}
+        for each in waiting:
+            each.communicate("\n")
+        assert processes() == set()
 
 
 def test_the_books_of_a_ring_balance_with_a_reader_and_with_one_that_stopped(opened: Opened) -> None:

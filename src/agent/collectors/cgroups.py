@@ -6,7 +6,7 @@ import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from bpfleet.api import Channel, Collector, Maps, RawTracepoint, Sample
+from bpfleet.api import Channel, Collector, Maps, RawTracepoint
 
 MAX_PATH_BYTES = 512
 """As in cgroups.bpf.c: a path of this length, its final zero included, was cut."""
@@ -31,10 +31,7 @@ class Cgroups(Collector):
     )
     channels = (Channel("cgroup_events", lost=("ring_full",)),)
 
-    def collect(self, maps: Maps) -> Iterator[Sample]:
-        return iter(())
-
-    def events(self, maps: Maps) -> Iterator[CgroupEvent]:
+    def changes(self, maps: Maps) -> Iterator[CgroupEvent]:
         for record in maps.records("cgroup_events"):
             cgroup_id, removed, length, path = _EVENT.unpack_from(record)
             maps.deliver("cgroup_events", 1)

@@ -97,7 +97,8 @@ class KernelDoor:
     def _tables(self, attached: Attached) -> KernelTables:
         descriptors = dict(attached.descriptors)
         infos = [MapInfo(**{**row, "fd": descriptors.pop(f"map:{row['name']}")}) for row in attached.maps]
-        return KernelTables(infos, descriptors.values(), maps.possible_cpus(), self._clock)
+        links = {name.removeprefix("link:"): descriptor for name, descriptor in descriptors.items()}
+        return KernelTables(infos, links, maps.possible_cpus(), self._clock)
 
 
 def _running(unit: Unit, outcomes: Mapping[str, Outcome]) -> list[str]:

@@ -19,17 +19,20 @@ ROW_BYTES = 64
 
 class FakeTables:
     """hashes: by name, key -> the row as the kernel has it now (cumulative). rows: per-CPU rows, summed already.
-    rings: records that wait; reading takes them. closed: whether the agent let go of them."""
+    rings: records that wait; reading takes them. walks: by function, what a walk writes. closed: whether the agent let
+    go of them."""
 
     def __init__(
         self,
         hashes: Mapping[str, dict[bytes, tuple[int, ...]]] | None = None,
         rows: Mapping[str, tuple[int, ...]] | None = None,
         rings: Mapping[str, list[bytes]] | None = None,
+        walks: Mapping[str, bytes] | None = None,
     ) -> None:
         self.hashes = dict(hashes or {})
         self.rows = dict(rows or {})
         self.rings = dict(rings or {})
+        self.walks = dict(walks or {})
         self.closed = False
         self._read: dict[str, dict[bytes, tuple[int, ...]]] = {}
 
@@ -52,6 +55,9 @@ class FakeTables:
     def records(self, name: str) -> Iterator[bytes]:
         waiting, self.rings[name] = self.rings[name], []
         return iter(waiting)
+
+    def walk(self, function: str) -> bytes:
+        return self.walks[function]
 
     def facts(self) -> list[MapFacts]:
         return [MapFacts(name, len(self._read.get(name, ())), CAPACITY, CAPACITY * ROW_BYTES) for name in self.names()]

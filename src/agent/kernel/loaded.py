@@ -104,6 +104,9 @@ class CollectorMaps:
     def records(self, name: str) -> Iterator[bytes]:
         return self._unit.tables.records(name)
 
+    def walk(self, function: str) -> bytes:
+        return self._unit.tables.walk(function)
+
     def deliver(self, channel: str, count: int) -> None:
         into = self._delivered if self._in_hand else self._unit.delivered
         into[channel] = into.get(channel, 0) + count
@@ -136,6 +139,9 @@ class NoMaps:
 
     def records(self, name: str) -> Iterator[bytes]:
         return iter(())
+
+    def walk(self, function: str) -> bytes:
+        return b""
 
     def deliver(self, channel: str, count: int) -> None:
         raise KernelError(f"{count} delivered from {channel}, which is off")

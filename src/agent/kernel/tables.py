@@ -1,11 +1,11 @@
 """The maps of one unit, by the descriptors that the loader handed over."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from agent.kernel import maps
+from agent.kernel import maps, syscalls
 from agent.kernel.growth import Growth
 from agent.kernel.maps import KernelMap, MapInfo, Totals
 from agent.kernel.rings import Ring
@@ -31,16 +31,19 @@ class Tables(Protocol):
     def growth(self, name: str) -> list[Row]: ...
     def totals(self, name: str) -> tuple[int, ...]: ...
     def records(self, name: str) -> Iterator[bytes]: ...
+    def walk(self, function: str) -> bytes: ...
     def facts(self) -> list[MapFacts]: ...
     def close(self) -> None: ...
 
 
 class KernelTables:
-    """By descriptors from the loader; they and the links are closed together."""
+    """By descriptors from the loader; they and the links, which are named by their functions, are closed together."""
 
-    def __init__(self, infos: Iterable[MapInfo], links: Iterable[int], cpus: int, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, infos: Iterable[MapInfo], links: Mapping[str, int], cpus: int, clock: Callable[[], float]
+    ) -> None:
         self._infos = {info.name: info for info in infos}
-        self._links = list(links)
+        self._links = dict(links)
         self._cpus = cpus
         self._clock = clock
         self._growths: dict[str, Growth] = {}
@@ -66,6 +69,9 @@ class KernelTables:
     def records(self, name: str) -> Iterator[bytes]:
         return self._ring(name).records()
 
+    def walk(self, function: str) -> bytes:
+        return syscalls.walk_iterator(self._links[function])
+
     def _ring(self, name: str) -> Ring:
         if name not in self._rings:
             self._rings[name] = Ring(self._infos[name].fd, self._infos[name].max_entries)
@@ -86,7 +92,7 @@ class KernelTables:
 
     def close(self) -> None:
         """Links first, so that no program writes into a ring that nobody reads."""
-        for link in self._links:
+        for link in self._links.values():
             os.close(link)
         for ring in self._rings.values():
             ring.close()

@@ -19,7 +19,7 @@ def loaded(*records: bytes) -> Loaded:
 
 
 def events(*records: bytes) -> list[CgroupEvent]:
-    return list(Cgroups().events(loaded(*records).maps("cgroups")))
+    return list(Cgroups().changes(loaded(*records).maps("cgroups")))
 
 
 def test_each_record_is_an_event_in_the_order_in_which_it_happened() -> None:
@@ -53,7 +53,7 @@ def test_a_path_that_is_not_text_is_kept_readable() -> None:
 
 def test_every_record_is_delivered_also_one_without_a_path() -> None:
     made = loaded(record(23, 0, b"/a"), record(29, 0, b"/b", MAX_PATH_BYTES), record(23, 1, b"/a"))
-    list(Cgroups().events(made.maps("cgroups")))
+    list(Cgroups().changes(made.maps("cgroups")))
     assert made.delivered() == {"cgroup_events": 3}
 
 
