@@ -1,0 +1,130 @@
+"""Does the agent in its container have what is documented, and nothing else?
+
+Witness: the kernel's own files about the process, seen from outside.
+"""
+
+import json
+from pathlib import Path
+
+import pytest
+from tests.image.conftest import IMAGE
+from tests.support.dockers import Container, Docker
+
+from bpfleet import __version__
+
+CAPABILITIES = {"NET_ADMIN": 12, "PERFMON": 38, "BPF": 39}
+MASK = f"{sum(1 << bit for bit in CAPABILITIES.values()):016x}"
+
+READY_SECONDS = 15.0
+"""GOALS R1, on a machine with other things to do."""
+
+MEMORY = "memory.max_usage_in_bytes"
+MEMORY_LIMIT = 512 << 20
+
+ABSENT = ("pip", "pip3", "uv", "hatchling", "gcc", "cc", "c++", "make", "ld", "clang", "git", "curl")
+MODULES = ("pip", "hatchling", "setuptools", "ensurepip", "rich", "pytest")
+
+
+def status(container: Container) -> dict[str, str]:
+    text = Path(f"/proc/{container.state()['Pid']}/status").read_text()
+    return {name: value.strip() for name, _, value in (line.partition(":") for line in text.splitlines())}
+
+
+def test_it_has_exactly_the_three_capabilities_and_can_gain_none(running: Container) -> None:
+    found = status(running)
+    assert {name: found[name] for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")} == {
+        "CapInh": "0" * 16,
+        "CapPrm": MASK,
+        "CapEff": MASK,
+        "CapBnd": MASK,
+        "CapAmb": "0" * 16,
+    }
+    assert found["Uid"].split() == ["0"] * 4
+    assert (found["NoNewPrivs"], found["Seccomp"]) == ("1", "2")
+
+
+@pytest.mark.parametrize("path", ["/x", "/opt/bpfleet/x", "/usr/bin/x", "/host/cgroup/x", "/sys/fs/x", "/dev/shm/../x"])
+def test_nothing_but_tmp_can_be_written(running: Container, path: str) -> None:
+    refused = running.run("python3", "-c", f"import os; os.mkdir({path!r})", check=False)
+    assert refused.returncode == 1
+    assert "Read-only file system" in refused.stderr or "Permission denied" in refused.stderr
+
+
+def test_tmp_can_be_written_and_is_small(running: Container) -> None:
+    running.run("python3", "-c", "open('/tmp/x', 'w').write('x')")
+    refused = running.run("python3", "-c", "open('/tmp/x', 'wb').write(bytes(17 << 20))", check=False)
+    assert "No space left on device" in refused.stderr
+    running.run("python3", "-c", "import os; os.unlink('/tmp/x')")
+
+
+def test_no_path_to_the_host_is_writable(running: Container) -> None:
+    """Every mount that is not the container's own: cgroups read-only, v1 controllers not at all."""
+    mounts = Path(f"/proc/{running.state()['Pid']}/mountinfo").read_text().splitlines()
+    host = [line.split() for line in mounts if line.split()[4].startswith("/host")]
+    assert [fields[4] for fields in host] == ["/host/cgroup"]
+    assert "ro" in host[0][5].split(",")
+    assert " - cgroup2 " in " ".join(host[0])
+
+
+def test_no_build_tool_is_in_the_image(running: Container) -> None:
+    code = (
+        "import importlib.util, json, shutil; "
+        f"print(json.dumps([[x for x in {ABSENT} if shutil.which(x)], "
+        f"[x for x in {MODULES} if importlib.util.find_spec(x)]]))"
+    )
+    for python in ("/opt/bpfleet/bin/python", "/usr/bin/python3"):
+        commands, modules = json.loads(running.run(python, "-c", code).stdout)
+        assert commands == []
+        assert set(modules) <= ({"ensurepip"} if python.startswith("/usr") else {"ensurepip"})
+
+
+def test_what_is_installed_is_a_wheel_and_what_was_pinned(running: Container) -> None:
+    code = (
+        "import importlib.metadata as m, json, agent; "
+        "print(json.dumps([agent.__file__, {d.name: d.version for d in m.distributions()}]))"
+    )
+    where, found = json.loads(running.run("/opt/bpfleet/bin/python", "-c", code).stdout)
+    assert where.startswith("/opt/bpfleet/lib/python3.")
+    pins = (Path(__file__).parents[2] / "requirements/agent.txt").read_text().splitlines()
+    wanted = dict(line.split(" ")[0].split("==") for line in pins if "==" in line and not line.startswith(" "))
+    assert {name.lower().replace("_", "-"): version for name, version in found.items()} == wanted | {
+        "bpfleet": __version__
+    }
+
+
+def test_the_kubernetes_client_works_without_its_asyncio_twin(running: Container) -> None:
+    running.run(
+        "/opt/bpfleet/bin/python", "-c", "import kubernetes, kubernetes.client, kubernetes.config, kubernetes.watch"
+    )
+
+
+def test_it_says_what_it_is_and_runs_without_a_shell(docker: Docker, image: str) -> None:
+    config = json.loads(docker.docker("image", "inspect", IMAGE).stdout)[0]["Config"]
+    assert config["Entrypoint"] == ["bpfleet"]
+    assert config["Cmd"] == ["agent"]
+    assert config["Healthcheck"]["Test"] == ["CMD", "bpfleet", "ready"]
+    assert config["User"] == "0"
+    labels = {name.removeprefix("org.opencontainers.image."): value for name, value in config["Labels"].items()}
+    assert labels["title"] == "bpfleet agent"
+    assert labels["version"] == __version__
+    assert labels["base.name"] == "debian:trixie-slim"
+    assert {"description", "licenses", "revision"} <= set(labels)
+
+
+def test_its_health_is_seen_and_it_ends_at_once(running: Container) -> None:
+    deadline = 60
+    while (health := running.state()["Health"]["Status"]) == "starting" and deadline:
+        running.docker.docker("events", "--since", "0s", "--until", "1s")
+        deadline -= 1
+    assert health == "healthy"
+    running.docker.docker("stop", "--time", "10", running.name)
+    assert running.state()["ExitCode"] == 0
+
+
+def test_it_starts_in_time_and_within_its_memory(running: Container) -> None:
+    fresh = running.docker
+    fresh.docker("restart", running.name)
+    running = Container(fresh, running.name, running.port)
+    seconds = running.ready()
+    assert seconds < READY_SECONDS
+    assert running.state()["OOMKilled"] is False
