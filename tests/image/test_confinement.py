@@ -4,10 +4,11 @@ Witness: the kernel's own files about the process, seen from outside.
 """
 
 import json
+import time
 from pathlib import Path
 
 import pytest
-from tests.image.conftest import IMAGE
+from tests.image.conftest import IMAGE, Start
 from tests.support.dockers import Container, Docker
 
 from bpfleet import __version__
@@ -18,11 +19,13 @@ MASK = f"{sum(1 << bit for bit in CAPABILITIES.values()):016x}"
 READY_SECONDS = 15.0
 """GOALS R1, on a machine with other things to do."""
 
-MEMORY = "memory.max_usage_in_bytes"
-MEMORY_LIMIT = 512 << 20
+STOP_SECONDS = 10.0
+HEALTH_SECONDS = 60.0
+MEMORY_LIMIT, MEMORY_MARGIN = 512 << 20, 64 << 20
+"""Of the documented command; the kernel also charges the files that were read, and takes those back under pressure."""
 
 ABSENT = ("pip", "pip3", "uv", "hatchling", "gcc", "cc", "c++", "make", "ld", "clang", "git", "curl")
-MODULES = ("pip", "hatchling", "setuptools", "ensurepip", "rich", "pytest")
+MODULES = ("pip", "hatchling", "setuptools", "uv", "rich", "pytest")
 
 
 def status(container: Container) -> dict[str, str]:
@@ -43,8 +46,8 @@ def test_it_has_exactly_the_three_capabilities_and_can_gain_none(running: Contai
     assert (found["NoNewPrivs"], found["Seccomp"]) == ("1", "2")
 
 
-@pytest.mark.parametrize("path", ["/x", "/opt/bpfleet/x", "/usr/bin/x", "/host/cgroup/x", "/sys/fs/x", "/dev/shm/../x"])
-def test_nothing_but_tmp_can_be_written(running: Container, path: str) -> None:
+@pytest.mark.parametrize("path", ["/x", "/opt/bpfleet/x", "/usr/bin/x", "/host/cgroup/x", "/sys/fs/x"])
+def test_its_files_and_the_hosts_cannot_be_written(running: Container, path: str) -> None:
     refused = running.run("python3", "-c", f"import os; os.mkdir({path!r})", check=False)
     assert refused.returncode == 1
     assert "Read-only file system" in refused.stderr or "Permission denied" in refused.stderr
@@ -75,7 +78,7 @@ def test_no_build_tool_is_in_the_image(running: Container) -> None:
     for python in ("/opt/bpfleet/bin/python", "/usr/bin/python3"):
         commands, modules = json.loads(running.run(python, "-c", code).stdout)
         assert commands == []
-        assert set(modules) <= ({"ensurepip"} if python.startswith("/usr") else {"ensurepip"})
+        assert modules == []
 
 
 def test_what_is_installed_is_a_wheel_and_what_was_pinned(running: Container) -> None:
@@ -111,20 +114,23 @@ def test_it_says_what_it_is_and_runs_without_a_shell(docker: Docker, image: str)
     assert {"description", "licenses", "revision"} <= set(labels)
 
 
-def test_its_health_is_seen_and_it_ends_at_once(running: Container) -> None:
-    deadline = 60
-    while (health := running.state()["Health"]["Status"]) == "starting" and deadline:
-        running.docker.docker("events", "--since", "0s", "--until", "1s")
-        deadline -= 1
+def test_its_health_is_seen(running: Container) -> None:
+    end = time.monotonic() + HEALTH_SECONDS
+    while (health := running.state()["Health"]["Status"]) == "starting" and time.monotonic() < end:
+        time.sleep(0.2)
     assert health == "healthy"
-    running.docker.docker("stop", "--time", "10", running.name)
-    assert running.state()["ExitCode"] == 0
 
 
-def test_it_starts_in_time_and_within_its_memory(running: Container) -> None:
-    fresh = running.docker
-    fresh.docker("restart", running.name)
-    running = Container(fresh, running.name, running.port)
-    seconds = running.ready()
+def test_it_starts_in_time_within_its_memory_and_ends_at_once(start: Start) -> None:
+    container = start()
+    seconds = container.seconds
+    peak = container.peak_bytes()
+    size = int(container.docker.docker("image", "inspect", "--format", "{{.Size}}", IMAGE).stdout)
+    print(f"image {size / 1e6:.0f} MB, /readyz after {seconds:.1f} s, at most {peak >> 20} MiB of memory")
     assert seconds < READY_SECONDS
-    assert running.state()["OOMKilled"] is False
+    assert 0 < peak < MEMORY_LIMIT - MEMORY_MARGIN
+    stopped = time.monotonic()
+    container.docker.docker("stop", "--time", "30", container.name)
+    assert time.monotonic() - stopped < STOP_SECONDS
+    assert container.state()["ExitCode"] == 0
+    assert container.state()["OOMKilled"] is False

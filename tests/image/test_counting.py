@@ -96,16 +96,14 @@ def test_sockets_that_were_open_before_it_are_known(start: Start, client: Cgroup
     client.serve("127.0.0.1", 5001)
     client.begin("hold", "127.0.0.1", 5001, count=CONNECTIONS)
     container = start()
-    container.ready()
     time.sleep(READ_SECONDS)
     held = container.page().value("bpfleet_tcp_connections_active", workload=client.workload)
     assert held == 2 * CONNECTIONS
 
 
-def test_it_needs_no_shell(start: Start, client: Cgroup) -> None:
+def test_it_needs_no_shell(start: Start) -> None:
     gone = "".join(f" --mount type=bind,source=/dev/null,target={one},readonly" for one in SHELLS)
     container = start(more=FAST + gone)
-    container.ready()
     for shell in SHELLS:
         assert container.run(shell, "-c", "true", check=False).returncode != 0
     assert set(states(container.page()).values()) == {""}
@@ -117,7 +115,6 @@ SHELLS = ("/usr/bin/dash", "/usr/bin/bash")
 
 def test_without_perfmon_bytes_and_packets_are_still_counted(start: Start, client: Cgroup) -> None:
     container = start(less=" --cap-add PERFMON")
-    container.ready()
     found = states(container.page())
     assert found.pop("traffic") == ""
     assert set(found) == {"cgroups", "tcp", "connections"}
@@ -131,8 +128,7 @@ def test_without_perfmon_bytes_and_packets_are_still_counted(start: Start, clien
 
 
 def test_without_net_admin_it_answers_and_is_not_ready(start: Start) -> None:
-    container = start(less=" --cap-add NET_ADMIN")
-    container.answers("/readyz", 503)
+    container = start(less=" --cap-add NET_ADMIN", ready=503)
     deadline = time.monotonic() + SETTLE_SECONDS
     while not (found := states(container.page())) and time.monotonic() < deadline:
         time.sleep(READ_SECONDS)
@@ -144,7 +140,7 @@ def test_without_net_admin_it_answers_and_is_not_ready(start: Start) -> None:
 
 @pytest.mark.parametrize("less", [" --cap-add BPF", " --cap-add BPF --cap-add PERFMON --cap-add NET_ADMIN"])
 def test_without_bpf_it_ends_and_says_so(start: Start, less: str) -> None:
-    container = start(less=less)
+    container = start(less=less, ready=0)
     deadline = time.monotonic() + SETTLE_SECONDS
     while container.runs() and time.monotonic() < deadline:
         time.sleep(READ_SECONDS)

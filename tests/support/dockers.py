@@ -10,7 +10,6 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -107,9 +106,15 @@ class Docker:
 
     def shell(self, command: str, **variables: str) -> "subprocess.CompletedProcess[str]":
         """A command line as a user types it."""
-        return subprocess.run(
-            ["sh", "-euc", command], env=self.environment | variables, text=True, capture_output=True, timeout=RUN_SECONDS
-        )  # fmt: skip
+        said = subprocess.run(
+            ["sh", "-euc", command],
+            env=self.environment | variables,
+            text=True,
+            capture_output=True,
+            timeout=RUN_SECONDS,
+        )
+        assert said.returncode == 0, f"{command}\n{said.stderr}"
+        return said
 
     def get(self, port: int, path: str) -> tuple[int, str]:
         """Status (0 if nobody answers) and body of a published port's page."""
@@ -122,23 +127,21 @@ class Docker:
 
 
 class Container:
-    """One that runs. port: of the agent's pages, published."""
+    """One that was just started. port: of the agent's pages, published. seconds: from the start to its last answer."""
 
     def __init__(self, docker: Docker, name: str, port: int) -> None:
         self.docker, self.name, self.port = docker, name, port
         self.started = time.monotonic()
-
-    def ready(self) -> float:
-        """Seconds since the start. Raises AssertionError with the agent's log."""
-        self.answers("/readyz", 200)
-        return time.monotonic() - self.started
+        self.seconds = 0.0
 
     def answers(self, path: str, wanted: int) -> None:
+        """Wait for that status of a page. Raises AssertionError with the log."""
         end, found = time.monotonic() + START_SECONDS, 0
         while found != wanted:
             assert time.monotonic() < end and self.runs(), f"{path} answers {found}, not {wanted}:\n{self.log()}"
             time.sleep(LOOK_SECONDS)
             found = self.docker.get(self.port, path)[0]
+        self.seconds = time.monotonic() - self.started
 
     def runs(self) -> bool:
         return self.state()["Running"] is True
@@ -159,20 +162,14 @@ class Container:
         assert status == 200, body
         return Page.parse(body)
 
+    def peak_bytes(self) -> int:
+        """The most memory that it had at once, as the kernel charges it: on v1 or v2, whichever has the controller."""
+        place = Path(f"/proc/{self.state()['Pid']}/cgroup").read_text().splitlines()
+        for line in place:
+            _, controllers, path = line.split(":", 2)
+            if controllers == "memory":
+                return int(Path(f"/sys/fs/cgroup/memory{path}/memory.max_usage_in_bytes").read_text())
+        return int(Path(f"/sys/fs/cgroup{place[-1].split(':', 2)[2]}/memory.peak").read_text())
+
     def remove(self) -> None:
         self.docker.docker("rm", "--force", self.name)
-
-
-@contextlib.contextmanager
-def containers(docker: Docker) -> Iterator[list[Container]]:
-    """Those that are put into it are removed at the end."""
-    made: list[Container] = []
-    try:
-        yield made
-    finally:
-        for each in made:
-            each.remove()
-
-
-def executable(argv: Sequence[str]) -> bool:
-    return all(shutil.which(one, path=f"{os.environ['PATH']}:/usr/sbin:/sbin") for one in argv)
