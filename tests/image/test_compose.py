@@ -17,10 +17,10 @@ from shutil import which
 from typing import Any
 
 import pytest
-from tests.image.conftest import FAST, IMAGE, House
 from tests.support.agents import REPOSITORY
 from tests.support.cgroups import Cgroup
 from tests.support.dockers import Container, Docker
+from tests.support.images import FAST, IMAGE, House
 from tests.support.marks import needs
 
 PROMETHEUS = "bpfleet-test-prometheus:local"
@@ -31,7 +31,7 @@ SCRAPED_SECONDS = 60.0
 DOWN_SECONDS = 60.0
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def prometheus(docker: Docker, tmp_path_factory: pytest.TempPathFactory) -> str:
     """An image of Debian's own Prometheus that takes the same arguments as the official one."""
     program = Path(which("prometheus") or "").resolve()

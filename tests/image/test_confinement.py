@@ -8,8 +8,9 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.image.conftest import IMAGE, Start
+from tests.image.conftest import Start
 from tests.support.dockers import Container, Docker
+from tests.support.images import IMAGE
 
 from bpfleet import __version__
 

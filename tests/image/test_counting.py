@@ -6,10 +6,10 @@ Witness: what the client sent and the counters of its namespace.
 import time
 
 import pytest
-from tests.image.conftest import FAST, Start
-from tests.support.agents import READ_SECONDS, SCRAPE_SECONDS
+from tests.image.conftest import Start
 from tests.support.cgroups import Cgroup, await_line
 from tests.support.dockers import Container
+from tests.support.images import FAST
 from tests.support.pages import Page
 
 DATAGRAMS, DATAGRAM_BYTES = 211, 100
@@ -17,22 +17,10 @@ HEADERS_BYTES = 20 + 8
 """Of IPv4 and UDP."""
 
 CONNECTIONS = 23
-SETTLE_SECONDS = 10.0
+END_SECONDS = 20.0
+LOOK_SECONDS = 0.1
 CGROUP_SCAN_SECONDS = 1.5
 """Without the tracepoint that tells of new cgroups they are looked for, at most once a second."""
-
-
-def settled(container: Container, client: Cgroup) -> Page:
-    """The client's part of the page once it stands still; new series show 0 for the first scrape interval."""
-    end, before = time.monotonic() + SETTLE_SECONDS, Page()
-    time.sleep(1.1 * SCRAPE_SECONDS + READ_SECONDS)
-    while time.monotonic() < end:
-        page = container.page().only(workload=client.workload)
-        if page.samples and page == before:
-            return page
-        before = page
-        time.sleep(READ_SECONDS)
-    raise AssertionError(f"the page does not stand still:\n{before}")
 
 
 def states(page: Page) -> dict[str, str]:
@@ -51,7 +39,7 @@ def test_datagrams_and_connections_of_this_host_are_counted_exactly(running: Con
     client.talk("udp_burst", "127.0.0.1", 9000, count=1, size=1, unconnected=True)
     assert await_line(sink.stdout, "received") == f"received {DATAGRAMS}\n"
     client.talk("connect", "127.0.0.1", 5001, count=CONNECTIONS, size=23, shutdown=True, read=True)
-    page, after = settled(running, client), client.namespace.counters()
+    page, after = running.settled(client), client.namespace.counters()
 
     for direction in ("transmit", "receive"):
         udp = {"direction": direction, "transport": "udp"}
@@ -96,9 +84,34 @@ def test_sockets_that_were_open_before_it_are_known(start: Start, client: Cgroup
     client.serve("127.0.0.1", 5001)
     client.begin("hold", "127.0.0.1", 5001, count=CONNECTIONS)
     container = start()
-    time.sleep(READ_SECONDS)
+    container.drained()
     held = container.page().value("bpfleet_tcp_connections_active", workload=client.workload)
     assert held == 2 * CONNECTIONS
+
+
+def test_without_the_hosts_processes_they_are_not(start: Start, client: Cgroup) -> None:
+    client.serve("127.0.0.1", 5001)
+    client.begin("hold", "127.0.0.1", 5001, count=CONNECTIONS)
+    container = start(less="--pid host")
+    container.drained()
+    assert container.page().value("bpfleet_tcp_connections_active", workload=client.workload) == 0
+
+
+@pytest.mark.parametrize(
+    ("less", "said"),
+    [
+        ("--tmpfs /tmp:size=16m,noexec", "the header tree cannot be written"),
+        ('--mount type=bind,source="$CGROUP_ROOT",target=/host/cgroup,readonly', "is not a cgroup v2 hierarchy"),
+    ],
+)
+def test_without_these_it_does_not_start_and_says_why(start: Start, less: str, said: str) -> None:
+    container = start(less=less, ready=0)
+    end = time.monotonic() + END_SECONDS
+    while container.runs() and time.monotonic() < end:
+        time.sleep(LOOK_SECONDS)
+    assert container.state()["ExitCode"] == 1
+    assert said in container.log()
+    assert "Traceback" not in container.log()
 
 
 def test_it_needs_no_shell(start: Start) -> None:
@@ -123,15 +136,15 @@ def test_without_perfmon_bytes_and_packets_are_still_counted(start: Start, clien
     client.talk("udp_burst", "127.0.0.1", 9, count=1, size=DATAGRAM_BYTES, unconnected=True)
     time.sleep(CGROUP_SCAN_SECONDS)
     client.talk("udp_burst", "127.0.0.1", 9, count=DATAGRAMS, size=DATAGRAM_BYTES, unconnected=True)
-    sent = settled(container, client)
+    sent = container.settled(client)
     assert sent.value("bpfleet_network_io_packets_total", direction="transmit", transport="udp") == DATAGRAMS + 1
 
 
 def test_without_net_admin_it_answers_and_is_not_ready(start: Start) -> None:
     container = start(less=" --cap-add NET_ADMIN", ready=503)
-    deadline = time.monotonic() + SETTLE_SECONDS
+    deadline = time.monotonic() + END_SECONDS
     while not (found := states(container.page())) and time.monotonic() < deadline:
-        time.sleep(READ_SECONDS)
+        time.sleep(LOOK_SECONDS)
     assert {name for name, reason in found.items() if "NET_ADMIN" in reason} >= {"traffic", "tcp", "connections"}
     refused = container.run("bpfleet", "ready", check=False)
     assert refused.returncode == 1
@@ -141,9 +154,9 @@ def test_without_net_admin_it_answers_and_is_not_ready(start: Start) -> None:
 @pytest.mark.parametrize("less", [" --cap-add BPF", " --cap-add BPF --cap-add PERFMON --cap-add NET_ADMIN"])
 def test_without_bpf_it_ends_and_says_so(start: Start, less: str) -> None:
     container = start(less=less, ready=0)
-    deadline = time.monotonic() + SETTLE_SECONDS
+    deadline = time.monotonic() + END_SECONDS
     while container.runs() and time.monotonic() < deadline:
-        time.sleep(READ_SECONDS)
+        time.sleep(LOOK_SECONDS)
     assert container.state()["ExitCode"] == 1
     assert "BPF" in container.log()
     assert "Traceback" not in container.log()

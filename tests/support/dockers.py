@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support import debians
-from tests.support.cgroups import PREFIX
+from tests.support.cgroups import PREFIX, Cgroup
 from tests.support.namespaces import Namespace
 from tests.support.pages import Page
 
@@ -26,20 +26,28 @@ PROGRAMS = ("usr/sbin/dockerd", "usr/sbin/docker-proxy", "usr/bin/docker-init", 
 PLUGINS = "usr/libexec/docker/cli-plugins"
 NEEDED = ("mmdebstrap", "buildah", "runc", "iptables", "nsenter", "setpriv", "curl")
 
+FOLDER = "bpfleet-docker-"
+CGROUPS = Path("/sys/fs/cgroup")
+CGROUP = PREFIX + "docker-{}-1"
+
 START_SECONDS = 60.0
 STOP_SECONDS = 30.0
 RUN_SECONDS = 120.0
 LOOK_SECONDS = 0.05
+SETTLE_SECONDS = 20.0
 
 
 class Docker:
-    """For the time of a `with`. network: the namespace of its bridges and published ports."""
+    """For the time of a `with`; an OSError says in one line why there can be none.
+
+    network: the namespace of its bridges and published ports."""
 
     network: Namespace
 
     def __enter__(self) -> "Docker":
         root = debians.unpacked(*PACKAGES)
-        self.folder = Path(tempfile.mkdtemp(prefix="bpfleet-docker-"))
+        sweep()
+        self.folder = Path(tempfile.mkdtemp(prefix=f"{FOLDER}{os.getpid()}-"))
         programs = self.folder / "bin"
         programs.mkdir()
         for name in PROGRAMS:
@@ -54,7 +62,7 @@ class Docker:
             "DOCKER_HOST": f"unix://{self.socket}",
             "DOCKER_CONFIG": str(self.folder / "client"),
         }
-        self.cgroup = f"{PREFIX}docker-{os.getpid()}-1"
+        self.cgroup = CGROUP.format(os.getpid())
         self._start()
         return self
 
@@ -72,7 +80,8 @@ class Docker:
             end = time.monotonic() + START_SECONDS
             while self.docker("version", check=False).returncode:
                 if self.process.poll() is not None or time.monotonic() > end:
-                    raise OSError(f"no Docker daemon here:\n{(self.folder / 'log').read_text()[-2000:]}")
+                    said = (self.folder / "log").read_text().splitlines()
+                    raise OSError(f"no Docker daemon can run here: {said[-1] if said else 'it says nothing'}")
                 time.sleep(LOOK_SECONDS)
             self.network = Namespace("docker", made_by=self.process.pid).__enter__()
         except BaseException:
@@ -94,11 +103,7 @@ class Docker:
         except subprocess.TimeoutExpired:
             os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
-        for hierarchy in (Path("/sys/fs/cgroup"), *Path("/sys/fs/cgroup").iterdir()):
-            for path in sorted((hierarchy / self.cgroup).glob("**/"), reverse=True):
-                with contextlib.suppress(OSError):
-                    path.rmdir()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        remove(self.folder, self.cgroup)
 
     def docker(self, *arguments: str, **options: Any) -> "subprocess.CompletedProcess[str]":
         defaults: dict[str, Any] = {"check": True, "text": True, "capture_output": True, "timeout": RUN_SECONDS}
@@ -126,8 +131,25 @@ class Docker:
         return int(status), body
 
 
+def remove(folder: Path, cgroup: str) -> None:
+    """A daemon's files and its cgroups, which on v1 and hybrid hosts are in every hierarchy."""
+    for hierarchy in (CGROUPS, *filter(Path.is_dir, CGROUPS.iterdir())):
+        for path in sorted((hierarchy / cgroup).glob("**/"), reverse=True):
+            with contextlib.suppress(OSError):
+                path.rmdir()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def sweep() -> None:
+    """What a run that was killed left behind: its process id is in the name."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{FOLDER}*-*"):
+        owner = folder.name.removeprefix(FOLDER).partition("-")[0]
+        if owner.isdigit() and not Path("/proc", owner).exists():
+            remove(folder, CGROUP.format(owner))
+
+
 class Container:
-    """One that was just started. port: of the agent's pages, published. seconds: from the start to its last answer."""
+    """One that is started next. port: of the agent's pages, published. seconds: from the start to its last answer."""
 
     def __init__(self, docker: Docker, name: str, port: int) -> None:
         self.docker, self.name, self.port = docker, name, port
@@ -161,6 +183,29 @@ class Container:
         status, body = self.docker.get(self.port, "/metrics")
         assert status == 200, body
         return Page.parse(body)
+
+    def settled(self, place: Cgroup) -> Page:
+        """A workload's part of the page once everything is on it and it stands still."""
+        end, before = time.monotonic() + SETTLE_SECONDS, Page()
+        while True:
+            self.drained()
+            series = self.status()["series"]
+            page = self.page().only(workload=place.workload)
+            if page.samples and page == before and not (series["held"] or series["withheld"]):
+                return page
+            assert time.monotonic() < end, f"does not stand still: {series}\n{page}"
+            before = page
+
+    def drained(self) -> None:
+        """All that has happened by now is read from the kernel: the drain under way and the next one are over."""
+        wanted, end = self.status()["drains"] + 2, time.monotonic() + START_SECONDS
+        while self.status()["drains"] < wanted:
+            assert time.monotonic() < end, f"no two drains in time:\n{self.log()}"
+            time.sleep(LOOK_SECONDS)
+
+    def status(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.docker.get(self.port, "/status")[1])
+        return found
 
     def peak_bytes(self) -> int:
         """The most memory that it had at once, as the kernel charges it: on v1 or v2, whichever has the controller."""
