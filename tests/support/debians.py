@@ -13,8 +13,13 @@ from pathlib import Path
 
 RELEASE = "trixie"
 SECONDS = 300.0
-DOCUMENTATION = "--dpkgopt=path-exclude=/usr/share/doc/*"
-SMALL = ("--aptopt=Acquire::Languages none", DOCUMENTATION, "--dpkgopt=path-exclude=/usr/share/man/*")
+SMALL = (
+    "--aptopt=Acquire::Languages none",
+    "--dpkgopt=path-exclude=/usr/share/doc/*",
+    "--dpkgopt=path-exclude=/usr/share/man/*",
+    "--dpkgopt=path-exclude=/usr/share/locale/*",
+)
+BASE = ("--variant=minbase", *SMALL, "--customize-hook=rm -rf $1/var/lib/apt/lists/* $1/var/cache/apt/* $1/var/log/*")
 
 
 def cache() -> Path:
@@ -25,36 +30,37 @@ def cache() -> Path:
 
 def base_archive() -> Path:
     """The root of the smallest Debian, as a tar: what an image `debian:trixie-slim` is, byte by byte another one."""
-    archive = cache() / f"{RELEASE}.tar"
-    if not archive.exists():
-        with tempfile.TemporaryDirectory(dir=cache()) as folder:
-            made = Path(folder) / archive.name
-            _mmdebstrap("--variant=minbase", *SMALL, RELEASE, str(made))
-            made.rename(archive)
-    return archive
+    return _kept("base.tar", BASE)
 
 
 def unpacked(*packages: str) -> Path:
     """A directory with the files of packages and of all they depend on. Nothing of them is configured or runs."""
-    digest = hashlib.sha256(" ".join((RELEASE, *packages)).encode()).hexdigest()[:12]
-    root = cache() / f"{packages[0]}-{digest}"
-    if not root.exists():
+    return _kept(packages[0], ("--variant=extract", f"--include={','.join(packages)}", *SMALL))
+
+
+def _kept(name: str, options: Sequence[str]) -> Path:
+    """Made once. A name that ends in .tar is an archive, another one a directory."""
+    digest = hashlib.sha256(" ".join((RELEASE, *options)).encode()).hexdigest()[:12]
+    kept = cache() / f"{digest}-{name}"
+    if not kept.exists():
         folder = Path(tempfile.mkdtemp(dir=cache()))
         try:
-            _mmdebstrap("--variant=extract", f"--include={','.join(packages)}", *SMALL, RELEASE, str(folder / "root"))
-            (folder / "root").rename(root)
+            _mmdebstrap(*options, RELEASE, str(folder / name))
+            (folder / name).rename(kept)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-    return root
+    return kept
 
 
 def _mmdebstrap(*arguments: str) -> None:
     """Raises OSError in one line."""
-    said = _run(["mmdebstrap", "--quiet", *arguments])
+    said = subprocess.run(
+        ["mmdebstrap", "--quiet", *arguments],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+    )
     if said.returncode:
         reason = next((line for line in said.stderr.splitlines() if line.startswith("E:")), said.stderr[-200:])
         raise OSError(f"Debian's packages cannot be had here: {reason}")
-
-
-def _run(argv: Sequence[str]) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=SECONDS)
