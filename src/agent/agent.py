@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 from agent.collectors.cgroups import Cgroups
+from agent.collectors.drops import Drops, Process
 from agent.kernel.door import Loaded
 from agent.metrics.health import Books, CollectorState, Report, Runs, Table
 from bpfleet.api import Collector, Sample
@@ -33,9 +34,17 @@ class Tree(Protocol):
     def removed(self, cgroup_id: int) -> None: ...
 
 
+class Namespaces(Protocol):
+    """What wants to know which process lives where."""
+
+    def follow(self, walk: Callable[[], Iterable[Process]] | None) -> None: ...
+
+
 class Identity(Protocol):
     @property
     def tree(self) -> Tree: ...
+    @property
+    def namespaces(self) -> Namespaces: ...
     def refresh(self) -> None: ...
 
 
@@ -82,6 +91,9 @@ class Agent:
         self._throttle = Throttle(clock)
         self._failures: dict[str, str] = {}
         self._failed: Counter[str] = Counter()
+        for each in self._collectors:
+            if isinstance(each, Drops):
+                identity.namespaces.follow(each.walk(loaded.maps(each.name), loaded.outcomes[each.name].hooks))
 
     def run(self, stop: threading.Event, interval_seconds: float, beat: Callable[[], None]) -> None:
         """Until `stop` is set; then once more, so that nothing that was counted stays in the kernel."""

@@ -9,7 +9,18 @@ from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
 from bpfleet.events import Event
-from bpfleet.metrics import Counter, Distribution, Flow, Histogram, Metric, Sample, Summary, Summed, UpDownCounter
+from bpfleet.metrics import (
+    Counter,
+    Distribution,
+    Flow,
+    Histogram,
+    Metric,
+    NetworkNamespace,
+    Sample,
+    Summary,
+    Summed,
+    UpDownCounter,
+)
 
 __all__ = [
     "AnyOf",
@@ -24,6 +35,7 @@ __all__ = [
     "Histogram",
     "Maps",
     "Metric",
+    "NetworkNamespace",
     "Packet",
     "Probe",
     "RawTracepoint",
@@ -60,6 +72,10 @@ class Maps(Protocol):
 
     def walk(self, function: str) -> bytes:
         """Run the iterator of a Walk over everything that there is now; what its program wrote (bpf_seq_write)."""
+
+    def enumeration(self, name: str) -> Mapping[int, str]:
+        """The running kernel's own names of an enumeration's values, for one that the collector has declared in
+        `enumerations`. Empty where the kernel has no such enumeration or no BTF."""
 
 
 @dataclass(frozen=True)
@@ -180,7 +196,10 @@ class Channel:
 
 
 class Collector:
-    """One question. Built-in collectors and plugins use this same class."""
+    """One question. Built-in collectors and plugins use this same class.
+
+    enumerations: of the kernel (`enum skb_drop_reason`), whose values differ from version to version: count by number
+    in the kernel, name in user space (Maps.enumeration)."""
 
     name: ClassVar[str]
     program: ClassVar[str]
@@ -189,6 +208,7 @@ class Collector:
     metrics: ClassVar[tuple[Metric, ...]] = ()
     channels: ClassVar[tuple[Channel, ...]] = ()
     default: ClassVar[bool] = True
+    enumerations: ClassVar[tuple[str, ...]] = ()
 
     def defines(self, limits: Mapping[str, int]) -> dict[str, str]:
         """Constants (`#define NAME value`) that the C file is compiled with. limits: the settings' `limits`."""

@@ -118,6 +118,14 @@ FLOW_TCP_CONNECTS = Counter(
     scope=Scope.FLOW,
 )
 
+PACKET_DROPS = Counter(
+    "packet.drops",
+    "Packets that the kernel dropped in the network of the workload, by the kernel's own name of the reason. What is "
+    "dropped in a network that several share, or in the host's, is the node's (workload /).",
+    unit="{packet}",
+    labels=("reason",),
+)
+
 CONTAINER_INFO = Info(
     "container", "What is known of a container; the image as its specification names it.", labels=("node", "image")
 )

@@ -51,6 +51,24 @@ def test_the_three_listed_capabilities_are_enough(alone: House, place: Place, pa
 
 
 @needs("setpriv")
+def test_the_three_are_enough_to_tell_drops_and_whose_they_are(alone: House, place: Place, pair: Pair) -> None:
+    with Agent("--collectors", "+drops", prefix=with_only(LISTED)) as agent:
+        client, server = place("client", pair[0]), place("server", pair[1])
+        server.serve(V4, 5001)
+        client.talk("udp_burst", V4, 9, count=23, size=64, unconnected=True)
+
+        page = agent.settled(server)
+        assert page.value("bpfleet_packet_drops_total", reason="no_socket") == pair[1].counters()["UdpNoPorts"] == 23
+
+
+@needs("setpriv")
+def test_without_perfmon_drops_are_off_and_that_is_said(alone: House) -> None:
+    with Agent("--collectors", "+drops", prefix=with_only(("bpf", "net_admin"))) as agent:
+        assert "without the capability PERFMON" in states(agent)["drops"]
+        assert list(agent.page().where("bpfleet_packet_drops_total")) == []
+
+
+@needs("setpriv")
 def test_without_perfmon_packets_are_still_counted(alone: House, place: Place, pair: Pair) -> None:
     with Agent(prefix=with_only(("bpf", "net_admin"))) as agent:
         found = states(agent)
