@@ -91,9 +91,14 @@ class Agent:
         self._throttle = Throttle(clock)
         self._failures: dict[str, str] = {}
         self._failed: Counter[str] = Counter()
+        identity.namespaces.follow(self._walk())
+
+    def _walk(self) -> Callable[[], Iterable[Process]] | None:
+        """Over all processes, where a collector that runs can."""
         for each in self._collectors:
             if isinstance(each, Drops):
-                identity.namespaces.follow(each.walk(loaded.maps(each.name), loaded.outcomes[each.name].hooks))
+                return each.walk(self._loaded.maps(each.name), self._loaded.outcomes[each.name].hooks)
+        return None
 
     def run(self, stop: threading.Event, interval_seconds: float, beat: Callable[[], None]) -> None:
         """Until `stop` is set; then once more, so that nothing that was counted stays in the kernel."""

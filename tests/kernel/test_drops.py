@@ -6,6 +6,7 @@ Witnesses: nftables' own counters; UdpNoPorts, RcvbufErrors, InCsumErrors and In
 import json
 import os
 import struct
+import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -21,7 +22,10 @@ from tests.support.pages import Page
 from tests.support.puppets import checksum
 from tests.support.servers import Nginx
 
+from agent.collectors.drops import Drops
 from agent.identity.netns import WALK_SECONDS
+from agent.kernel.btf import VMLINUX
+from agent.kernel.door import KernelDoor, KernelSettings
 
 Place = Callable[..., Cgroup]
 Pair = tuple[Namespace, Namespace]
@@ -304,3 +308,39 @@ def test_the_books_balance(agent: Agent) -> None:
     seen, delivered = (page.value(f"bpfleet_{name}_total", channel="drops") for name in ("seen", "delivered"))
     assert seen == delivered > 0
     assert page.value("bpfleet_lost_total", channel="drops") == 0
+
+
+@needs("bpftool")
+def test_reasons_are_named_as_the_kernel_names_them() -> None:
+    dump = subprocess.run(["bpftool", "-j", "btf", "dump", "file", VMLINUX], check=True, capture_output=True).stdout
+    named = {each["name"]: each for each in json.loads(dump)["types"] if each["kind"] == "ENUM"}
+    loaded = KernelDoor().load([Drops()], KernelSettings(limits={"cgroups": 16}))
+    try:
+        for name in Drops.enumerations:
+            expected = {value["val"] & 0xFFFFFFFF: value["name"] for value in named[name]["values"]}
+            assert loaded.maps("drops").enumeration(name) == expected
+            assert len(expected) > 2
+    finally:
+        loaded.close()
+
+
+def test_sums_stay_exact_when_there_are_more_networks_than_room(place: Place, stack: ExitStack) -> None:
+    """A map of four rows and one of two, and twelve kinds of drops in six networks."""
+    drops = Drops()
+    loaded = KernelDoor().load([drops], KernelSettings(limits={"cgroups": 1}))
+    stack.callback(loaded.close)
+    for number in range(6):
+        home = place(f"home{number}", stack.enter_context(Namespace(str(number))))
+        home.talk("raw_burst", "127.0.0.1", UDP, count=11, size=64)
+        home.talk("udp_burst", "127.0.0.1", CLOSED_PORT, count=7, size=64, unconnected=True)
+    counted: Counter[str] = Counter()
+    for _ in range(LOOKS):  # other packets of this host may be dropped between the two readings
+        seen, lost = loaded.books()["drops"]
+        loaded.begin_drain()
+        for sample in drops.collect(loaded.maps("drops")):
+            assert isinstance(sample.value, int)
+            counted[sample.labels[0]] += sample.value
+        if loaded.books()["drops"] == (seen, lost):
+            break
+    assert seen == loaded.delivered()["drops"] + lost >= 6 * 18
+    assert counted["_other"] > 0 and lost > 0

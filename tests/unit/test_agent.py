@@ -11,8 +11,10 @@ from tests.support.made_collectors import made_collector
 
 from agent.agent import FIRST_SILENCE_SECONDS, LONGEST_SILENCE_SECONDS, Agent, Throttle
 from agent.collectors.cgroups import Cgroups
+from agent.collectors.drops import Drops, Process
 from agent.kernel.door import KernelSettings
 from agent.kernel.fake import FakeDoor, FakeTables
+from agent.kernel.isolation import Outcome
 from agent.metrics.health import Books, CollectorState, Report, Runs, Table
 from bpfleet import catalogue
 from bpfleet.api import Channel, Collector, Maps, Sample
@@ -35,13 +37,17 @@ class Journal:
         self.told: list[tuple[object, ...]] = []
         self.counted: dict[int, float] = {}
         self.broken: dict[str, Exception] = {}
-        self.tree = self
+        self.tree = self.namespaces = self
+        self.walk: Callable[[], Iterable[Process]] | None = None
 
     def made(self, cgroup_id: int, path: str) -> None:
         self._tell("made", cgroup_id, path)
 
     def removed(self, cgroup_id: int) -> None:
         self._tell("removed", cgroup_id)
+
+    def follow(self, walk: Callable[[], Iterable[Process]] | None) -> None:
+        self.walk = walk
 
     def refresh(self) -> None:
         self._tell("refresh")
@@ -125,6 +131,24 @@ class Bench:
     def drained(self) -> Report:
         self.agent.drain()
         return self.reports[-1]
+
+
+@pytest.mark.parametrize(("hooks", "processes"), [(("iter/task",), [Process(7, 23, 4711)]), (("fake",), None)])
+def test_identity_walks_over_the_processes_where_drops_can(
+    tmp_path: Path, hooks: tuple[str, ...], processes: list[Process] | None
+) -> None:
+    tables = FakeTables(walks={"on_process": struct.pack("=3Q", 7, 23, 4711)})
+    bench = Bench(tmp_path, last={Drops(): tables})
+    bench.loaded.outcomes["drops"] = Outcome(True, hooks)
+    Agent(bench.loaded, [Drops()], bench.journal, bench.journal, bench.reports.append, bench.clock)
+    assert (bench.journal.walk and list(bench.journal.walk())) == processes
+
+
+def test_without_drops_identity_is_told_that_nobody_walks(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, "steady")
+    bench.journal.walk = lambda: [Process(7, 23, 4711)]
+    Agent(bench.loaded, [], bench.journal, bench.journal, bench.reports.append, bench.clock)
+    assert bench.journal.walk is None
 
 
 def record(cgroup_id: int, removed: bool, path: bytes) -> bytes:
