@@ -135,7 +135,7 @@ def prelude(
     limits: Mapping[str, int],
     bounds: Mapping[str, Sequence[float]],
 ) -> str:
-    """Constants from the settings, and a function for each histogram that the kernel counts, which finds a value's bucket.
+    """Constants from the settings, and a function for each histogram that the kernel counts: it finds a value's bucket.
     kept: the collectors whose texts follow; declared: all that could, in whose constants the base's may be. Raises
     Culprit."""
     defines: dict[str, str] = {}
