@@ -47,11 +47,11 @@ class Limits:
 
     flows: int = _rows(32_768, "Rows of each flow map in the kernel: workload, peer and service port in one window.")
     cgroups: int = _rows(4_096, "Rows of each per-workload map in the kernel: cgroups alive on the node.")
+    series: int = _series(60_000, "Series of workloads on the page in all.")
+    series_per_metric: int = _series(20_000, "Series of one metric.")
     sockets: int = _rows(
         100_000, "Rows that a walk over the node's sockets reads: a socket held by two processes takes two."
     )
-    series: int = _series(60_000, "Series of workloads on the page in all.")
-    series_per_metric: int = _series(20_000, "Series of one metric.")
 
 
 @dataclass(frozen=True)
@@ -180,7 +180,7 @@ def clashes(settings: Settings) -> Iterator[Clash]:
         yield Clash(
             ("drain_interval_seconds", "scrape_interval_seconds"), "{0} is longer than {1}: scrapes would repeat"
         )
-    if settings.sockets.interval_seconds < settings.drain_interval_seconds:
+    if "sockets" in settings.collectors and settings.sockets.interval_seconds < settings.drain_interval_seconds:
         yield Clash(
             ("sockets.interval_seconds", "drain_interval_seconds"),
             "{0} is shorter than {1}: sockets are walked at a drain",

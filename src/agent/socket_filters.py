@@ -11,7 +11,7 @@ from agent.options import shown
 from agent.reading import did_you_mean
 from agent.socket_lists import PROTOCOLS, STATES, Socket
 
-Test = Callable[[Socket], bool]
+Question = Callable[[Socket], bool]
 
 CONNECTED = "connected"
 """Every state but listening and unconnected, as for ss."""
@@ -46,7 +46,7 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--min-rtt-ms", type=_milliseconds, metavar="N", help="TCP connections of this round-trip time")
 
 
-def test_of(wanted: argparse.Namespace) -> Test:
+def question_of(wanted: argparse.Namespace) -> Question:
     """Whether a socket is one of those that were asked for."""
     tests = [_state_test(wanted)]
     for given, test in (
@@ -66,7 +66,7 @@ def test_of(wanted: argparse.Namespace) -> Test:
     return lambda socket: all(test(socket) for test in tests)
 
 
-def _state_test(wanted: argparse.Namespace) -> Test:
+def _state_test(wanted: argparse.Namespace) -> Question:
     if wanted.all:
         return lambda socket: True
     if wanted.listening:

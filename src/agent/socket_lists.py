@@ -5,6 +5,7 @@ Words for protocols and states are those of ss.
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from agent.collectors.sockets import Row
 from agent.identity import addresses
@@ -31,7 +32,7 @@ STREAMS = ("tcp", "mptcp")
 TRANSPORTS = {"tcp": "tcp", "mptcp": "tcp", "udp": "udp", "icmp": "icmp"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Socket:
     """holders: the command of each process that has a descriptor of it, by process id in ascending order. peer: None
     where there is no other side."""
@@ -86,6 +87,7 @@ def gather(rows: Iterable[Row], owner: Name, peer: Find) -> list[Socket]:
     return [_socket(row, holders[identity], owner(row.cgroup_id), peer) for identity, row in first.items()]
 
 
+@lru_cache(maxsize=1024)
 def command(name: bytes) -> str:
     """The kernel's name of a process, which the process may set to any bytes."""
     return name.partition(b"\0")[0].decode("utf-8", "backslashreplace")

@@ -9,17 +9,20 @@ import socket
 import sys
 import time
 from argparse import ArgumentTypeError
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Protocol
 
 from agent import configuration, socket_filters, socket_pages
 from agent.collectors import known
 from agent.collectors.sockets import CHANNEL, FUNCTION, EverySocket, Row, rows
-from agent.identity.resolver import Resolver, assemble
+from agent.identity.model import Owner, Peer
+from agent.identity.resolver import assemble
 from agent.kernel import facts
 from agent.kernel.door import Door, KernelDoor, KernelSettings
 from agent.socket_lists import Socket, gather
 from bpfleet.errors import HostError
+from bpfleet.metrics import Flow
 
 LOOK_SECONDS = 0.05
 """Between two looks whether the cluster's listings have arrived."""
@@ -31,10 +34,20 @@ INITIAL_PROCESSES = 0xEFFFFFFC
 """Inode number of the node's own process namespace (include/linux/proc_ns.h); a walk sees the reader's only."""
 
 
+class Identity(Protocol):
+    """Whose is it, and who is at the other side (identity.resolver.Resolver)."""
+
+    def refresh(self) -> None: ...
+    def is_ready(self) -> bool: ...
+    def owner(self, cgroup_id: int) -> Owner | None: ...
+    def final_owner(self, cgroup_id: int) -> Owner: ...
+    def peer(self, flow: Flow, owner: Owner) -> Peer: ...
+
+
 def main(arguments: Sequence[str]) -> int:
     from agent.__main__ import kernel_settings
 
-    wanted = _parse(arguments)
+    wanted = parse(arguments)
     settings = configuration.load(wanted.config, os.environ, configuration.flags_of(wanted), known()).settings
     root = settings.kernel.cgroup_root or facts.gather().cgroup_root
     found, unread = walk(KernelDoor(), kernel_settings(settings, root))
@@ -51,7 +64,8 @@ def main(arguments: Sequence[str]) -> int:
         sockets = named(found, identity, time.monotonic, time.sleep)
     finally:
         identity.stop()
-    print(answer(sockets, wanted, node, unread), end="")
+    for part in answer(sockets, wanted, node, unread):
+        sys.stdout.write(part)
     for note in notes(unread, settings.limits.sockets, Path("/proc/self/ns/pid")):
         print(f"bpfleet sockets: {note}", file=sys.stderr)
     return 0
@@ -71,7 +85,7 @@ def walk(door: Door, settings: KernelSettings) -> tuple[list[Row], int]:
 
 
 def named(
-    found: Sequence[Row], identity: Resolver, clock: Callable[[], float], wait: Callable[[float], object]
+    found: Sequence[Row], identity: Identity, clock: Callable[[], float], wait: Callable[[float], object]
 ) -> list[Socket]:
     """Names come as soon as the cluster has told them, and the best that is known after a while."""
     end = clock() + LONGEST_WAIT_SECONDS
@@ -82,15 +96,17 @@ def named(
     return gather(found, lambda key: identity.owner(key) or identity.final_owner(key), identity.peer)
 
 
-def answer(sockets: Sequence[Socket], wanted: argparse.Namespace, node: str, unread: int) -> str:
+def answer(sockets: Sequence[Socket], wanted: argparse.Namespace, node: str, unread: int) -> Iterator[str]:
     """The sockets that were asked for, in order, as text or JSON."""
-    test = socket_filters.test_of(wanted)
-    matching = socket_pages.ordered([each for each in sockets if test(each)], wanted.sort)
+    is_wanted = socket_filters.question_of(wanted)
+    matching = socket_pages.ordered([each for each in sockets if is_wanted(each)], wanted.sort)
     shown = matching[: wanted.limit]
     if wanted.json:
-        return socket_pages.document(shown, node, len(matching), unread)
-    more = f"{len(matching) - len(shown)} more\n" if len(matching) > len(shown) else ""
-    return socket_pages.table(shown) + more
+        yield from socket_pages.document(shown, node, len(matching), unread)
+        return
+    yield from socket_pages.table(shown)
+    if len(matching) > len(shown):
+        yield f"{len(matching) - len(shown)} more\n"
 
 
 def notes(unread: int, limit: int, processes: Path) -> list[str]:
@@ -103,7 +119,7 @@ def notes(unread: int, limit: int, processes: Path) -> list[str]:
     return said
 
 
-def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = configuration.Parser("bpfleet sockets", "List the node's sockets with their owners and windows.")
     parser.usage = "%(prog)s [filters] [options]"  # one flag a setting would hide what is wrong
     parser.add_argument("--json", action="store_true", help="one JSON document instead of a table")

@@ -253,7 +253,7 @@ def test_walks_keep_their_own_interval(walker: Agent, place: Place, pair: Pair) 
     with_samples(walker, int(before.value(f"{CWND}_count")) + walks, client)
     seconds = time.monotonic() - started
     assert (walks - 1) * WALK_SECONDS <= seconds  # a drain's time earlier or later, but not at each drain
-    assert seconds <= (walks + 2) * WALK_SECONDS
+    assert seconds <= 2 * walks * WALK_SECONDS
 
 
 def test_the_books_of_a_walk_that_exceeds_its_limit_balance(alone: House, place: Place, pair: Pair) -> None:
