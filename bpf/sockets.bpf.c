@@ -29,7 +29,8 @@
 
 #define COMMAND_BYTES 16
 
-/* The kernel tells apart addresses by this many bits: the rest of the word is free for a part of the inode's number. */
+/* Addresses of two sockets differ in their lowest bits (64 TiB): the others are free for a part of the inode's number,
+ * so that a socket is not taken for one that was freed during the walk. */
 #define ADDRESS_BITS 46
 
 struct socket_row {

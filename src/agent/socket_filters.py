@@ -43,7 +43,9 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--local-port", type=port, metavar="A,B", help="port of this side")
     group.add_argument("--peer-port", type=port, metavar="A,B", help="port of the other side")
     group.add_argument("--address", type=_network, metavar="NET", help="address or network of either side (10.0.0.0/8)")
-    group.add_argument("--min-rtt-ms", type=_milliseconds, metavar="N", help="TCP connections of this round-trip time")
+    group.add_argument(
+        "--min-rtt-ms", type=_milliseconds, metavar="N", help="TCP connections with at least this round-trip time"
+    )
 
 
 def question_of(wanted: argparse.Namespace) -> Question:

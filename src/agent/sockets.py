@@ -4,6 +4,7 @@ It loads the program of the collector `sockets` for one walk, also beside an age
 """
 
 import argparse
+import io
 import os
 import socket
 import sys
@@ -64,8 +65,10 @@ def main(arguments: Sequence[str]) -> int:
         sockets = named(found, identity, time.monotonic, time.sleep)
     finally:
         identity.stop()
-    for part in answer(sockets, wanted, node, unread):
-        sys.stdout.write(part)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names need not fit the terminal's character set
+    sys.stdout.writelines(answer(sockets, wanted, node, unread))
+    sys.stdout.flush()
     for note in notes(unread, settings.limits.sockets, Path("/proc/self/ns/pid")):
         print(f"bpfleet sockets: {note}", file=sys.stderr)
     return 0

@@ -93,7 +93,7 @@ HOSTILE_COMMAND = """
 import socket, sys
 server = socket.create_server((sys.argv[1], 5010))
 with open("/proc/self/comm", "wb") as name:
-    name.write(b'\\x1b[2J"\\n\\xff\\x9b')
+    name.write(b'\\x1b[2J"\\n\\xff\\xc3\\xa9')
 print("ready", flush=True)
 sys.stdin.readline()
 """
@@ -103,8 +103,9 @@ def python(text: str, *words: object) -> list[str]:
     return [sys.executable, "-I", "-c", text, *map(str, words)]
 
 
-def command(*words: str, prefix: Sequence[str] = ()) -> "subprocess.CompletedProcess[str]":
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("BPFLEET_")}
+def command(*words: str, prefix: Sequence[str] = (), **more: str) -> "subprocess.CompletedProcess[str]":
+    """more: of the environment."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("BPFLEET_")} | more
     argv = [*prefix, *BPFLEET, "sockets", "--identity-kubernetes", "off", *words]
     return subprocess.run(argv, env=environment, capture_output=True, text=True, timeout=RUN_SECONDS)
 
@@ -411,7 +412,10 @@ def test_a_hostile_command_name_is_inert_in_both_forms(place: Place, pair: Pair)
     assert all(each.isprintable() for each in line)
     assert r'\x1b[2J"\n\xff' in line
     (row,) = listed(*words)
-    assert row["processes"][0]["command"].startswith('\x1b[2J"\n\\xff')
+    assert row["processes"][0]["command"] == '\x1b[2J"\n\\xff\u00e9'
+    poor = command(*words, PYTHONIOENCODING="ascii")
+    assert (poor.returncode, poor.stdout.isascii()) == (0, True)
+    assert r"\xe9" in poor.stdout
 
 
 def test_a_connection_in_time_wait_and_one_that_nobody_holds_are_not_seen(place: Place, pair: Pair) -> None:
