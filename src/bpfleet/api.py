@@ -16,6 +16,7 @@ from bpfleet.metrics import (
     Histogram,
     Metric,
     NetworkNamespace,
+    Observations,
     Sample,
     Summary,
     Summed,
@@ -36,6 +37,7 @@ __all__ = [
     "Maps",
     "Metric",
     "NetworkNamespace",
+    "Observations",
     "Packet",
     "Probe",
     "RawTracepoint",
@@ -76,6 +78,9 @@ class Maps(Protocol):
     def enumeration(self, name: str) -> Mapping[int, str]:
         """The running kernel's own names of an enumeration's values, for one that the collector has declared in
         `enumerations`. Empty where the kernel has no such enumeration or no BTF."""
+
+    def walk_parts(self, function: str) -> Iterator[bytes]:
+        """The same in parts, each of whole bpf_seq_write()s, so that a long walk is never here as a whole."""
 
 
 @dataclass(frozen=True)
@@ -209,6 +214,8 @@ class Collector:
     channels: ClassVar[tuple[Channel, ...]] = ()
     default: ClassVar[bool] = True
     enumerations: ClassVar[tuple[str, ...]] = ()
+    interval: ClassVar[str] = ""
+    """The setting that says how many seconds lie between two calls of collect(); without one each drain calls it."""
 
     def defines(self, limits: Mapping[str, int]) -> dict[str, str]:
         """Constants (`#define NAME value`) that the C file is compiled with. limits: the settings' `limits`."""

@@ -115,6 +115,9 @@ class CollectorMaps:
     def enumeration(self, name: str) -> Mapping[int, str]:
         return self._unit.enumerations.get(name, {})
 
+    def walk_parts(self, function: str) -> Iterator[bytes]:
+        return self._unit.tables.walk_parts(function)
+
     def deliver(self, channel: str, count: int) -> None:
         into = self._delivered if self._in_hand else self._unit.delivered
         into[channel] = into.get(channel, 0) + count
@@ -153,6 +156,9 @@ class NoMaps:
 
     def enumeration(self, name: str) -> Mapping[int, str]:
         return {}
+
+    def walk_parts(self, function: str) -> Iterator[bytes]:
+        return iter(())
 
     def deliver(self, channel: str, count: int) -> None:
         raise KernelError(f"{count} delivered from {channel}, which is off")
