@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from tests.support.agents import READ_SECONDS, Agent, House
+from tests.support.agents import Agent, House
 from tests.support.cgroups import Cgroup
 from tests.support.marks import needs
 from tests.support.namespaces import Namespace, veth_pair
@@ -71,7 +71,8 @@ def settle(agent: Agent) -> Settle:
 def settled(agent: Agent) -> Page:
     """After everything that has happened is on it, at its true value. Whose an unknown namespace is may be asked for a
     second later."""
-    time.sleep(WALK_SECONDS + READ_SECONDS)
+    time.sleep(WALK_SECONDS)
+    agent.drained()
     return Page.parse(agent.get("/metrics?view=live")[1].decode())
 
 
