@@ -20,7 +20,7 @@ import pytest
 from tests.support.agents import READ_SECONDS, Agent, House
 from tests.support.cgroups import Cgroup
 from tests.support.clock_steps import SteppedClock
-from tests.support.events import Books, Told, at_rest, lost, of, parsed, stopped
+from tests.support.events import Books, Told, at_rest, await_told, lost, of, parsed, stopped
 from tests.support.marks import needs
 from tests.support.namespaces import RUN_SECONDS, Namespace
 from tests.support.servers import Nginx
@@ -211,7 +211,7 @@ def test_a_reader_that_stands_still_costs_events_but_no_count_and_exactly_that_i
     client, server = exchange(place, pair, MANY)
     page = agent.settled(client, server)
     assert page.value(OPENED, workload=client.workload) == MANY
-    books = Books(agent)
+    books = await_told(agent, MANY * 10)
     assert lost(agent, "sink_jsonl")["queue_full"] > MANY
     assert books.queued > MANY
     assert resident_kib(agent) - before_kib < MOST_GROWN_KIB
@@ -230,6 +230,7 @@ def test_a_slow_reader_gets_whole_lines_and_the_rest_is_counted(clogged: Clogged
         client, server = exchange(place, pair, MANY)
         page = agent.settled(client, server)
         assert page.value(OPENED, workload=client.workload) == MANY
+        await_told(agent, MANY * 10)
         reader.pause_seconds = 0.0
         await_queue(agent)
         last = stopped(agent)
@@ -240,8 +241,8 @@ def test_a_slow_reader_gets_whole_lines_and_the_rest_is_counted(clogged: Clogged
 
 def test_a_reader_that_goes_away_is_counted(clogged: Clogged, place: Place, pair: Pair) -> None:
     agent, pipe = clogged
-    client, server = exchange(place, pair, 23)
-    agent.settled(client, server)
+    exchange(place, pair, 23)
+    await_told(agent, 23 * 10)
     pipe.close()
     client, server = exchange(place, pair, 211)
     page = agent.settled(client, server)
@@ -260,7 +261,8 @@ def test_a_full_disk_is_counted(alone: House, place: Place, pair: Pair, stack: E
         client, server = exchange(place, pair, 499)
         page = agent.settled(client, server)
         assert page.value(OPENED, workload=client.workload) == 499
-        assert Books(agent).delivered == 0
+        assert await_told(agent, 499 * 10).delivered == 0
+        await_queue(agent)
         assert lost(agent, "sink_jsonl")["disk_full"] >= 499 * 10
         assert agent.get("/readyz")[0] == 200
         assert agent.output().count("No space left on device") == 1
@@ -274,8 +276,8 @@ def test_a_disk_that_fills_up_keeps_whole_lines_and_goes_on_when_there_is_room(
 ) -> None:
     prefix = ["unshare", "--mount", "sh", "-c", SMALL_DISK, str(tmp_path)]
     with ExitStack() as opened, Agent(*COLLECTORS, "--sinks-jsonl-path", f"{tmp_path}/e", prefix=prefix) as agent:
-        client, server = exchange(place, pair, 499)
-        agent.settled(client, server)
+        exchange(place, pair, 499)
+        await_told(agent, 499 * 10)
         await_queue(agent)
         file = opened.enter_context(open(f"/proc/{agent.process.pid}/root{tmp_path}/e", "r+"))
         assert lost(agent, "sink_jsonl")["disk_full"] > 499
@@ -297,8 +299,9 @@ def test_a_directory_that_is_not_there_costs_events_only(
 ) -> None:
     path = tmp_path / "later" / "events.jsonl"
     with Agent(*COLLECTORS, "--sinks-jsonl-path", str(path)) as agent:
-        client, server = exchange(place, pair, 23)
-        agent.settled(client, server)
+        exchange(place, pair, 23)
+        await_told(agent, 23 * 10)
+        await_queue(agent)
         assert lost(agent, "sink_jsonl")["failed"] >= 23 * 10
         path.parent.mkdir()
         client, _ = exchange(place, pair, 7)
@@ -319,8 +322,8 @@ def test_a_reader_that_stands_still_does_not_keep_the_agent_from_ending(
     clogged: Clogged, place: Place, pair: Pair
 ) -> None:
     agent, pipe = clogged
-    client, server = exchange(place, pair, 499)
-    agent.settled(client, server)
+    exchange(place, pair, 499)
+    await_told(agent, 499 * 10)
     began = time.monotonic()
     last = stopped(agent)
     assert time.monotonic() - began < MOST_ENDING_SECONDS
@@ -338,6 +341,7 @@ def test_a_flood_is_limited_and_what_is_beyond_is_counted(alone: House, place: P
         page = agent.settled(client, server)
         took = time.monotonic() - began
         assert page.value(OPENED, workload=client.workload) == 499
+        await_told(agent, 499 * 10)
         limited = lost(agent, "events")["rate_limit"]
         last, events = stopped(agent), parsed(file.read_text())
     assert last == (len(events), {})
@@ -351,13 +355,12 @@ def test_a_step_of_the_clock_shows_in_the_next_events(
     alone: House, place: Place, pair: Pair, file: Path, tmp_path: Path
 ) -> None:
     clock = SteppedClock(tmp_path)
-    with Agent(*COLLECTORS, "--sinks-jsonl-path", str(file), environment=clock.environment) as agent:
+    with Agent(*COLLECTORS, "--sinks-jsonl-path", str(file), environment=clock.environment):
         moments = []
         for hours in (0, 1, -2):
             clock.step(hours * HOUR)
-            client, server = exchange(place, pair, 1)
-            agent.settled(client, server)
-            moments.append(moment(of(parsed(file.read_text()), client.workload)[0]))
+            client, _ = exchange(place, pair, 1)
+            moments.append(moment(await_written(file, client)))
     first, second, third = moments
     assert second - first == pytest.approx(HOUR, abs=30)
     assert third - second == pytest.approx(-2 * HOUR, abs=30)
@@ -368,6 +371,17 @@ def test_the_live_table_is_not_disturbed_by_events(alone: House, place: Place, p
     told = subprocess.run(command, capture_output=True, text=True, timeout=RUN_SECONDS, check=True)
     assert "bpfleet.tcp.state_change" not in told.stdout + told.stderr
     assert told.stdout.split()[:2] == ["NAMESPACE", "WORKLOAD"]
+
+
+def await_written(file: Path, place: Cgroup) -> Told:
+    """The first event of a workload. Raises AssertionError."""
+    end = time.monotonic() + RUN_SECONDS
+    while True:
+        text = file.read_text() if file.exists() else ""
+        if told := of(parsed(text[: text.rfind("\n") + 1]), place.workload):
+            return told[0]
+        assert time.monotonic() < end
+        time.sleep(READ_SECONDS)
 
 
 def resident_kib(agent: Agent) -> int:

@@ -68,6 +68,16 @@ class Books:
         return not self.queued and self.seen == self.delivered + self.lost + self.waiting
 
 
+def await_told(agent: Agent, count: int) -> Books:
+    """Until so many have come to the end of their way, delivered or lost. Raises AssertionError."""
+    for _ in range(TRIES):
+        books = Books(agent)
+        if books.delivered + books.lost + books.queued >= count:
+            return books
+        time.sleep(READ_SECONDS)
+    raise AssertionError(f"not {count}: {vars(books)}")
+
+
 def at_rest(agent: Agent) -> Books:
     """The books at a moment when nothing is on its way; other sockets of this host may change their state at any time,
     so some tries are made. Raises AssertionError."""
