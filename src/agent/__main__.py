@@ -8,7 +8,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -26,7 +26,7 @@ from agent.metrics.accumulate import Accumulator
 from agent.metrics.health import Build, Health, Report
 from agent.metrics.page import Page
 from agent.server import Application, Heartbeat, Server
-from agent.settings import Settings
+from agent.settings import Settings, get, leaves
 from agent.sinks.jsonl import Jsonl
 from agent.status import Status
 from bpfleet import __version__
@@ -126,7 +126,8 @@ def serve(
         status.headers = health.build.headers = loaded.headers
         off = [each for each in collectors if not loaded.outcomes[each.name].up]
         totals.switch_off(metric for each in off for metric in each.metrics)
-        agent = Agent(loaded, collectors, identity, totals, events, observe, time.monotonic)
+        pace = intervals(settings, collectors)
+        agent = Agent(loaded, collectors, identity, totals, events, observe, time.monotonic, pace)
         agent.drain()
         say(loaded, server.address)
         agent.run(stop, settings.drain_interval_seconds, heartbeat.beat)
@@ -146,6 +147,12 @@ def router(settings: Settings, collectors: Sequence[Collector], identity: Resolv
 
 def sinks(settings: Settings) -> list[Sink]:
     return [Jsonl(settings.sinks.jsonl.path)] if settings.sinks.jsonl.path else []
+
+
+def intervals(settings: Settings, collectors: Iterable[Collector]) -> dict[str, float]:
+    """By collector, of those that are not asked at each drain."""
+    values = {leaf.name: get(settings, leaf) for leaf in leaves()}
+    return {each.name: float(str(values[each.interval])) for each in collectors if each.interval}
 
 
 def kernel_settings(settings: Settings, cgroup_root: str) -> KernelSettings:

@@ -9,7 +9,7 @@ A collector that fails is its own problem: the rest count.
 import logging
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from agent.collectors.cgroups import Cgroups
@@ -54,7 +54,8 @@ class Events(Protocol):
 
 
 class Agent:
-    """Drains on one thread, and says after each drain how it went. clock: monotonic seconds."""
+    """Drains on one thread, and says after each drain how it went. clock: monotonic seconds. intervals: by collector,
+    the seconds between two calls of those that are not asked at each drain."""
 
     def __init__(
         self,
@@ -65,6 +66,7 @@ class Agent:
         events: Events,
         observe: Callable[[Report], None],
         clock: Callable[[], float],
+        intervals: Mapping[str, float] | None = None,
     ) -> None:
         self._loaded = loaded
         self._collectors = [each for each in collectors if loaded.outcomes[each.name].up]
@@ -73,6 +75,9 @@ class Agent:
         self._totals = totals
         self._events = events
         self._observe = observe
+        self._clock = clock
+        self._intervals = dict(intervals or {})
+        self._due: dict[str, float] = {}
         self._throttle = Throttle(clock)
         self._failures: dict[str, str] = {}
         self._failed: Counter[str] = Counter()
@@ -150,7 +155,19 @@ class Agent:
                 self._identity.tree.made(event.cgroup_id, event.path)
 
     def _count(self, collector: Collector) -> None:
-        self._totals.add(collector.collect(self._loaded.maps(collector.name)))
+        if self._is_due(collector.name):
+            self._totals.add(collector.collect(self._loaded.maps(collector.name)))
+
+    def _is_due(self, name: str) -> bool:
+        """By a schedule of its own, so that drains that come late do not make every later one late."""
+        interval, now = self._intervals.get(name), self._clock()
+        if interval is None:
+            return True
+        due = self._due.setdefault(name, now)
+        if now < due:
+            return False
+        self._due[name] = due + interval if now < due + interval else now + interval
+        return True
 
     def _tell(self, collector: Collector) -> None:
         self._events.take(collector.name, collector.events(self._loaded.maps(collector.name)))

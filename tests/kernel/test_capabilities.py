@@ -3,12 +3,13 @@
 Witness: exact counts with the three, the collectors' state without one.
 """
 
-import time
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
 import pytest
 from tests.support.agents import Agent, House
 from tests.support.cgroups import Cgroup
+from tests.support.events import of, parsed, stopped
 from tests.support.marks import needs
 from tests.support.namespaces import Namespace
 
@@ -16,8 +17,6 @@ Place = Callable[..., Cgroup]
 Pair = tuple[Namespace, Namespace]
 
 V4 = "198.51.100.2"
-CGROUP_SCAN_SECONDS = 1.5
-"""Without the tracepoint that tells of new cgroups they are looked for, at most once a second."""
 
 LISTED = ("bpf", "perfmon", "net_admin")
 
@@ -51,6 +50,20 @@ def test_the_three_listed_capabilities_are_enough(alone: House, place: Place, pa
 
 
 @needs("setpriv")
+def test_they_are_enough_for_events_and_without_perfmon_there_are_none(
+    alone: House, place: Place, pair: Pair, tmp_path: Path
+) -> None:
+    flags = ("--collectors", "+tcp_states", "--sinks-jsonl-path", str(tmp_path / "events.jsonl"))
+    with Agent(*flags, prefix=with_only(LISTED)) as agent:
+        client = place("client", pair[0])
+        client.talk("connect", V4, 9, count=23)
+        assert stopped(agent).lost == {}
+        assert len(of(parsed((tmp_path / "events.jsonl").read_text()), client.workload)) == 2 * 23
+    with Agent(*flags, prefix=with_only(("bpf", "net_admin"))) as agent:
+        assert "without the capability PERFMON" in states(agent)["tcp_states"]
+
+
+@needs("setpriv")
 def test_without_perfmon_packets_are_still_counted(alone: House, place: Place, pair: Pair) -> None:
     with Agent(prefix=with_only(("bpf", "net_admin"))) as agent:
         found = states(agent)
@@ -60,7 +73,6 @@ def test_without_perfmon_packets_are_still_counted(alone: House, place: Place, p
             assert "without the capability PERFMON" in reason
         client = place("client", pair[0])
         client.talk("udp_burst", V4, 9, count=23, size=64, unconnected=True)
-        time.sleep(CGROUP_SCAN_SECONDS)
         page = agent.settled(client)
         assert page.value("bpfleet_network_io_packets_total", direction="transmit", transport="udp") == 23
 

@@ -17,10 +17,10 @@ from io import FileIO
 from pathlib import Path
 
 import pytest
-from tests.support.agents import READ_SECONDS, Agent, House
+from tests.support.agents import Agent, House
 from tests.support.cgroups import Cgroup
 from tests.support.clock_steps import SteppedClock
-from tests.support.events import Books, Told, at_rest, await_told, lost, of, parsed, stopped
+from tests.support.events import Books, Told, at_rest, lost, of, parsed, stopped
 from tests.support.marks import needs
 from tests.support.namespaces import RUN_SECONDS, Namespace
 from tests.support.servers import Nginx
@@ -52,6 +52,7 @@ DRAIN_NEVER = {"BPFLEET_DRAIN_INTERVAL_SECONDS": "300", "BPFLEET_SCRAPE_INTERVAL
 CAUGHT_UP = 512
 """Events in a queue that is being emptied, on a host whose own sockets go on."""
 
+LOOK_SECONDS = 0.1
 MOST_ENDING_SECONDS = 5.0
 SMALL_DISK = 'mount -t tmpfs -o size=256k none "$0" && exec "$@"'
 
@@ -96,7 +97,7 @@ def await_queue(agent: Agent) -> None:
     end = time.monotonic() + RUN_SECONDS
     while Books(agent).queued > CAUGHT_UP:
         assert time.monotonic() < end
-        time.sleep(READ_SECONDS)
+        agent.drained()
 
 
 @pytest.fixture
@@ -211,7 +212,7 @@ def test_a_reader_that_stands_still_costs_events_but_no_count_and_exactly_that_i
     client, server = exchange(place, pair, MANY)
     page = agent.settled(client, server)
     assert page.value(OPENED, workload=client.workload) == MANY
-    books = await_told(agent, MANY * 10)
+    books = Books(agent)
     assert lost(agent, "sink_jsonl")["queue_full"] > MANY
     assert books.queued > MANY
     assert resident_kib(agent) - before_kib < MOST_GROWN_KIB
@@ -230,7 +231,6 @@ def test_a_slow_reader_gets_whole_lines_and_the_rest_is_counted(clogged: Clogged
         client, server = exchange(place, pair, MANY)
         page = agent.settled(client, server)
         assert page.value(OPENED, workload=client.workload) == MANY
-        await_told(agent, MANY * 10)
         reader.pause_seconds = 0.0
         await_queue(agent)
         last = stopped(agent)
@@ -242,7 +242,7 @@ def test_a_slow_reader_gets_whole_lines_and_the_rest_is_counted(clogged: Clogged
 def test_a_reader_that_goes_away_is_counted(clogged: Clogged, place: Place, pair: Pair) -> None:
     agent, pipe = clogged
     exchange(place, pair, 23)
-    await_told(agent, 23 * 10)
+    agent.drained()
     pipe.close()
     client, server = exchange(place, pair, 211)
     page = agent.settled(client, server)
@@ -261,7 +261,7 @@ def test_a_full_disk_is_counted(alone: House, place: Place, pair: Pair, stack: E
         client, server = exchange(place, pair, 499)
         page = agent.settled(client, server)
         assert page.value(OPENED, workload=client.workload) == 499
-        assert await_told(agent, 499 * 10).delivered == 0
+        assert Books(agent).delivered == 0
         await_queue(agent)
         assert lost(agent, "sink_jsonl")["disk_full"] >= 499 * 10
         assert agent.get("/readyz")[0] == 200
@@ -277,7 +277,7 @@ def test_a_disk_that_fills_up_keeps_whole_lines_and_goes_on_when_there_is_room(
     prefix = ["unshare", "--mount", "sh", "-c", SMALL_DISK, str(tmp_path)]
     with ExitStack() as opened, Agent(*COLLECTORS, "--sinks-jsonl-path", f"{tmp_path}/e", prefix=prefix) as agent:
         exchange(place, pair, 499)
-        await_told(agent, 499 * 10)
+        agent.drained()
         await_queue(agent)
         file = opened.enter_context(open(f"/proc/{agent.process.pid}/root{tmp_path}/e", "r+"))
         assert lost(agent, "sink_jsonl")["disk_full"] > 499
@@ -300,7 +300,7 @@ def test_a_directory_that_is_not_there_costs_events_only(
     path = tmp_path / "later" / "events.jsonl"
     with Agent(*COLLECTORS, "--sinks-jsonl-path", str(path)) as agent:
         exchange(place, pair, 23)
-        await_told(agent, 23 * 10)
+        agent.drained()
         await_queue(agent)
         assert lost(agent, "sink_jsonl")["failed"] >= 23 * 10
         path.parent.mkdir()
@@ -323,7 +323,7 @@ def test_a_reader_that_stands_still_does_not_keep_the_agent_from_ending(
 ) -> None:
     agent, pipe = clogged
     exchange(place, pair, 499)
-    await_told(agent, 499 * 10)
+    agent.drained()
     began = time.monotonic()
     last = stopped(agent)
     assert time.monotonic() - began < MOST_ENDING_SECONDS
@@ -341,7 +341,7 @@ def test_a_flood_is_limited_and_what_is_beyond_is_counted(alone: House, place: P
         page = agent.settled(client, server)
         took = time.monotonic() - began
         assert page.value(OPENED, workload=client.workload) == 499
-        await_told(agent, 499 * 10)
+        agent.drained()
         limited = lost(agent, "events")["rate_limit"]
         last, events = stopped(agent), parsed(file.read_text())
     assert last == (len(events), {})
@@ -381,7 +381,7 @@ def await_written(file: Path, place: Cgroup) -> Told:
         if told := of(parsed(text[: text.rfind("\n") + 1]), place.workload):
             return told[0]
         assert time.monotonic() < end
-        time.sleep(READ_SECONDS)
+        time.sleep(LOOK_SECONDS)
 
 
 def resident_kib(agent: Agent) -> int:

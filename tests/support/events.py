@@ -4,11 +4,10 @@ import json
 import re
 import signal
 import string
-import time
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from tests.support.agents import READ_SECONDS, Agent
+from tests.support.agents import Agent
 
 Told = dict[str, Any]
 INERT = set(string.printable) - set("\n\r\t\x0b\x0c")
@@ -68,21 +67,11 @@ class Books:
         return not self.queued and self.seen == self.delivered + self.lost + self.waiting
 
 
-def await_told(agent: Agent, count: int) -> Books:
-    """Until so many have come to the end of their way, delivered or lost. Raises AssertionError."""
-    for _ in range(TRIES):
-        books = Books(agent)
-        if books.delivered + books.lost + books.queued >= count:
-            return books
-        time.sleep(READ_SECONDS)
-    raise AssertionError(f"not {count}: {vars(books)}")
-
-
 def at_rest(agent: Agent) -> Books:
     """The books at a moment when nothing is on its way; other sockets of this host may change their state at any time,
     so some tries are made. Raises AssertionError."""
     for _ in range(TRIES):
-        time.sleep(READ_SECONDS)
+        agent.drained()
         books = Books(agent)
         if books.balanced:
             return books

@@ -61,6 +61,10 @@ class Resolver:
         self._alive = {OTHER.key, NOBODY.key, *(owner.key for owner in owners)}
         self._names.forget(self._alive)
 
+    def is_ready(self) -> bool:
+        """Whether what is not known now will not be known in a moment: the cluster's first listings have arrived."""
+        return self._cluster is None or self._cluster.is_ready()
+
     def owner(self, cgroup_id: int) -> Owner | None:
         """None: not known yet, ask again at the next drain."""
         if found := self._settled.get(cgroup_id):
