@@ -203,6 +203,13 @@ def test_a_connection_that_is_refused_goes_back_from_syn_sent(
     assert told == {("closed", "syn_sent"): 23, ("syn_sent", "closed"): 23}
 
 
+def test_a_hostile_name_is_inert_and_comes_back_as_it_was(agent: Agent, file: Path, place: Place, pair: Pair) -> None:
+    client = place('\x1b]0;owned\x07\x9b2J"},{\\\u202e\x7f', pair[0])
+    client.talk("connect", V4, 9, count=7)
+    stopped(agent)
+    assert len(of(parsed(file.read_text()), client.workload)) == 2 * 7
+
+
 def test_a_reader_that_stands_still_costs_events_but_no_count_and_exactly_that_is_said(
     clogged: Clogged, place: Place, pair: Pair
 ) -> None:

@@ -63,13 +63,13 @@ class Books:
 
     @property
     def balanced(self) -> bool:
-        """Nothing is in the ring or in the queue."""
-        return not self.queued and self.seen == self.delivered + self.lost + self.waiting
+        """Nothing is in the ring: all that was seen is delivered, lost or waits."""
+        return self.seen == self.delivered + self.lost + self.waiting + self.queued
 
 
 def at_rest(agent: Agent) -> Books:
-    """The books at a moment when nothing is on its way; other sockets of this host may change their state at any time,
-    so some tries are made. Raises AssertionError."""
+    """The books at a moment when nothing comes between reading the ring and reading the kernel's own books; other
+    sockets of this host may change their state at any time, so some tries are made. Raises AssertionError."""
     for _ in range(TRIES):
         agent.drained()
         books = Books(agent)
