@@ -1,6 +1,7 @@
 """The agent's heart: on each drain, what the kernel counted goes through identity into the totals.
 
     kernel maps -> collectors -> accumulator (identity inside) -> page
+    ring buffers -> collectors -> events (identity inside) -> sinks
 
 A collector that fails is its own problem: the rest count.
 """
@@ -13,17 +14,15 @@ from typing import Protocol
 
 from agent.collectors.cgroups import Cgroups
 from agent.collectors.drops import Drops, Process
+from agent.events.routing import Standing
 from agent.kernel.door import Loaded
 from agent.metrics.health import Books, CollectorState, Report, Runs, Table
-from bpfleet.api import Collector, Sample
+from agent.throttle import Throttle
+from bpfleet.api import Collector, Event, Sample
 
 log = logging.getLogger(__name__)
 
-FIRST_SILENCE_SECONDS = 60.0
-"""A collector that keeps failing is logged at once, then after this time, then after twice as long each time."""
-
-LONGEST_SILENCE_SECONDS = 3600.0
-OWN_STEPS = ("identity", "totals", "report")
+OWN_STEPS = ("identity", "totals", "events", "report")
 """Of a drain, besides the collectors."""
 
 
@@ -55,19 +54,12 @@ class Totals(Protocol):
     def tick(self) -> None: ...
 
 
-class Throttle:
-    """When may a failure that repeats be logged again?"""
+class Events(Protocol):
+    """Where events go."""
 
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
-        self._silence: dict[str, tuple[float, float]] = {}
-
-    def allows(self, what: str) -> bool:
-        until, silence = self._silence.get(what, (float("-inf"), FIRST_SILENCE_SECONDS))
-        if self._clock() < until:
-            return False
-        self._silence[what] = (self._clock() + silence, min(2 * silence, LONGEST_SILENCE_SECONDS))
-        return True
+    def begin(self) -> None: ...
+    def take(self, collector: str, events: Iterable[Event]) -> None: ...
+    def standing(self) -> Standing: ...
 
 
 class Agent:
@@ -80,6 +72,7 @@ class Agent:
         collectors: Sequence[Collector],
         identity: Identity,
         totals: Totals,
+        events: Events,
         observe: Callable[[Report], None],
         clock: Callable[[], float],
         intervals: Mapping[str, float] | None = None,
@@ -89,6 +82,7 @@ class Agent:
         self._channels = [channel for each in self._collectors for channel in each.channels]
         self._identity = identity
         self._totals = totals
+        self._events = events
         self._observe = observe
         self._clock = clock
         self._intervals = dict(intervals or {})
@@ -123,18 +117,25 @@ class Agent:
         for collector in self._collectors:
             self._isolated(collector.name, lambda each=collector: self._count(each))  # type: ignore[misc]
         self._isolated("totals", self._totals.tick)
+        self._isolated("events", self._events.begin)
+        for collector in self._collectors:
+            self._isolated(collector.name, lambda each=collector: self._tell(each))  # type: ignore[misc]
         self._isolated("report", lambda: self._observe(self.report()))
 
     def report(self) -> Report:
+        told = self._events.standing()
         return Report(
             collectors={
                 name: CollectorState(outcome.up and name not in self._failures, outcome.hooks, self._reason(name))
                 for name, outcome in self._loaded.outcomes.items()
             },
-            books=self._books(),
+            books=self._books() | {name: Books(*account) for name, account in told.accounts.items()},
             tables={row.name: Table(row.entries, row.capacity, row.bytes) for row in self._loaded.tables()},
             programs={name: Runs(*row) for name, row in self._loaded.runs().items()},
             failures={step: self._failed[step] for step in (*self._loaded.outcomes, *OWN_STEPS)},
+            events=told.events,
+            sinks=told.sinks,
+            waiting=told.waiting,
         )
 
     def _books(self) -> dict[str, Books]:
@@ -184,3 +185,6 @@ class Agent:
             return False
         self._due[name] = due + interval if now < due + interval else now + interval
         return True
+
+    def _tell(self, collector: Collector) -> None:
+        self._events.take(collector.name, collector.events(self._loaded.maps(collector.name)))
