@@ -8,13 +8,15 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from agent import configuration
 from agent.agent import Agent
 from agent.collectors import BUILT_IN, known
+from agent.events.delivery import Delivery
+from agent.events.routing import Router
 from agent.identity.model import Owner
 from agent.identity.resolver import Resolver, assemble
 from agent.kernel import facts
@@ -24,10 +26,11 @@ from agent.metrics.accumulate import Accumulator
 from agent.metrics.health import Build, Health, Report
 from agent.metrics.page import Page
 from agent.server import Application, Heartbeat, Server
-from agent.settings import Settings
+from agent.settings import Settings, get, leaves
+from agent.sinks.jsonl import Jsonl
 from agent.status import Status
 from bpfleet import __version__
-from bpfleet.api import Collector
+from bpfleet.api import Collector, Sink
 from bpfleet.errors import BpfleetError, HostError
 
 log = logging.getLogger("agent")
@@ -92,7 +95,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
             flow_idle_seconds=settings.flow_idle_seconds,
             keep_seconds=settings.identity.keep_seconds,
         )
-        counting = [collector.name for collector in collectors if collector.metrics]
+        counting = [collector.name for collector in collectors if collector.metrics or collector.event_names]
         status = Status(__version__, counting, machine, totals.standing, identity.status)
         serve(settings, cgroup_root, collectors, identity, totals, status, stop)
 
@@ -111,6 +114,7 @@ def serve(
     heartbeat = Heartbeat(STALL_SECONDS + settings.drain_interval_seconds)
     pages = Application(Page(totals, health.registry()), heartbeat.problem, status.problem, status.page)
     server = Server(pages, settings.address)
+    events = router(settings, collectors, identity)
     loaded: Loaded | None = None
 
     def observe(report: Report) -> None:
@@ -122,15 +126,33 @@ def serve(
         status.headers = health.build.headers = loaded.headers
         off = [each for each in collectors if not loaded.outcomes[each.name].up]
         totals.switch_off(metric for each in off for metric in each.metrics)
-        agent = Agent(loaded, collectors, identity, totals, observe, time.monotonic)
+        pace = intervals(settings, collectors)
+        agent = Agent(loaded, collectors, identity, totals, events, observe, time.monotonic, pace)
         agent.drain()
         say(loaded, server.address)
         agent.run(stop, settings.drain_interval_seconds, heartbeat.beat)
     finally:
+        events.close()
         server.close()
         identity.stop()
         if loaded:
             loaded.close()
+
+
+def router(settings: Settings, collectors: Sequence[Collector], identity: Resolver) -> Router[Owner]:
+    names = [name for collector in collectors for name in collector.event_names]
+    deliveries = [Delivery(sink, names, time.monotonic) for sink in sinks(settings)]
+    return Router(identity, deliveries, names, settings.limits.events_per_second)
+
+
+def sinks(settings: Settings) -> list[Sink]:
+    return [Jsonl(settings.sinks.jsonl.path)] if settings.sinks.jsonl.path else []
+
+
+def intervals(settings: Settings, collectors: Iterable[Collector]) -> dict[str, float]:
+    """By collector, of those that are not asked at each drain."""
+    values = {leaf.name: get(settings, leaf) for leaf in leaves()}
+    return {each.name: float(str(values[each.interval])) for each in collectors if each.interval}
 
 
 def kernel_settings(settings: Settings, cgroup_root: str) -> KernelSettings:

@@ -21,8 +21,9 @@ from rich.live import Live
 from agent import child, configuration
 from agent.activity import Activity, Row
 from agent.collectors import known
+from agent.escapes import inert
 from agent.polling import Server
-from agent.screen import SORTS, Size, inert, ordered, plain, screen
+from agent.screen import SORTS, Size, ordered, plain, screen
 from bpfleet.errors import HostError
 
 DRAIN_SECONDS = 1.0
@@ -168,6 +169,8 @@ def agent_flags(parsed: Namespace, environment: Mapping[str, str], port: Callabl
     given = configuration.load(parsed.config, environment, flags, known())
     if "drain_interval_seconds" not in given.places:
         flags["drain_interval_seconds"] = f"{min(parsed.interval, DRAIN_SECONDS):g}"
+    if given.settings.sinks.jsonl.path == "-":  # its standard output is not the user's
+        flags["sinks.jsonl.path"] = ""
     host, wanted = given.settings.address
     free = port() if "listen" not in given.places or not wanted else wanted
     return flags | {"listen": f"[{host}]:{free}" if ":" in host else f"{host}:{free}"}

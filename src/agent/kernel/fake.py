@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from agent.kernel.door import KernelSettings
 from agent.kernel.isolation import Outcome
-from agent.kernel.loaded import Loaded
+from agent.kernel.loaded import Enumerations, Loaded
 from agent.kernel.tables import MapFacts
 from bpfleet.api import Collector, Row
 
@@ -59,6 +59,9 @@ class FakeTables:
     def walk(self, function: str) -> bytes:
         return self.walks[function]
 
+    def walk_parts(self, function: str) -> Iterator[bytes]:
+        return iter((self.walks[function],))
+
     def facts(self) -> list[MapFacts]:
         return [MapFacts(name, len(self._read.get(name, ())), CAPACITY, CAPACITY * ROW_BYTES) for name in self.names()]
 
@@ -68,11 +71,15 @@ class FakeTables:
 
 class FakeDoor:
     """tables: by collector; the same object for collectors that share their maps. refused: collectors that do not
-    load, with the reason."""
+    load, with the reason. enumerations: of the kernel that there is not."""
 
     def __init__(
-        self, tables: Mapping[str, FakeTables] | None = None, refused: Mapping[str, str] | None = None
+        self,
+        tables: Mapping[str, FakeTables] | None = None,
+        refused: Mapping[str, str] | None = None,
+        enumerations: Enumerations | None = None,
     ) -> None:
+        self.enumerations = enumerations
         self.tables = dict(tables or {})
         self.refused = dict(refused or {})
         self.settings: KernelSettings | None = None
@@ -88,4 +95,4 @@ class FakeDoor:
             outcomes[each.name] = Outcome(True, ("fake",))
             tables = self.tables.setdefault(each.name, FakeTables())
             units.setdefault(id(tables), ([], tables))[0].append(each.name)
-        return Loaded(outcomes, list(units.values()), headers="none")
+        return Loaded(outcomes, list(units.values()), headers="none", enumerations=self.enumerations)

@@ -21,13 +21,18 @@ MAX_KEPT_ROWS = 32768
 lost, and shows as what its channels have seen and neither delivered nor lost."""
 
 
+Enumerations = Mapping[str, Mapping[int, str]]
+"""By the enumeration's name in C: the names of its values."""
+
+
 class UnitMaps:
     """The maps of a unit: each hash is read once a drain, for all its collectors.
 
     failed: by channel, what was delivered from rows on which a collector failed."""
 
-    def __init__(self, tables: Tables) -> None:
+    def __init__(self, tables: Tables, enumerations: Enumerations) -> None:
         self.tables = tables
+        self.enumerations = enumerations
         self.delivered: dict[str, int] = {}
         self.failed: dict[str, int] = {}
         self._views: list[CollectorMaps] = []
@@ -107,6 +112,12 @@ class CollectorMaps:
     def walk(self, function: str) -> bytes:
         return self._unit.tables.walk(function)
 
+    def enumeration(self, name: str) -> Mapping[int, str]:
+        return self._unit.enumerations.get(name, {})
+
+    def walk_parts(self, function: str) -> Iterator[bytes]:
+        return self._unit.tables.walk_parts(function)
+
     def deliver(self, channel: str, count: int) -> None:
         into = self._delivered if self._in_hand else self._unit.delivered
         into[channel] = into.get(channel, 0) + count
@@ -143,6 +154,12 @@ class NoMaps:
     def walk(self, function: str) -> bytes:
         return b""
 
+    def enumeration(self, name: str) -> Mapping[int, str]:
+        return {}
+
+    def walk_parts(self, function: str) -> Iterator[bytes]:
+        return iter(())
+
     def deliver(self, channel: str, count: int) -> None:
         raise KernelError(f"{count} delivered from {channel}, which is off")
 
@@ -157,12 +174,14 @@ class Loaded:
         units: Sequence[tuple[Sequence[str], Tables]],
         headers: str = "",
         assertions: int = 0,
+        enumerations: Enumerations | None = None,
     ) -> None:
-        """units: names of collectors, and the tables that they share."""
+        """units: names of collectors, and the tables that they share. enumerations: those of the kernel that the
+        collectors have declared."""
         self.outcomes = dict(outcomes)
         self.headers = headers
         self.assertions = assertions
-        self._units = [UnitMaps(tables) for _, tables in units]
+        self._units = [UnitMaps(tables, enumerations or {}) for _, tables in units]
         self._by_name = {
             name: unit.view() for (names, _), unit in zip(units, self._units, strict=True) for name in names
         }

@@ -188,3 +188,10 @@ def test_the_fake_door_loads_what_it_is_told_to(tmp_path: Path) -> None:
     assert list(loaded.maps("b").growth("flows")) == [(KEY, (5,))]
     assert list(loaded.maps("a").records("events")) == [b"one", b"two"]
     assert list(loaded.maps("a").records("events")) == []
+
+
+def test_an_enumeration_is_the_kernels_or_empty() -> None:
+    loaded = Loaded({}, [(("drops",), FakeTables())], enumerations={"why": {7: "BECAUSE"}})
+    assert loaded.maps("drops").enumeration("why") == {7: "BECAUSE"}
+    assert loaded.maps("drops").enumeration("where") == {}
+    assert loaded.maps("a collector that is off").enumeration("why") == {}
