@@ -27,6 +27,9 @@ PLUGINS = "usr/libexec/docker/cli-plugins"
 NEEDED = ("mmdebstrap", "buildah", "runc", "iptables", "nsenter", "setpriv", "curl")
 
 FOLDER = "bpfleet-docker-"
+PLUGIN_SOCKETS = Path("/run/docker/plugins")
+"""The one place that a daemon cannot be told to have elsewhere; another daemon's stays."""
+
 CGROUPS = Path("/sys/fs/cgroup")
 CGROUP = PREFIX + "docker-{}-1"
 
@@ -63,6 +66,7 @@ class Docker:
             "DOCKER_CONFIG": str(self.folder / "client"),
         }
         self.cgroup = CGROUP.format(os.getpid())
+        self.others = PLUGIN_SOCKETS.exists()
         self._start()
         return self
 
@@ -104,6 +108,10 @@ class Docker:
             os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
         remove(self.folder, self.cgroup)
+        if not self.others:
+            for path in (PLUGIN_SOCKETS, PLUGIN_SOCKETS.parent):
+                with contextlib.suppress(OSError):
+                    path.rmdir()
 
     def docker(self, *arguments: str, **options: Any) -> "subprocess.CompletedProcess[str]":
         defaults: dict[str, Any] = {"check": True, "text": True, "capture_output": True, "timeout": RUN_SECONDS}
