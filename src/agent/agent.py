@@ -8,13 +8,14 @@ A collector that fails is its own problem: the rest count.
 import logging
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Protocol
 
 from agent.collectors.cgroups import Cgroups
 from agent.kernel.door import Loaded
 from agent.metrics.health import Books, CollectorState, Report, Runs, Table
-from bpfleet.api import Collector, Sample
+from bpfleet.api import Collector, Metric, Sample
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +63,9 @@ class Throttle:
 
 
 class Agent:
-    """Drains on one thread, and says after each drain how it went. clock: monotonic seconds."""
+    """Drains on one thread, and says after each drain how it went. clock: monotonic seconds.
+
+    The settings of what it works with change between two drains only: `with agent.changing(): ...`, from any thread."""
 
     def __init__(
         self,
@@ -75,23 +78,68 @@ class Agent:
     ) -> None:
         self._loaded = loaded
         self._collectors = [each for each in collectors if loaded.outcomes[each.name].up]
-        self._channels = [channel for each in self._collectors for channel in each.channels]
         self._identity = identity
         self._totals = totals
         self._observe = observe
         self._throttle = Throttle(clock)
         self._failures: dict[str, str] = {}
         self._failed: Counter[str] = Counter()
+        self._lock = threading.RLock()
+        self._closed = False
 
-    def run(self, stop: threading.Event, interval_seconds: float, beat: Callable[[], None]) -> None:
-        """Until `stop` is set; then once more, so that nothing that was counted stays in the kernel."""
-        while not stop.wait(interval_seconds):
+    def run(self, stop: threading.Event, interval: Callable[[], float], beat: Callable[[float], None]) -> None:
+        """Until `stop` is set; then once more, so that nothing that was counted stays in the kernel. interval: asked
+        before each wait, in seconds; beat: told how long it will be."""
+        while True:
+            seconds = interval()
+            beat(seconds)
+            stopped = stop.wait(seconds)
             self.drain()
-            beat()
-        self.drain()
+            if stopped:
+                return
+
+    @contextmanager
+    def changing(self) -> Iterator[None]:
+        """Nothing is drained meanwhile."""
+        with self._lock:
+            yield
+
+    def join(self, loaded: Loaded, collectors: Sequence[Collector]) -> None:
+        """Collectors that were loaded later, with units of their own. What they counted so far comes with the next
+        drain."""
+        with self._lock:
+            if self._closed:
+                loaded.close()
+                return
+            self._collectors += [each for each in collectors if loaded.outcomes[each.name].up]
+            self._loaded.join(loaded)
+
+    def leave(self, name: str) -> None:
+        """A collector with a unit of its own: it is drained for the last time when its programs run no more."""
+        with self._lock:
+            if self._closed:
+                return
+            self._loaded.detach(name)
+            self.drain()
+            self._collectors = [each for each in self._collectors if each.name != name]
+            self._loaded.leave(name)
+
+    def metrics(self) -> list[Metric]:
+        """Of the collectors that run."""
+        return [metric for each in self._collectors for metric in each.metrics]
+
+    def close(self) -> None:
+        """Let go of everything in the kernel."""
+        with self._lock:
+            self._closed = True
+            self._loaded.close()
 
     def drain(self) -> None:
         """Read every map once."""
+        with self._lock:
+            self._drain()
+
+    def _drain(self) -> None:
         self._loaded.begin_drain()
         self._failures.clear()
         for collector in self._collectors:
@@ -119,7 +167,7 @@ class Agent:
         rows, runs = self._loaded.books(), self._loaded.runs()
         delivered, failed = self._loaded.delivered(), self._loaded.failed()
         books = {}
-        for channel in self._channels:
+        for channel in (channel for each in self._collectors for channel in each.channels):
             if channel.name not in rows:
                 continue
             row = rows[channel.name]

@@ -9,10 +9,11 @@ import os
 import ssl
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
+from agent.configuration import Configuration
 from bpfleet.errors import SettingsError
 
 log = logging.getLogger(__name__)
@@ -90,6 +91,49 @@ class Credential(Generic[T]):
 
     def _stamp(self) -> tuple[tuple[int, ...] | None, ...]:
         return tuple(map(_stamp, self._files))
+
+
+class Credentials:
+    """What the server shows and asks for. certificate, token: None where there is none. Raises SettingsError for files
+    that cannot be used."""
+
+    def __init__(self, configuration: Configuration) -> None:
+        server = configuration.settings.server
+        chain, key, file = Path(server.certificate_file), Path(server.key_file), Path(server.token_file)
+        self.certificate: Credential[ssl.SSLContext] | None = None
+        self.token: Credential[bytes] | None = None
+        if server.certificate_file:
+            with configuration.blaming("server.certificate_file"):
+                self.certificate = Credential("certificate", (chain, key), lambda: certificate(chain, key))
+        if server.token_file:
+            with configuration.blaming("server.token_file"):
+                self.token = Credential("token", (file,), lambda: token(file))
+
+    def check(self, wanted: Configuration) -> None:
+        """Raises SettingsError where the files that are in use, or those that are wanted, cannot be used now."""
+        Credentials(wanted)
+        for each in self._all():
+            each.refresh()
+
+    @property
+    def context(self) -> Callable[[], ssl.SSLContext] | None:
+        """For agent.server.Server."""
+        return self.certificate.value if self.certificate else None
+
+    def bearer(self) -> bytes:
+        """Empty where none is asked for."""
+        return self.token.value() if self.token else b""
+
+    def good(self) -> Mapping[str, bool]:
+        """By name: whether its files are what is in use."""
+        return {name: not state.problem for name, state in self.states().items()}
+
+    def states(self) -> Mapping[str, State]:
+        """By name."""
+        return {each.name: each.state() for each in self._all()}
+
+    def _all(self) -> list[Credential[Any]]:
+        return [each for each in (self.certificate, self.token) if each]
 
 
 def _stamp(file: Path) -> tuple[int, ...] | None:

@@ -31,8 +31,8 @@ line or the variable or flag it came from.
     bpfleet config check     # only find mistakes
     bpfleet config schema    # the JSON Schema of the file, for editors and charts
 
-A running agent reads all three again on SIGHUP. The column *Reload* says what it applies at once (live) and what waits for
-the next start (restart); [reload](reload.md) tells the rest.
+A running agent reads all three again on SIGHUP. The column *Reload* says what it applies at once (live) and what waits
+for the next start (restart); [reload](reload.md) tells the rest.
 
 `collectors` names a set (`traffic,tcp`) or changes the one below it (`+name,-name`): the file's changes the default
 set, the environment's changes the file's, the flag's changes both. `bpfleet collectors` lists them.

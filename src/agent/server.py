@@ -79,23 +79,26 @@ class Heartbeat:
 
     def __init__(self, stall_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock, self._stall_seconds = clock, stall_seconds
-        self._last = clock()
+        self.beat(0.0)
 
-    def beat(self) -> None:
+    def beat(self, wait_seconds: float) -> None:
+        """wait_seconds: of rest until the next drain."""
         self._last = self._clock()
+        self._wait_seconds = wait_seconds
 
     def problem(self) -> str:
         """Empty when all is well."""
         silent = self._clock() - self._last
-        return f"the loop has not moved for {silent:.0f} s" if silent > self._stall_seconds else ""
+        too_long = silent > self._stall_seconds + self._wait_seconds
+        return f"the loop has not moved for {silent:.0f} s" if too_long else ""
 
 
 @dataclass(frozen=True)
 class Application:
     """The pages as a WSGI application.
 
-    healthy, ready: what is wrong, empty when nothing is. status: what /status shows, as JSON has it. token: what a client
-    must present; empty where nothing is asked."""
+    healthy, ready: what is wrong, empty when nothing is. status: what /status shows, as JSON has it. token: what a
+    client must present; empty where nothing is asked."""
 
     page: Page
     healthy: Callable[[], str]
@@ -139,7 +142,7 @@ class Application:
         return page(environ)
 
     def _refusal(self, environ: "WSGIEnvironment") -> Answer | None:
-        """https://www.rfc-editor.org/rfc/rfc6750#section-3 . The time that it takes tells at most the token's length."""
+        """https://www.rfc-editor.org/rfc/rfc6750#section-3 . How long it takes tells the token's length at most."""
         token = self.token()
         if not token:
             return None
@@ -206,7 +209,7 @@ class Server:
         self._thread.start()
         self._front: Front | None = None
         if context:
-            self._front = Front(listener, plain.getsockname(), context, MAX_CONNECTIONS, IDLE_SECONDS)
+            self._front = Front(listener, plain.getsockname().decode(), context, MAX_CONNECTIONS, IDLE_SECONDS)
 
     def close(self) -> None:
         """Lets go of the port; requests under way are cut off."""

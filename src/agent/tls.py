@@ -29,14 +29,14 @@ PAUSE_SECONDS = 1.0
 class Front:
     """Serves on a thread of its own from the moment it is made until close().
 
-    listener: a bound TCP socket, which this closes. backend: address of the plain server's Unix socket. context: asked for
-    each connection, so that a new certificate is shown at once. connections: at most, handshakes among them; the
+    listener: a bound TCP socket, which this closes. backend: address of the plain server's Unix socket. context: asked
+    for each connection, so that a new certificate is shown at once. connections: at most, handshakes among them; the
     others wait in the kernel. idle_seconds: a client that takes none of its answer for so long is cut off."""
 
     def __init__(
         self,
         listener: socket.socket,
-        backend: bytes,
+        backend: str,
         context: Callable[[], ssl.SSLContext],
         connections: int,
         idle_seconds: float,
@@ -80,7 +80,8 @@ class Front:
                     continue
                 task = self._loop.create_task(self._serve(client))
                 served.add(task)
-                task.add_done_callback(lambda done: (served.discard(done), room.release()))
+                task.add_done_callback(served.discard)
+                task.add_done_callback(lambda _: room.release())
         finally:
             for task in served:
                 task.cancel()

@@ -234,11 +234,12 @@ def test_the_silence_has_a_longest() -> None:
 
 def test_it_drains_on_the_beat_and_once_more_at_the_end(tmp_path: Path) -> None:
     bench = Bench(tmp_path, "steady")
-    beats: list[float] = []
+    beats: list[tuple[float, float]] = []
     stop = Stop(2, before=lambda: bench.grow("steady", 7))
-    bench.agent.run(stop, 5.0, lambda: beats.append(bench.journal.counted[23]))
-    assert stop.asked == [5.0, 5.0, 5.0]
-    assert beats == [7, 14]
+    paces = iter((5.0, 5.0, 30.0))
+    bench.agent.run(stop, lambda: next(paces), lambda wait: beats.append((wait, bench.journal.counted.get(23, 0))))
+    assert stop.asked == [5.0, 5.0, 30.0]
+    assert beats == [(5.0, 0), (5.0, 7), (30.0, 14)]
     assert bench.journal.counted == {23: 21}  # what came in during the last wait, too
 
 
@@ -246,7 +247,7 @@ def test_a_failure_does_not_end_the_loop(tmp_path: Path) -> None:
     bench = Bench(tmp_path, "broken", "steady")
     bench.broken["broken"] = NO_SPACE
     bench.journal.broken["refresh"] = ValueError("a strange pod")
-    bench.agent.run(Stop(3, before=lambda: bench.grow("steady", 7)), 5.0, lambda: None)
+    bench.agent.run(Stop(3, before=lambda: bench.grow("steady", 7)), lambda: 5.0, lambda _: None)
     assert bench.journal.counted == {23: 28}
 
 

@@ -110,7 +110,7 @@ def test_health_ends_when_the_loop_stalls_and_comes_back(agent: Agent) -> None:
     agent.clock.sleep(31)
     answer, body = agent.ask("/healthz")
     assert (answer.status, body) == (503, b"the loop has not moved for 31 s\n")
-    agent.heartbeat.beat()
+    agent.heartbeat.beat(0.0)
     assert agent.ask("/healthz")[0].status == 200
 
 

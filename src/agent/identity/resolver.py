@@ -45,7 +45,7 @@ class Resolver:
         self._zone = ""
         self._settled: dict[int, Owner] = {}
         self._living: dict[str, Owner] = {}
-        self._alive: set[str] = {OTHER.key, NOBODY.key}
+        self._alive = {(owner.key, owner.labels) for owner in (OTHER, NOBODY)}
 
     def refresh(self) -> None:
         """Once before each drain: follows what ended, what is new, and the cluster."""
@@ -58,8 +58,8 @@ class Resolver:
         self._settled = {key: owner for key, owner in self._settled.items() if self.tree.path(key, scan=False)}
         owners = [self.owner(cgroup_id) or self.final_owner(cgroup_id) for cgroup_id in self.tree.living()]
         self._living = {owner.key: owner for owner in owners if owner.container and owner.settled}
-        self._alive = {OTHER.key, NOBODY.key, *(owner.key for owner in owners)}
-        self._names.forget(self._alive)
+        self._alive = {(owner.key, owner.labels) for owner in (OTHER, NOBODY, *owners)}
+        self._names.forget({owner.key for owner in owners})
 
     def owner(self, cgroup_id: int) -> Owner | None:
         """None: not known yet, ask again at the next drain."""
@@ -85,8 +85,19 @@ class Resolver:
         return self._living.values()
 
     def ended(self, owner: Owner) -> bool:
-        """Whether all cgroups of an owner are gone, as of the last refresh."""
-        return owner.key not in self._alive
+        """Whether all cgroups of an owner are gone, or have another name, as of the last refresh."""
+        return (owner.key, owner.labels) not in self._alive
+
+    def adjust(self, rules: Sequence[static.Rule], keep_seconds: float) -> bool:
+        """rules: the names given by hand, from now on. Returns whether they are others than before."""
+        renamed = tuple(rules) != tuple(self._rules)
+        if renamed:
+            self._rules = rules
+            self._settled.clear()
+        self.tree.keep_seconds = keep_seconds
+        if self._cluster:
+            self._cluster.keep(keep_seconds)
+        return renamed
 
     def status(self) -> dict[str, object]:
         """For /status."""
@@ -134,6 +145,11 @@ def _nameless(ref: ContainerRef) -> Owner:
     )
 
 
+def rules_of(static_file: str) -> Sequence[static.Rule]:
+    """Empty without a file. Raises SettingsError."""
+    return static.read(Path(static_file)) if static_file else ()
+
+
 def assemble(
     cgroup_root: Path,
     *,
@@ -150,7 +166,7 @@ def assemble(
     docker: ask its files and its socket for names of containers.
 
     Raises SettingsError (static file, no node name) and ClusterError (the client cannot be used)."""
-    rules = static.read(Path(static_file)) if static_file else ()
+    rules = rules_of(static_file)
     cluster = None
     if kubernetes == "on" or (kubernetes == "auto" and (kubeconfig or is_in_cluster())):
         if not node:

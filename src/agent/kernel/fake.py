@@ -19,8 +19,8 @@ ROW_BYTES = 64
 
 class FakeTables:
     """hashes: by name, key -> the row as the kernel has it now (cumulative). rows: per-CPU rows, summed already.
-    rings: records that wait; reading takes them. walks: by function, what a walk writes. closed: whether the agent let
-    go of them."""
+    rings: records that wait; reading takes them. walks: by function, what a walk writes. attached, closed: whether the
+    programs run, and whether the agent let go of the maps."""
 
     def __init__(
         self,
@@ -33,7 +33,7 @@ class FakeTables:
         self.rows = dict(rows or {})
         self.rings = dict(rings or {})
         self.walks = dict(walks or {})
-        self.closed = False
+        self.attached, self.closed = True, False
         self._read: dict[str, dict[bytes, tuple[int, ...]]] = {}
 
     def names(self) -> Iterable[str]:
@@ -62,8 +62,11 @@ class FakeTables:
     def facts(self) -> list[MapFacts]:
         return [MapFacts(name, len(self._read.get(name, ())), CAPACITY, CAPACITY * ROW_BYTES) for name in self.names()]
 
+    def detach(self) -> None:
+        self.attached = False
+
     def close(self) -> None:
-        self.closed = True
+        self.attached, self.closed = False, True
 
 
 class FakeDoor:

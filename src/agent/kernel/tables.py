@@ -33,6 +33,7 @@ class Tables(Protocol):
     def records(self, name: str) -> Iterator[bytes]: ...
     def walk(self, function: str) -> bytes: ...
     def facts(self) -> list[MapFacts]: ...
+    def detach(self) -> None: ...
     def close(self) -> None: ...
 
 
@@ -90,15 +91,19 @@ class KernelTables:
             return self._ring(info.name).unread
         return info.max_entries if info.type in (maps.ARRAY, maps.PERCPU_ARRAY) else 0
 
-    def close(self) -> None:
-        """Links first, so that no program writes into a ring that nobody reads."""
+    def detach(self) -> None:
+        """No program runs any more; what they counted can still be read."""
         for link in self._links.values():
             os.close(link)
+        self._links.clear()
+
+    def close(self) -> None:
+        """Links first, so that no program writes into a ring that nobody reads."""
+        self.detach()
         for ring in self._rings.values():
             ring.close()
         for info in self._infos.values():
             os.close(info.fd)
-        self._links.clear()
         self._infos.clear()
 
 
