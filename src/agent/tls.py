@@ -40,9 +40,11 @@ class Front:
         context: Callable[[], ssl.SSLContext],
         connections: int,
         idle_seconds: float,
+        handshake_seconds: float = HANDSHAKE_SECONDS,
     ) -> None:
         self._listener, self._backend, self._context = listener, backend, context
         self._connections, self._idle_seconds = connections, idle_seconds
+        self._handshake_seconds = handshake_seconds
         listener.setblocking(False)
         listener.listen(connections)
         self._loop = asyncio.new_event_loop()
@@ -96,7 +98,7 @@ class Front:
                 lambda: protocol,
                 client,
                 ssl=self._context(),
-                ssl_handshake_timeout=HANDSHAKE_SECONDS,
+                ssl_handshake_timeout=self._handshake_seconds,
                 ssl_shutdown_timeout=self._idle_seconds,
             )
             writer = asyncio.StreamWriter(transport, protocol, reader, self._loop)
