@@ -15,7 +15,7 @@ from agent.kernel.door import KernelSettings
 from agent.kernel.fake import FakeDoor, FakeTables
 from agent.metrics.health import Books, CollectorState, Report, Runs, Table
 from bpfleet import catalogue
-from bpfleet.api import Channel, Collector, Maps, Sample
+from bpfleet.api import Channel, Collector, Maps, Row, Sample
 
 KEY = struct.pack("=Q", 23)
 NO_SPACE = OSError(28, "No space left on device")
@@ -94,7 +94,7 @@ class Bench:
         self.broken: dict[str, Exception] = {}
         self.strange: set[int] = set()
         self.reports: list[Report] = []
-        collectors = [self._collector(tmp_path, name, channels) for name in names]
+        collectors = self.collectors = [self._collector(tmp_path, name, channels) for name in names]
         for collector, tables in (last or {}).items():
             collectors.append(collector)
             self.tables[collector.name] = tables
@@ -331,3 +331,79 @@ def test_books_maps_and_programs_are_reported_as_the_kernel_has_them(tmp_path: P
     assert report.books == {"steady": Books(23, 19, {"map_full": 3, "unparsed": 1, "failed": 0})}
     assert report.programs == {"on_steady": Runs(2048, 2, 700)}
     assert report.tables["rows"] == Table(1, 1024, 65536)
+
+
+def test_a_collector_that_joins_counts_from_the_next_drain_on_and_the_others_miss_nothing(tmp_path: Path) -> None:
+    bench, late = Bench(tmp_path, "steady"), Bench(tmp_path, "late")
+    bench.grow("steady", 7)
+    bench.drained()
+    late.grow("late", 100)
+    bench.grow("steady", 16)
+    bench.agent.join(late.loaded, late.collectors)
+    bench.tables |= late.tables
+    report = bench.drained()
+    assert bench.journal.counted == {23: 123}
+    assert report.collectors["late"] == CollectorState(True, ("fake",), "")
+    bench.grow("late", 10)
+    bench.drained()
+    assert bench.journal.counted == {23: 133}
+
+
+def test_a_collector_that_leaves_is_read_for_the_last_time_when_its_programs_run_no_more(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, "steady", "leaving")
+    attached: list[bool] = []
+    tables, growth = bench.tables["leaving"], bench.tables["leaving"].growth
+
+    def looked(name: str) -> list[Row]:
+        attached.append(tables.attached)
+        return growth(name)
+
+    tables.growth = looked  # type: ignore[method-assign]
+    bench.grow("leaving", 7)
+    bench.drained()
+    bench.grow("leaving", 16)
+    bench.grow("steady", 100)
+    bench.agent.leave("leaving")
+    assert bench.journal.counted == {23: 123}
+    assert attached == [True, False] and tables.closed
+    bench.grow("steady", 10)
+    assert list(bench.drained().collectors) == ["steady"]
+    assert bench.journal.counted == {23: 133}
+    assert attached == [True, False]
+
+
+def test_a_collector_that_fails_at_its_last_drain_leaves_all_the_same(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, "steady", "broken")
+    bench.broken["broken"] = NO_SPACE
+    bench.agent.leave("broken")
+    assert bench.tables["broken"].closed
+    assert list(bench.drained().collectors) == ["steady"]
+
+
+def test_nothing_is_drained_while_something_changes(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, "steady")
+    bench.grow("steady", 23)
+    drain = threading.Thread(target=bench.agent.drain)
+    with bench.agent.changing():
+        drain.start()
+        drain.join(0.2)
+        assert drain.is_alive() and bench.journal.counted == {}
+    drain.join(10)
+    assert bench.journal.counted == {23: 23}
+
+
+def test_what_is_loaded_when_the_agent_has_ended_is_closed(tmp_path: Path) -> None:
+    bench, late = Bench(tmp_path, "steady"), Bench(tmp_path, "late")
+    bench.agent.close()
+    assert bench.tables["steady"].closed
+    bench.agent.join(late.loaded, late.collectors)
+    assert late.tables["late"].closed
+    bench.agent.leave("steady")
+
+
+def test_the_metrics_are_those_of_the_collectors_that_run(tmp_path: Path) -> None:
+    made = made_collector(tmp_path, "one", metrics=(catalogue.FLOW_BYTES,))
+    bench = Bench(tmp_path, last={made: FakeTables()})
+    assert bench.agent.metrics() == [catalogue.FLOW_BYTES]
+    bench.agent.leave("one")
+    assert bench.agent.metrics() == []

@@ -71,7 +71,7 @@ class FakeTables:
 
 class FakeDoor:
     """tables: by collector; the same object for collectors that share their maps. refused: collectors that do not
-    load, with the reason."""
+    load, with the reason. loads: how often it was asked."""
 
     def __init__(
         self, tables: Mapping[str, FakeTables] | None = None, refused: Mapping[str, str] | None = None
@@ -79,9 +79,11 @@ class FakeDoor:
         self.tables = dict(tables or {})
         self.refused = dict(refused or {})
         self.settings: KernelSettings | None = None
+        self.loads = 0
 
     def load(self, collectors: Sequence[Collector], settings: KernelSettings) -> Loaded:
         self.settings = settings
+        self.loads += 1
         outcomes: dict[str, Outcome] = {}
         units: dict[int, tuple[list[str], FakeTables]] = {}
         for each in collectors:
