@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -53,7 +54,8 @@ def fast_settings() -> dict[str, str]:
 
 class Agent:
     """flags: further arguments. environment: settings on top of the fast ones. prefix: a command that runs the agent,
-    e.g. setpriv. place: a cgroup to run it in."""
+    e.g. setpriv. place: a cgroup to run it in. ca_file: it speaks HTTPS, and this is whom to believe. token: what it
+    asks for."""
 
     def __init__(
         self,
@@ -62,7 +64,10 @@ class Agent:
         prefix: Sequence[str] = (),
         place: Cgroup | None = None,
         port: int | None = None,
+        ca_file: Path | None = None,
+        token: str = "",
     ) -> None:
+        self.ca_file, self.token = ca_file, token
         self.port = port or free_port()
         self.argv = [*prefix, *BASE, "--listen", f"127.0.0.1:{self.port}", *flags]
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("BPFLEET_")}
@@ -160,13 +165,32 @@ class Agent:
             self.stop()
 
     def get(self, path: str, headers: dict[str, str] | None = None) -> tuple[int, bytes, dict[str, str]]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        connection = self._connection()
+        token = {"Authorization": f"Bearer {self.token}"} if self.token else {}
         try:
-            connection.request("GET", path, headers=headers or {})
+            connection.request("GET", path, headers=token | (headers or {}))
             answer = connection.getresponse()
             return answer.status, answer.read(), dict(answer.getheaders())
         finally:
             connection.close()
+
+    def _connection(self) -> http.client.HTTPConnection:
+        if not self.ca_file:
+            return http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        trust = ssl.create_default_context(cafile=self.ca_file)
+        return http.client.HTTPSConnection("127.0.0.1", self.port, timeout=10, context=trust)
+
+    def reload(self) -> dict[str, Any]:
+        """Have it read its settings again; what /status says of that when it is done."""
+        before = self.status()["reload"]["attempts"]
+        self.process.send_signal(signal.SIGHUP)
+        end = time.monotonic() + READY_SECONDS
+        while (found := self.status()["reload"])["attempts"] == before:
+            self.expect_alive()
+            assert time.monotonic() < end, f"no reload:\n{self.output()}"
+            time.sleep(LOOK_SECONDS)
+        told: dict[str, Any] = found
+        return told
 
     def text(self) -> str:
         status, body, _ = self.get("/metrics")
