@@ -98,6 +98,17 @@ class Agent:
             time.sleep(0.05)
         raise AssertionError(f"not ready after {waited:.0f} s:\n{self.output()}")
 
+    def answers_at_all(self, timeout_seconds: float = READY_SECONDS) -> None:
+        """Wait until it listens; its programs are compiled after that."""
+        end = time.monotonic() + timeout_seconds
+        while time.monotonic() < end:
+            self.expect_alive()
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                self.get("/healthz")
+                return
+            time.sleep(0.01)
+        raise AssertionError(f"nobody listens:\n{self.output()}")
+
     def expect_alive(self) -> None:
         """Raises AssertionError with the agent's output if it ended; starts it again if it only came too early."""
         if self.process.poll() is None:
@@ -184,8 +195,12 @@ class Agent:
         """Have it read its settings again; what /status says of that when it is done."""
         before = self.status()["reload"]["attempts"]
         self.process.send_signal(signal.SIGHUP)
+        return self.told_of_reloads(before + 1)
+
+    def told_of_reloads(self, attempts: int) -> dict[str, Any]:
+        """What /status says when so many were made."""
         end = time.monotonic() + READY_SECONDS
-        while (found := self.status()["reload"])["attempts"] == before:
+        while (found := self.status()["reload"])["attempts"] < attempts:
             self.expect_alive()
             assert time.monotonic() < end, f"no reload:\n{self.output()}"
             time.sleep(LOOK_SECONDS)
