@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from agent import configuration
+from agent import configuration, memory
 from agent.agent import Agent
 from agent.collectors import BUILT_IN, known
 from agent.configuration import Configuration
@@ -50,6 +50,7 @@ class Orders:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    memory.share_one_heap()
     stop, reloads = threading.Event(), Requests()
     listen_for_signals(stop, reloads)
     parsed = configuration.Parser("bpfleet agent", "Count what every workload does on the network.").parse_args(

@@ -23,11 +23,12 @@ from waitress.server import create_server
 
 from agent.metrics import negotiation
 from agent.metrics.exposition import Form
-from agent.tls import Front
 from bpfleet.errors import HostError
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIEnvironment
+
+    from agent.tls import Front
 
 log = logging.getLogger(__name__)
 
@@ -207,9 +208,7 @@ class Server:
         )
         self._thread = threading.Thread(target=self._server.run, name="http", daemon=True)
         self._thread.start()
-        self._front: Front | None = None
-        if context:
-            self._front = Front(listener, plain.getsockname().decode(), context, MAX_CONNECTIONS, IDLE_SECONDS)
+        self._front = _front(listener, plain, context) if context else None
 
     def close(self) -> None:
         """Lets go of the port; requests under way are cut off."""
@@ -222,6 +221,12 @@ class Server:
     def _shut(self) -> None:
         self._server.task_dispatcher.shutdown(timeout=CLOSE_SECONDS / 2)
         wasyncore.close_all(self._server._map, ignore_all=True)
+
+
+def _front(listener: socket.socket, plain: socket.socket, context: Callable[[], ssl.SSLContext]) -> "Front":
+    from agent.tls import Front  # here, because it takes 1.6 MiB
+
+    return Front(listener, plain.getsockname().decode(), context, MAX_CONNECTIONS, IDLE_SECONDS)
 
 
 def _backend() -> socket.socket:

@@ -1,9 +1,11 @@
 """HTTPS in front of a server that speaks plain HTTP on a Unix socket: takes the TLS off and passes the bytes on.
 
 asyncio shakes hands and sends on one thread that waits for nobody, like waitress behind it: with eight clients that
-connect and say nothing, and eight that do not read, a probe has its answer in 6 ms. In an agent it takes 2.3 MiB, and
-only where TLS is set; tornado, which has TLS itself, takes 4.4 MiB more than waitress in every agent and limits neither
-handshakes nor connections, uvicorn 6.7. cheroot let the silent clients hold everybody for 40 s.
+connect and say nothing, or eight that do not read, a probe has its answer in 6 ms. Measured beside what an agent
+imports anyway, in MiB with and without TLS: waitress 4.9 (with this before it) and 2.6; tornado, which has TLS itself,
+8.0 and 7.0; uvicorn 10.2 and 9.3; hypercorn 11.5 with it. They do not limit how many connections there are and for how
+long an answer may hang, so each would need code around it, too. cheroot let silent clients hold everybody for 40 s. In
+the whole agent TLS takes 3.2 MiB, and nothing where it is not set.
 """
 
 import asyncio
