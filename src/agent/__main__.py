@@ -26,7 +26,7 @@ from agent.metrics.accumulate import Accumulator
 from agent.metrics.health import Build, Health, Report
 from agent.metrics.page import Page
 from agent.reload import Reloader, Requests
-from agent.running import Running, describe, lonely
+from agent.running import Running, describe, intervals, lonely
 from agent.server import Application, Heartbeat, Server
 from agent.settings import Settings
 from agent.status import Status
@@ -146,7 +146,7 @@ def serve(
         door, kernel = KernelDoor(), kernel_settings(settings, cgroup_root)
         loaded = door.load(collectors, kernel)
         status.headers = health.build.headers = loaded.headers
-        agent = Agent(loaded, collectors, identity, totals, observe, time.monotonic)
+        agent = Agent(loaded, collectors, identity, totals, observe, time.monotonic, intervals(settings))
         off = [each for each in collectors if not loaded.outcomes[each.name].up]
         totals.switch_off(lonely((metric for each in off for metric in each.metrics), agent.metrics()))
         agent.drain()

@@ -8,7 +8,7 @@ A collector that fails is its own problem: the rest count.
 import logging
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -63,7 +63,8 @@ class Throttle:
 
 
 class Agent:
-    """Drains on one thread, and says after each drain how it went. clock: monotonic seconds.
+    """Drains on one thread, and says after each drain how it went. clock: monotonic seconds. intervals: by collector,
+    the seconds between two calls of those that are not asked at each drain.
 
     The settings of what it works with change between two drains only: `with agent.changing(): ...`, from any thread."""
 
@@ -75,12 +76,16 @@ class Agent:
         totals: Totals,
         observe: Callable[[Report], None],
         clock: Callable[[], float],
+        intervals: Mapping[str, float] | None = None,
     ) -> None:
         self._loaded = loaded
         self._collectors = [each for each in collectors if loaded.outcomes[each.name].up]
         self._identity = identity
         self._totals = totals
         self._observe = observe
+        self._clock = clock
+        self._intervals = dict(intervals or {})
+        self._due: dict[str, float] = {}
         self._throttle = Throttle(clock)
         self._failures: dict[str, str] = {}
         self._failed: Counter[str] = Counter()
@@ -97,6 +102,13 @@ class Agent:
             self.drain()
             if stopped:
                 return
+
+    def pace(self, intervals: Mapping[str, float]) -> None:
+        """As when it was made. Who has another pace now is asked at the next drain."""
+        with self._lock:
+            for name in [name for name in self._due if intervals.get(name) != self._intervals.get(name)]:
+                del self._due[name]
+            self._intervals = dict(intervals)
 
     @contextmanager
     def changing(self) -> Iterator[None]:
@@ -197,4 +209,16 @@ class Agent:
                 self._identity.tree.made(event.cgroup_id, event.path)
 
     def _count(self, collector: Collector) -> None:
-        self._totals.add(collector.collect(self._loaded.maps(collector.name)))
+        if self._is_due(collector.name):
+            self._totals.add(collector.collect(self._loaded.maps(collector.name)))
+
+    def _is_due(self, name: str) -> bool:
+        """By a schedule of its own, so that drains that come late do not make every later one late."""
+        interval, now = self._intervals.get(name), self._clock()
+        if interval is None:
+            return True
+        due = self._due.setdefault(name, now)
+        if now < due:
+            return False
+        self._due[name] = due + interval if now < due + interval else now + interval
+        return True

@@ -22,6 +22,12 @@ def _top(arguments: Sequence[str]) -> int:
     return main(arguments)
 
 
+def _sockets(arguments: Sequence[str]) -> int:
+    from agent.sockets import main
+
+    return main(arguments)
+
+
 def _doctor(arguments: Sequence[str]) -> int:
     from agent.doctor import main
 
@@ -85,6 +91,7 @@ def _module_question(collector: type[Collector]) -> str:
 
 AGENT = Command("Run the agent in the foreground.", _agent)
 TOP = Command("Show the busiest workloads, live.", _top)
+SOCKETS = Command("List the node's sockets with their owners and windows.", _sockets)
 DOCTOR = Command("Say what this machine offers and which collectors can run on it.", _doctor)
 CONFIG = Command("Show or check the settings, or print their JSON Schema.", _config)
 COLLECTORS = Command("List the collectors with their hooks, capabilities and metrics.", _collectors)

@@ -4,13 +4,14 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from agent.agent import Agent
+from agent.collectors import BUILT_IN
 from agent.configuration import Configuration
 from agent.credentials import Credentials
 from agent.identity.model import Owner
 from agent.identity.resolver import Resolver, rules_of
 from agent.kernel.door import Door, KernelSettings, Loaded, Outcome
 from agent.metrics.accumulate import Accumulator
-from agent.settings import Settings
+from agent.settings import Settings, get, leaves
 from bpfleet.api import Collector, Metric
 
 log = logging.getLogger(__name__)
@@ -55,6 +56,7 @@ class Running:
                 flow_idle_seconds=settings.flow_idle_seconds,
                 keep_seconds=settings.identity.keep_seconds,
             )
+            self._agent.pace(intervals(settings))
         logging.getLogger().setLevel(settings.log_level.upper())
         for name in before.collectors:
             if name not in settings.collectors:
@@ -83,6 +85,12 @@ class Running:
             log.exception("collector %s could not be drained for the last time", collector.name)
         self._totals.switch_off(lonely(collector.metrics, self._agent.metrics()))
         log.info("collector %s is switched off", collector.name)
+
+
+def intervals(settings: Settings) -> dict[str, float]:
+    """By collector, of those that are not asked at each drain."""
+    values = {leaf.name: get(settings, leaf) for leaf in leaves()}
+    return {kind.name: float(str(values[kind.interval])) for kind in BUILT_IN if kind.interval}
 
 
 def lonely(metrics: Iterable[Metric], others: Iterable[Metric]) -> list[Metric]:

@@ -25,12 +25,18 @@ LIFETIME = (
     *(0.001, 0.005, 0.025, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0),
     *(300.0, 600.0, 1800.0, 3600.0, 14400.0, 86400.0),
 )
+CONGESTION_WINDOW = (1.0, 2.0, 4.0, 8.0, 10.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0, 4096.0)
+"""10 is what a connection begins with (RFC 6928)."""
+
+WINDOW = (0.0, 4096.0, 16384.0, *(float(1 << bits) for bits in range(15, 25)))
+"""A window of 0 stops the other side."""
 
 
 _rows = partial(setting, minimum=16, maximum=MAX_ROWS)
 _series = partial(setting, live=True, minimum=1000, maximum=MAX_SERIES)
 _seconds = partial(setting, live=True, minimum=0.1, maximum=SECONDS_A_DAY)
 _bounds = partial(setting, minimum=1e-6, maximum=30 * SECONDS_A_DAY)
+_windows = partial(setting, minimum=0.0, maximum=float(1 << 30))
 _path = partial(setting, pattern=r"(/[^\x00-\x1f]*)?", allowed="an absolute path, or empty")
 
 
@@ -43,15 +49,35 @@ class Limits:
     cgroups: int = _rows(4_096, "Rows of each per-workload map in the kernel: cgroups alive on the node.")
     series: int = _series(60_000, "Series of workloads on the page in all.")
     series_per_metric: int = _series(20_000, "Series of one metric.")
+    sockets: int = _rows(
+        100_000, "Rows that a walk over the node's sockets reads: a socket held by two processes takes two."
+    )
 
 
 @dataclass(frozen=True)
 class Histograms:
-    """Bucket bounds in seconds. The kernel counts into these very bounds, so a threshold that is a bound is exact."""
+    """Bucket bounds, in the unit that the name ends in. Every value is counted into these very bounds, so a threshold
+    that is a bound is exact."""
 
     rtt_seconds: tuple[float, ...] = _bounds(RTT, "Bounds of the round-trip time.")
     connect_seconds: tuple[float, ...] = _bounds(CONNECT, "Bounds of the time that connecting takes.")
     lifetime_seconds: tuple[float, ...] = _bounds(LIFETIME, "Bounds of the life time of connections.")
+    congestion_window_segments: tuple[float, ...] = _windows(CONGESTION_WINDOW, "Bounds of the congestion window.")
+    receive_window_bytes: tuple[float, ...] = _windows(WINDOW, "Bounds of the receive window.")
+    send_window_bytes: tuple[float, ...] = _windows(WINDOW, "Bounds of the send window.")
+
+
+@dataclass(frozen=True)
+class Sockets:
+    """The collector `sockets`, where it is on."""
+
+    interval_seconds: float = setting(
+        15.0,
+        "How often the node's sockets are walked, for one sample of each connection.",
+        live=True,
+        minimum=0.1,
+        maximum=3600.0,
+    )
 
 
 @dataclass(frozen=True)
@@ -142,6 +168,7 @@ class Settings:
     flow_idle_seconds: float = _seconds(900.0, "A flow without traffic for so long loses its series.")
     limits: Limits = Limits()
     histograms: Histograms = Histograms()
+    sockets: Sockets = Sockets()
     identity: Identity = Identity()
     server: Server = Server()
     kernel: Kernel = Kernel()
@@ -173,6 +200,11 @@ def clashes(settings: Settings) -> Iterator[Clash]:
     if settings.drain_interval_seconds > settings.scrape_interval_seconds:
         yield Clash(
             ("drain_interval_seconds", "scrape_interval_seconds"), "{0} is longer than {1}: scrapes would repeat"
+        )
+    if "sockets" in settings.collectors and settings.sockets.interval_seconds < settings.drain_interval_seconds:
+        yield Clash(
+            ("sockets.interval_seconds", "drain_interval_seconds"),
+            "{0} is shorter than {1}: sockets are walked at a drain",
         )
     if settings.identity.keep_seconds < settings.drain_interval_seconds:
         yield Clash(

@@ -22,8 +22,9 @@ from agent import child, configuration, polling, settings
 from agent.activity import Activity, Row
 from agent.collectors import known
 from agent.configuration import Configuration
+from agent.escapes import inert
 from agent.polling import Server
-from agent.screen import SORTS, Size, inert, ordered, plain, screen
+from agent.screen import SORTS, Size, ordered, plain, screen
 from bpfleet.errors import HostError
 
 DRAIN_SECONDS = 1.0

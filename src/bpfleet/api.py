@@ -9,7 +9,18 @@ from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
 from bpfleet.events import Event
-from bpfleet.metrics import Counter, Distribution, Flow, Histogram, Metric, Sample, Summary, Summed, UpDownCounter
+from bpfleet.metrics import (
+    Counter,
+    Distribution,
+    Flow,
+    Histogram,
+    Metric,
+    Observations,
+    Sample,
+    Summary,
+    Summed,
+    UpDownCounter,
+)
 
 __all__ = [
     "AnyOf",
@@ -24,6 +35,7 @@ __all__ = [
     "Histogram",
     "Maps",
     "Metric",
+    "Observations",
     "Packet",
     "Probe",
     "RawTracepoint",
@@ -60,6 +72,9 @@ class Maps(Protocol):
 
     def walk(self, function: str) -> bytes:
         """Run the iterator of a Walk over everything that there is now; what its program wrote (bpf_seq_write)."""
+
+    def walk_parts(self, function: str) -> Iterator[bytes]:
+        """The same in parts, each of whole bpf_seq_write()s, so that a long walk is never here as a whole."""
 
 
 @dataclass(frozen=True)
@@ -189,6 +204,8 @@ class Collector:
     metrics: ClassVar[tuple[Metric, ...]] = ()
     channels: ClassVar[tuple[Channel, ...]] = ()
     default: ClassVar[bool] = True
+    interval: ClassVar[str] = ""
+    """The setting that says how many seconds lie between two calls of collect(); without one each drain calls it."""
 
     def defines(self, limits: Mapping[str, int]) -> dict[str, str]:
         """Constants (`#define NAME value`) that the C file is compiled with. limits: the settings' `limits`."""

@@ -118,6 +118,28 @@ FLOW_TCP_CONNECTS = Counter(
     scope=Scope.FLOW,
 )
 
+TCP_CONGESTION_WINDOW = Histogram(
+    "tcp.congestion_window.segments",
+    "Congestion window: one sample of each established TCP connection in each walk (`sockets.interval_seconds`).",
+    unit="{segment}",
+    bounds="congestion_window_segments",
+    in_kernel=False,
+)
+TCP_RECEIVE_WINDOW = Histogram(
+    "tcp.receive_window",
+    "Receive window that was last advertised to the peer: one sample of each established TCP connection in each walk.",
+    unit="By",
+    bounds="receive_window_bytes",
+    in_kernel=False,
+)
+TCP_SEND_WINDOW = Histogram(
+    "tcp.send_window",
+    "Send window, as the peer last advertised it: one sample of each established TCP connection in each walk.",
+    unit="By",
+    bounds="send_window_bytes",
+    in_kernel=False,
+)
+
 CONTAINER_INFO = Info(
     "container", "What is known of a container; the image as its specification names it.", labels=("node", "image")
 )

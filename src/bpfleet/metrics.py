@@ -5,6 +5,7 @@ https://opentelemetry.io/docs/specs/otel/compatibility/prometheus_and_openmetric
 unit as a plural suffix, `_total` for counters.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import ClassVar, NamedTuple
@@ -61,7 +62,14 @@ class Summed(NamedTuple):
     observations: int
 
 
-Value = int | float | Distribution | Summed
+class Observations(NamedTuple):
+    """Growth of a histogram whose values come to user space one by one: each value in the metric's base unit, and how
+    often it was observed. Their buckets are found by who keeps the totals and knows the bounds."""
+
+    counts: Mapping[int, int]
+
+
+Value = int | float | Distribution | Observations | Summed
 
 
 class Sample(NamedTuple):
@@ -138,9 +146,12 @@ class Info(Metric):
 
 @dataclass(frozen=True, eq=False)
 class Histogram(Metric):
-    """bounds: name of the setting under `histograms` that holds the bucket bounds in seconds."""
+    """bounds: name of the setting under `histograms` that holds the bucket bounds in the metric's unit.
+    in_kernel: whether the program counts into the buckets, which it finds by `<bounds>_bucket(ns)`; else the collector
+    yields Observations."""
 
     bounds: str = ""
+    in_kernel: bool = True
     kind = "histogram"
 
 

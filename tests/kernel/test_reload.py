@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.agents import READ_SECONDS, Agent, House
+from tests.support.agents import READ_SECONDS, SCRAPE_SECONDS, Agent, House
 from tests.support.cgroups import Cgroup, await_line
 from tests.support.namespaces import Namespace
 from tests.support.pages import Page
@@ -255,6 +255,31 @@ def test_a_collector_that_was_off_and_on_knows_what_is_made_from_then_on(
     assert after >= before + 14
     lost = sum(value for _, value in page.where("bpfleet_lost_total", channel="cgroup_events"))
     assert page.value("bpfleet_delivered_total", channel="cgroup_events") == after - lost
+
+
+def test_an_opt_in_collector_is_switched_on_and_off_while_the_others_count(
+    reloading: Reloading, traffic: Traffic, place: Place
+) -> None:
+    """Witness: the seven connections that are held. Each walk takes one sample of each."""
+    agent, holder = reloading.agent, place("holder", traffic.pair[0])
+    traffic.server.serve(V4, 5003, mode="hold")
+    holder.begin("hold", V4, 5003, count=7)
+    name, seen = "bpfleet_tcp_congestion_window_segments_count", 0.0
+    for interval in (0.3, 0.5):
+        reloading.reload(f"collectors: [+sockets]\nsockets: {{interval_seconds: {interval}}}\n")
+        for _ in range(2):
+            time.sleep(2.5)  # more than the zero that precedes a first event
+            now = agent.page().value(name, workload=holder.workload)
+            assert now > seen and now % 7 == 0
+            seen = now
+    reloading.reload("")
+    last = agent.page().value(name, workload=holder.workload)
+    assert last >= seen and last % 7 == 0
+    time.sleep(2.1 * SCRAPE_SECONDS + READ_SECONDS)
+    assert list(agent.page().where(name)) == []
+    traffic.ended()
+    traffic.check(agent)
+    assert agent.page().value("bpfleet_drain_failures_total") == 0
 
 
 def test_a_workload_that_is_named_anew_is_counted_under_both_names_once(

@@ -88,6 +88,7 @@ class Bench:
         last: Mapping[Collector, FakeTables] | None = None,
         refused: Mapping[str, str] | None = None,
         channels: tuple[Channel, ...] = (),
+        intervals: Mapping[str, float] | None = None,
     ) -> None:
         self.journal, self.clock = Journal(), Clock()
         self.tables = {name: FakeTables(hashes={"rows": {}}) for name in names}
@@ -99,7 +100,8 @@ class Bench:
             collectors.append(collector)
             self.tables[collector.name] = tables
         self.loaded = FakeDoor(self.tables, refused).load(collectors, KernelSettings())
-        self.agent = Agent(self.loaded, collectors, self.journal, self.journal, self.reports.append, self.clock)
+        journal, observe = self.journal, self.reports.append
+        self.agent = Agent(self.loaded, collectors, journal, journal, observe, self.clock, intervals)
 
     def _collector(self, tmp_path: Path, name: str, channels: tuple[Channel, ...]) -> Collector:
         made = made_collector(tmp_path, name)
@@ -129,6 +131,22 @@ class Bench:
 
 def record(cgroup_id: int, removed: bool, path: bytes) -> bytes:
     return struct.pack("=QIi512s", cgroup_id, removed, len(path) + 1, path)
+
+
+def test_a_collector_with_an_interval_of_its_own_is_asked_when_that_is_over(tmp_path: Path) -> None:
+    """Late drains do not shift the schedule; after a long pause it begins anew instead of catching up."""
+    bench = Bench(tmp_path, "slow", "steady", intervals={"slow": 15.0})
+    asked = []
+    for now in (0.0, 5.0, 10.0, 16.0, 20.0, 29.9, 30.0, 31.0, 100.0, 105.0, 110.0, 115.0):
+        bench.clock.now = now
+        before = bench.journal.counted.get(23, 0)
+        bench.grow("slow", 1000)
+        bench.grow("steady", 1)
+        bench.drained()
+        if bench.journal.counted[23] - before > 1:
+            asked.append(now)
+    assert asked == [0.0, 16.0, 30.0, 100.0, 115.0]
+    assert bench.journal.counted == {23: 12 * 1000 + 12}
 
 
 def test_what_the_kernel_counted_since_the_last_drain_is_added_once(tmp_path: Path) -> None:
@@ -407,3 +425,21 @@ def test_the_metrics_are_those_of_the_collectors_that_run(tmp_path: Path) -> Non
     assert bench.agent.metrics() == [catalogue.FLOW_BYTES]
     bench.agent.leave("one")
     assert bench.agent.metrics() == []
+
+
+def test_a_collector_with_a_new_pace_is_asked_at_the_next_drain_and_then_at_its_pace(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, "walker", "steady")
+    bench.agent.pace({"walker": 60.0})
+    asked: list[float] = []
+    for now in range(0, 60, 5):
+        bench.clock.now = now
+        if now == 20:
+            bench.agent.pace({"walker": 15.0})
+        if now == 30:
+            bench.agent.pace({"walker": 15.0, "other": 1.0})
+        before = bench.journal.counted.get(23, 0)
+        bench.grow("walker", 1)
+        bench.drained()
+        if bench.journal.counted.get(23, 0) > before:
+            asked.append(now)
+    assert asked == [0, 20, 35, 50]

@@ -96,8 +96,8 @@ def test_an_error_is_a_message_and_an_exit_code(
 def test_the_agents_commands_are_installed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     out = capsys.readouterr().out
-    for command in (agent_cli.AGENT, agent_cli.TOP, agent_cli.DOCTOR, agent_cli.CONFIG, agent_cli.COLLECTORS):
-        assert command.help in out
+    for name in ("AGENT", "TOP", "SOCKETS", "DOCTOR", "CONFIG", "COLLECTORS"):
+        assert getattr(agent_cli, name).help in out
 
 
 def test_config_show_prints_what_is_in_force(capsys: pytest.CaptureFixture[str]) -> None:

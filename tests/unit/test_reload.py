@@ -32,6 +32,7 @@ LIVE = {
     "limits.series_per_metric",
     "identity.static_file",
     "identity.keep_seconds",
+    "sockets.interval_seconds",
 }
 
 
@@ -98,6 +99,7 @@ def test_settings_that_clash_change_together() -> None:
     impossible = [
         {"limits.series": 1000, "limits.series_per_metric": 1001},
         {"drain_interval_seconds": 16.0},
+        {"collectors": ("sockets",), "sockets.interval_seconds": 4.0},
         {"identity.keep_seconds": 4.0},
         {"flow_idle_seconds": 59.0},
         {"identity.kubernetes": "off", "identity.kubeconfig": "/k"},

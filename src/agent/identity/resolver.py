@@ -61,6 +61,10 @@ class Resolver:
         self._alive = {(owner.key, owner.labels) for owner in (OTHER, NOBODY, *owners)}
         self._names.forget({owner.key for owner in owners})
 
+    def is_ready(self) -> bool:
+        """Whether what is not known now will not be known in a moment: the cluster's first listings have arrived."""
+        return self._cluster is None or self._cluster.is_ready()
+
     def owner(self, cgroup_id: int) -> Owner | None:
         """None: not known yet, ask again at the next drain."""
         if found := self._settled.get(cgroup_id):

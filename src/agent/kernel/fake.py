@@ -59,6 +59,9 @@ class FakeTables:
     def walk(self, function: str) -> bytes:
         return self.walks[function]
 
+    def walk_parts(self, function: str) -> Iterator[bytes]:
+        return iter((self.walks[function],))
+
     def facts(self) -> list[MapFacts]:
         return [MapFacts(name, len(self._read.get(name, ())), CAPACITY, CAPACITY * ROW_BYTES) for name in self.names()]
 

@@ -107,6 +107,9 @@ class CollectorMaps:
     def walk(self, function: str) -> bytes:
         return self.unit.tables.walk(function)
 
+    def walk_parts(self, function: str) -> Iterator[bytes]:
+        return self.unit.tables.walk_parts(function)
+
     def deliver(self, channel: str, count: int) -> None:
         into = self._delivered if self._in_hand else self.unit.delivered
         into[channel] = into.get(channel, 0) + count
@@ -142,6 +145,9 @@ class NoMaps:
 
     def walk(self, function: str) -> bytes:
         return b""
+
+    def walk_parts(self, function: str) -> Iterator[bytes]:
+        return iter(())
 
     def deliver(self, channel: str, count: int) -> None:
         raise KernelError(f"{count} delivered from {channel}, which is off")

@@ -32,6 +32,7 @@ class Tables(Protocol):
     def totals(self, name: str) -> tuple[int, ...]: ...
     def records(self, name: str) -> Iterator[bytes]: ...
     def walk(self, function: str) -> bytes: ...
+    def walk_parts(self, function: str) -> Iterator[bytes]: ...
     def facts(self) -> list[MapFacts]: ...
     def detach(self) -> None: ...
     def close(self) -> None: ...
@@ -50,6 +51,7 @@ class KernelTables:
         self._growths: dict[str, Growth] = {}
         self._totals: dict[str, Totals] = {}
         self._rings: dict[str, Ring] = {}
+        self._detached = False
 
     def names(self) -> Iterable[str]:
         return self._infos
@@ -71,7 +73,11 @@ class KernelTables:
         return self._ring(name).records()
 
     def walk(self, function: str) -> bytes:
-        return syscalls.walk_iterator(self._links[function])
+        return b"".join(self.walk_parts(function))
+
+    def walk_parts(self, function: str) -> Iterator[bytes]:
+        """Nothing when the programs are detached: the last drain asks once more."""
+        return iter(()) if self._detached else syscalls.walk_iterator_parts(self._links[function])
 
     def _ring(self, name: str) -> Ring:
         if name not in self._rings:
@@ -96,6 +102,7 @@ class KernelTables:
         for link in self._links.values():
             os.close(link)
         self._links.clear()
+        self._detached = True
 
     def close(self) -> None:
         """Links first, so that no program writes into a ring that nobody reads."""
