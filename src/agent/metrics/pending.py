@@ -4,9 +4,10 @@ A container's first packets come before the Kubernetes API has told whose it is.
 for ever.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 
-from bpfleet.metrics import Distribution, Flow, Metric, Sample, Summed, Value
+from bpfleet.metrics import Distribution, Flow, Metric, Observations, Sample, Summed, Value
 
 HELD_SECONDS = 15.0
 """A pod is on the watch within a second or two. After this the API is away, and a count without a full name is worth
@@ -58,6 +59,8 @@ def merged(old: Value, new: Value) -> Value:
     if isinstance(old, Distribution) and isinstance(new, Distribution):
         counts = tuple(a + b for a, b in zip(old.counts, new.counts, strict=True))
         return Distribution(counts, old.total + new.total)
+    if isinstance(old, Observations) and isinstance(new, Observations):
+        return Observations(Counter(old.counts) + Counter(new.counts))
     if isinstance(old, Summed) and isinstance(new, Summed):
         return Summed(old.total + new.total, old.observations + new.observations)
     if isinstance(old, (int, float)) and isinstance(new, (int, float)):
