@@ -17,6 +17,8 @@ from agent.agent import Agent
 from agent.collectors import BUILT_IN, known
 from agent.configuration import Configuration
 from agent.credentials import Credentials
+from agent.events.delivery import Delivery
+from agent.events.routing import Router
 from agent.identity.model import Owner
 from agent.identity.resolver import Resolver, assemble
 from agent.kernel import facts
@@ -29,9 +31,10 @@ from agent.reload import Reloader, Requests
 from agent.running import Running, describe, intervals, lonely
 from agent.server import Application, Heartbeat, Server
 from agent.settings import Settings
+from agent.sinks.jsonl import Jsonl
 from agent.status import Status
 from bpfleet import __version__
-from bpfleet.api import Collector
+from bpfleet.api import Collector, Sink
 from bpfleet.errors import BpfleetError, HostError
 
 log = logging.getLogger("agent")
@@ -111,7 +114,7 @@ def run(given: Configuration, orders: Orders) -> None:
             keep_seconds=settings.identity.keep_seconds,
         )
         reloader = Reloader(settings, {kind.name: kind.base is None for kind in BUILT_IN}, orders.read)
-        counting = [kind.name for kind in BUILT_IN if kind.metrics]
+        counting = [kind.name for kind in BUILT_IN if kind.metrics or kind.event_names]
         status = Status(
             __version__, counting, machine, totals.standing, identity.status, reloader.page, credentials.states
         )
@@ -136,6 +139,7 @@ def serve(
         Page(totals, health.registry()), heartbeat.problem, status.problem, status.page, credentials.bearer
     )
     server = Server(pages, settings.address, credentials.context)
+    events = router(settings, collectors, identity)
     agent: Agent | None = None
 
     def observe(report: Report) -> None:
@@ -146,7 +150,7 @@ def serve(
         door, kernel = KernelDoor(), kernel_settings(settings, cgroup_root)
         loaded = door.load(collectors, kernel)
         status.headers = health.build.headers = loaded.headers
-        agent = Agent(loaded, collectors, identity, totals, observe, time.monotonic, intervals(settings))
+        agent = Agent(loaded, collectors, identity, totals, events, observe, time.monotonic, intervals(settings))
         off = [each for each in collectors if not loaded.outcomes[each.name].up]
         totals.switch_off(lonely((metric for each in off for metric in each.metrics), agent.metrics()))
         agent.drain()
@@ -159,10 +163,21 @@ def serve(
         ).start()  # a daemon: a compile under way does not hold up the end
         agent.run(orders.stop, running.interval, heartbeat.beat)
     finally:
+        if agent:  # first: from now on a reload under way changes nothing any more
+            agent.close()
+        events.close()
         server.close()
         identity.stop()
-        if agent:
-            agent.close()
+
+
+def router(settings: Settings, collectors: Sequence[Collector], identity: Resolver) -> Router[Owner]:
+    names = [name for collector in collectors for name in collector.event_names]
+    deliveries = [Delivery(sink, names, time.monotonic) for sink in sinks(settings)]
+    return Router(identity, deliveries, names, settings.limits.events_per_second)
+
+
+def sinks(settings: Settings) -> list[Sink]:
+    return [Jsonl(settings.sinks.jsonl.path)] if settings.sinks.jsonl.path else []
 
 
 def kernel_settings(settings: Settings, cgroup_root: str) -> KernelSettings:

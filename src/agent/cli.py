@@ -72,12 +72,14 @@ def describe(collector: type[Collector]) -> list[str]:
         if not isinstance(choice, Packet):  # its hooks are those of the program that it is part of
             hooks.append(" or ".join(probe.hook for probe in alternatives(choice)))
     needs = sorted({capability for probe in probes for capability in probe.capabilities})
+    told = [f"    events        {', '.join(collector.event_names)}"] if collector.event_names else []
     return [
         f"{collector.name} ({'default' if collector.default else 'off unless asked for'})",
         f"    {question}",
         f"    hooks         {', '.join(dict.fromkeys(hooks))}",
         f"    capabilities  {', '.join(needs)}",
         f"    metrics       {', '.join(metric.family for metric in collector.metrics) or 'none of its own'}",
+        *told,
     ]
 
 

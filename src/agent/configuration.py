@@ -106,7 +106,7 @@ def show(configuration: Configuration) -> str:
     for leaf in leaves():
         if leaf.path[:-1] != section:
             section = leaf.path[:-1]
-            lines.append(f"{section[0]}:")
+            lines += [f"{'  ' * depth}{name}:" for depth, name in enumerate(section)]
         place = configuration.places.get(leaf.name)
         comment = f"  # {place}" if place else ""
         indent = "  " * len(section)

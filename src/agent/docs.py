@@ -55,7 +55,7 @@ def table(settings: Iterable[Leaf]) -> str:
 
 def row(leaf: Leaf) -> tuple[str, ...]:
     default = "the default set" if leaf.name == "collectors" else f"`{printed(leaf.default)}`"
-    forms = f"`{leaf.path[-1]}`<br>`{leaf.variable}`<br>`{leaf.flag}`"
+    forms = f"`{'.'.join(leaf.path[1:] or leaf.path)}`<br>`{leaf.variable}`<br>`{leaf.flag}`"
     return forms, default, leaf.allowed, "live" if leaf.option.live else "restart", leaf.option.help
 
 

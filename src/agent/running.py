@@ -80,7 +80,7 @@ class Running:
 
     def _switch_off(self, collector: Collector) -> None:
         try:
-            self._agent.leave(collector.name)
+            self._agent.leave(collector)
         except Exception:  # one collector's failure is its own
             log.exception("collector %s could not be drained for the last time", collector.name)
         self._totals.switch_off(lonely(collector.metrics, self._agent.metrics()))

@@ -38,6 +38,7 @@ _seconds = partial(setting, live=True, minimum=0.1, maximum=SECONDS_A_DAY)
 _bounds = partial(setting, minimum=1e-6, maximum=30 * SECONDS_A_DAY)
 _windows = partial(setting, minimum=0.0, maximum=float(1 << 30))
 _path = partial(setting, pattern=r"(/[^\x00-\x1f]*)?", allowed="an absolute path, or empty")
+_output = partial(setting, pattern=r"-|(/[^\x00-\x1f]*)?", allowed="-, an absolute path, or empty")
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,12 @@ class Limits:
     cgroups: int = _rows(4_096, "Rows of each per-workload map in the kernel: cgroups alive on the node.")
     series: int = _series(60_000, "Series of workloads on the page in all.")
     series_per_metric: int = _series(20_000, "Series of one metric.")
+    events_per_second: int = setting(
+        10_000,
+        "Events of each collector; in one moment as many as in a second. Those beyond are dropped and counted.",
+        minimum=1,
+        maximum=1_000_000,
+    )
     sockets: int = _rows(
         100_000, "Rows that a walk over the node's sockets reads: a socket held by two processes takes two."
     )
@@ -131,6 +138,22 @@ class Kernel:
 
 
 @dataclass(frozen=True)
+class Jsonl:
+    """Events as JSON Lines."""
+
+    path: str = _output(
+        "-", "Where events are appended, a line of JSON each: a file, - for standard output, empty for nowhere."
+    )
+
+
+@dataclass(frozen=True)
+class Sinks:
+    """Where events go. Only some collectors tell of events, and none of the default set."""
+
+    jsonl: Jsonl = Jsonl()
+
+
+@dataclass(frozen=True)
 class Settings:
     """All settings of the agent."""
 
@@ -172,6 +195,7 @@ class Settings:
     identity: Identity = Identity()
     server: Server = Server()
     kernel: Kernel = Kernel()
+    sinks: Sinks = Sinks()
 
     @property
     def address(self) -> tuple[str, int]:

@@ -169,6 +169,8 @@ def agent_flags(parsed: Namespace, environment: Mapping[str, str], port: Callabl
     flags, given = configuration.flags_of(parsed), settings_of(parsed, environment)
     if "drain_interval_seconds" not in given.places:
         flags["drain_interval_seconds"] = f"{min(parsed.interval, DRAIN_SECONDS):g}"
+    if given.settings.sinks.jsonl.path == "-":  # its standard output is not the user's
+        flags["sinks.jsonl.path"] = ""
     host, wanted = given.settings.address
     free = port() if "listen" not in given.places or not wanted else wanted
     return flags | {"listen": f"[{host}]:{free}" if ":" in host else f"{host}:{free}"}

@@ -118,6 +118,13 @@ FLOW_TCP_CONNECTS = Counter(
     scope=Scope.FLOW,
 )
 
+PACKET_DROPS = Counter(
+    "packet.drops",
+    "Packets that the kernel dropped in the network of the workload, by the kernel's own name of the reason. What is "
+    "dropped in a network that several share, or in the host's, is the node's (workload /).",
+    unit="{packet}",
+    labels=("reason",),
+)
 TCP_CONGESTION_WINDOW = Histogram(
     "tcp.congestion_window.segments",
     "Congestion window: one sample of each established TCP connection in each walk (`sockets.interval_seconds`).",
@@ -161,9 +168,28 @@ LOST = Counter(
     labels=("channel", "reason"),
     scope=Scope.AGENT,
 )
+EVENTS = Counter(
+    "events",
+    "Events that collectors told of, by name: passed to the sinks, or why not.",
+    labels=("event", "outcome"),
+    scope=Scope.AGENT,
+)
+SINK_EVENTS = Counter(
+    "sink.events",
+    "What became at a sink of the events passed to it: their sum, once none waits, is what was passed.",
+    labels=("sink", "event", "outcome"),
+    scope=Scope.AGENT,
+)
+EVENTS_WAITING = Gauge(
+    "events.waiting",
+    "Events that wait: for their owner's name (stage owner), or in a sink's queue (stage is the sink's name).",
+    labels=("stage",),
+    scope=Scope.AGENT,
+)
 DRAIN_FAILURES = Counter(
     "drain.failures",
-    "Steps of a drain that failed: a collector's by its name, identity, totals, report. The other steps went on.",
+    "Steps of a drain that failed: a collector's by its name, identity, totals, events, report. The other steps went "
+    "on.",
     labels=("step",),
     scope=Scope.AGENT,
 )

@@ -72,17 +72,25 @@ class Observations(NamedTuple):
 Value = int | float | Distribution | Observations | Summed
 
 
+class NetworkNamespace(NamedTuple):
+    """Stands where a cgroup id does, for what happens in a network and to no cgroup's socket. number: the kernel's,
+    which is never given to a second namespace (net_cookie); 0 where the kernel could not tell."""
+
+    number: int
+
+
 class Sample(NamedTuple):
     """What happened since the last drain: one growth with its labels.
 
     labels: the values of `metric.labels`, in that order.
-    cgroup_id: whose it is; 0 where the kernel had no room left to tell.
+    cgroup_id: whose it is; 0 where the kernel had no room left to tell. Or the network namespace in which it happened,
+    whose owner identity knows: the pod or workload that has it to itself, else the node.
     flow: the peer, for metrics of scope FLOW.
     """
 
     metric: "Metric"
     value: Value
-    cgroup_id: int
+    cgroup_id: int | NetworkNamespace
     labels: tuple[str, ...] = ()
     flow: Flow | None = None
 

@@ -19,6 +19,7 @@ from tests.support.cgroups import Cgroup, await_line
 from tests.support.namespaces import Namespace
 from tests.support.pages import Page
 
+from agent.collectors import BUILT_IN
 from agent.metrics.pending import HELD_SECONDS
 
 Place = Callable[..., Cgroup]
@@ -34,6 +35,7 @@ LOOK_SECONDS = 0.05
 READ_SECONDS = 2 * DRAIN_SECONDS + 0.1
 PACKETS, BYTES = "bpfleet_network_io_packets_total", "bpfleet_network_io_bytes_total"
 OPENED, ACCEPTED = "bpfleet_tcp_connections_opened_total", "bpfleet_tcp_connections_accepted_total"
+DEFAULT = {kind.name for kind in BUILT_IN if kind.default}
 SENT = {"direction": "transmit", "transport": "udp"}
 RECEIVED = {"direction": "receive", "transport": "udp"}
 GOOD = "bpfleet_config_last_reload_successful"
@@ -285,6 +287,28 @@ def test_an_opt_in_collector_is_switched_on_and_off_while_the_others_count(
     traffic.ended()
     traffic.check(agent)
     assert agent.page().value("bpfleet_drain_failures_total") == 0
+
+
+def test_every_collector_that_is_off_by_default_can_be_switched_at_any_time(
+    reloading: Reloading, traffic: Traffic
+) -> None:
+    agent, rounds = reloading.agent, 0
+    names = sorted(kind.name for kind in BUILT_IN if not kind.default)
+    assert {kind.base for kind in BUILT_IN if not kind.default} == {None}
+    with Watch(agent) as watch:
+        while traffic.goes_on:
+            some = names[rounds % len(names) :] if rounds % 4 else names
+            told = reloading.reload(f"collectors: [{', '.join(f'+{name}' for name in some)}]\n")
+            assert told["successful"] and told["restart_required"] == {}
+            time.sleep(READ_SECONDS)
+            up = {labels["collector"]: value for labels, value in agent.page().where("bpfleet_collector_up")}
+            assert set(up) == {*DEFAULT, *some} and set(up.values()) == {1}, agent.output()
+            rounds += 1
+        traffic.ended()
+    assert rounds > len(names)
+    traffic.check(agent)
+    assert watch.fallen == [] and watch.unready == []
+    assert agent.page().value("bpfleet_drain_failures_total") == 0, agent.output()
 
 
 def test_a_workload_that_is_named_anew_is_counted_under_both_names_once(

@@ -20,6 +20,7 @@ from tests.support.pages import Page
 from agent.agent import Agent
 from agent.configuration import Configuration
 from agent.credentials import Credentials
+from agent.events.routing import Router
 from agent.identity import resolver
 from agent.identity.model import Owner
 from agent.kernel.door import KernelDoor, KernelSettings
@@ -62,7 +63,8 @@ class Bench:
         door, kernel = KernelDoor(), KernelSettings(cgroup_root=str(cgroup.path), bounds=BOUNDS)
         first = [counting(sizes(), PACKETS)]
         loaded = door.load(first, kernel)
-        self.agent = Agent(loaded, first, self.identity, self.totals, self.reports.append, self.opened.clock)
+        events = Router(self.identity, [], [], 10_000)
+        self.agent = Agent(loaded, first, self.identity, self.totals, events, self.reports.append, self.opened.clock)
         stack.callback(self.agent.close)
         before = self._asked(())
         self.kinds: dict[str, Callable[[], Collector]] = {"calls": lambda: counting(calls(), EXECS)}

@@ -51,8 +51,8 @@ def fast_settings() -> dict[str, str]:
 
 class Agent:
     """flags: further arguments. environment: settings on top of the fast ones. prefix: a command that runs the agent,
-    e.g. setpriv. place: a cgroup to run it in. ca_file: it speaks HTTPS, and this is whom to believe. token: what it
-    asks for."""
+    e.g. setpriv. place: a cgroup to run it in. stdout: a descriptor, instead of what output() shows. ca_file: it speaks
+    HTTPS, and this is whom to believe. token: what it asks for."""
 
     def __init__(
         self,
@@ -61,10 +61,11 @@ class Agent:
         prefix: Sequence[str] = (),
         place: Cgroup | None = None,
         port: int | None = None,
+        stdout: int | None = None,
         ca_file: Path | None = None,
         token: str = "",
     ) -> None:
-        self.ca_file, self.token = ca_file, token
+        self.stdout, self.ca_file, self.token = stdout, ca_file, token
         self.port = port or free_port()
         self.argv = [*prefix, *BASE, "--listen", f"127.0.0.1:{self.port}", *flags]
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("BPFLEET_")}
@@ -81,8 +82,9 @@ class Agent:
         self.started = time.monotonic()
         self.log = tempfile.TemporaryFile("w+")  # noqa: SIM115  closed in stop()
         argv, passed = self.place.command(self.argv) if self.place else (self.argv, ())
+        stdout = self.log if self.stdout is None else self.stdout
         self.process = subprocess.Popen(
-            argv, env=self.environment, pass_fds=passed, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log
+            argv, env=self.environment, pass_fds=passed, stdin=subprocess.DEVNULL, stdout=stdout, stderr=self.log
         )
 
     def ready(self, timeout_seconds: float = READY_SECONDS) -> float:

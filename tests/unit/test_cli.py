@@ -124,6 +124,8 @@ def test_collectors_tells_every_collectors_hooks_and_metrics(capsys: pytest.Capt
         assert f"{collector.name} (" in out
         for metric in collector.metrics:
             assert metric.family in out
+        for event in collector.event_names:
+            assert event in out
         for choice in collector.probes:
             for probe in agent_cli.alternatives(choice):
                 assert probe.hook in out

@@ -11,6 +11,7 @@ from tests.unit.metrics.fakes import INTERVAL, Clock, values
 from agent.agent import Agent
 from agent.configuration import Configuration
 from agent.credentials import Credentials
+from agent.events.routing import Router
 from agent.identity import resolver
 from agent.identity.model import Owner
 from agent.kernel.door import KernelSettings
@@ -55,7 +56,13 @@ class Bench:
         self.reports: list[Report] = []
         kernel, first = KernelSettings(), [self.made("steady")]
         self.agent = Agent(
-            self.door.load(first, kernel), first, self.identity, self.totals, self.reports.append, self.clock
+            self.door.load(first, kernel),
+            first,
+            self.identity,
+            self.totals,
+            Router(self.identity, [], [], 10_000),
+            self.reports.append,
+            self.clock,
         )
         before = self.asked()
         kinds = {name: (lambda name=name: self.made(name)) for name in METRICS}

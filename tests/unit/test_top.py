@@ -215,12 +215,22 @@ def test_an_agent_of_ones_own_gets_a_free_port_and_a_quick_pace() -> None:
         "collectors": "-tcp",
         "listen": "127.0.0.1:4321",
         "drain_interval_seconds": "1",
+        "sinks.jsonl.path": "",
     }
 
 
 def test_the_users_own_address_and_pace_are_kept() -> None:
     words = parsed("--listen", "[::1]:80", "--drain-interval-seconds", "3")
-    assert agent_flags(words, {}, lambda: 4321) == {"listen": "[::1]:80", "drain_interval_seconds": "3"}
+    kept = {"listen": "[::1]:80", "drain_interval_seconds": "3", "sinks.jsonl.path": ""}
+    assert agent_flags(words, {}, lambda: 4321) == kept
+
+
+def test_events_go_to_a_file_that_the_user_names_and_never_to_the_screen() -> None:
+    named = agent_flags(parsed("--sinks-jsonl-path", "/var/log/events.jsonl"), {}, lambda: 4321)
+    assert named["sinks.jsonl.path"] == "/var/log/events.jsonl"
+    assert agent_flags(parsed("--sinks-jsonl-path", "-"), {}, lambda: 4321)["sinks.jsonl.path"] == ""
+    environment = {"BPFLEET_SINKS_JSONL_PATH": "/var/log/events.jsonl"}
+    assert "sinks.jsonl.path" not in agent_flags(parsed(), environment, lambda: 4321)
 
 
 def test_an_address_in_the_environment_is_kept_and_port_0_is_made_a_real_one() -> None:

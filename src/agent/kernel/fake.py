@@ -5,11 +5,11 @@ loaded = FakeDoor({"traffic": tables}).load([Traffic()], KernelSettings())
 tables.hashes["flows"][key] = (3, 180)      # what the kernel would have counted by the next drain
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from agent.kernel.door import KernelSettings
 from agent.kernel.isolation import Outcome
-from agent.kernel.loaded import Loaded
+from agent.kernel.loaded import Enumerations, Loaded
 from agent.kernel.tables import MapFacts
 from bpfleet.api import Collector, Row
 
@@ -65,7 +65,7 @@ class FakeTables:
     def facts(self) -> list[MapFacts]:
         return [MapFacts(name, len(self._read.get(name, ())), CAPACITY, CAPACITY * ROW_BYTES) for name in self.names()]
 
-    def detach(self) -> None:
+    def detach(self, walks: Collection[str] = ()) -> None:
         self.attached = False
 
     def close(self) -> None:
@@ -74,11 +74,15 @@ class FakeTables:
 
 class FakeDoor:
     """tables: by collector; the same object for collectors that share their maps. refused: collectors that do not
-    load, with the reason. loads: how often it was asked."""
+    load, with the reason. enumerations: of the kernel that there is not. loads: how often it was asked."""
 
     def __init__(
-        self, tables: Mapping[str, FakeTables] | None = None, refused: Mapping[str, str] | None = None
+        self,
+        tables: Mapping[str, FakeTables] | None = None,
+        refused: Mapping[str, str] | None = None,
+        enumerations: Enumerations | None = None,
     ) -> None:
+        self.enumerations = enumerations
         self.tables = dict(tables or {})
         self.refused = dict(refused or {})
         self.settings: KernelSettings | None = None
@@ -96,4 +100,4 @@ class FakeDoor:
             outcomes[each.name] = Outcome(True, ("fake",))
             tables = self.tables.setdefault(each.name, FakeTables())
             units.setdefault(id(tables), ([], tables))[0].append(each.name)
-        return Loaded(outcomes, list(units.values()), headers="none")
+        return Loaded(outcomes, list(units.values()), headers="none", enumerations=self.enumerations)

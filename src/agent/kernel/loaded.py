@@ -1,7 +1,7 @@
 """Collectors that run: what became of each, and their maps. More can join, and one with a unit of its own can leave."""
 
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from operator import add
 
 from agent.kernel.isolation import Outcome
@@ -21,13 +21,18 @@ MAX_KEPT_ROWS = 32768
 lost, and shows as what its channels have seen and neither delivered nor lost."""
 
 
+Enumerations = Mapping[str, Mapping[int, str]]
+"""By the enumeration's name in C: the names of its values."""
+
+
 class UnitMaps:
     """The maps of a unit: each hash is read once a drain, for all its collectors.
 
     failed: by channel, what was delivered from rows on which a collector failed."""
 
-    def __init__(self, tables: Tables) -> None:
+    def __init__(self, tables: Tables, enumerations: Enumerations) -> None:
         self.tables = tables
+        self.enumerations = enumerations
         self.delivered: dict[str, int] = {}
         self.failed: dict[str, int] = {}
         self._views: list[CollectorMaps] = []
@@ -107,6 +112,9 @@ class CollectorMaps:
     def walk(self, function: str) -> bytes:
         return self.unit.tables.walk(function)
 
+    def enumeration(self, name: str) -> Mapping[int, str]:
+        return self.unit.enumerations.get(name, {})
+
     def walk_parts(self, function: str) -> Iterator[bytes]:
         return self.unit.tables.walk_parts(function)
 
@@ -146,6 +154,9 @@ class NoMaps:
     def walk(self, function: str) -> bytes:
         return b""
 
+    def enumeration(self, name: str) -> Mapping[int, str]:
+        return {}
+
     def walk_parts(self, function: str) -> Iterator[bytes]:
         return iter(())
 
@@ -165,12 +176,14 @@ class Loaded:
         units: Sequence[tuple[Sequence[str], Tables]],
         headers: str = "",
         assertions: int = 0,
+        enumerations: Enumerations | None = None,
     ) -> None:
-        """units: names of collectors, and the tables that they share."""
+        """units: names of collectors, and the tables that they share. enumerations: those of the kernel that the
+        collectors have declared."""
         self.outcomes = dict(outcomes)
         self.headers = headers
         self.assertions = assertions
-        self._units = [UnitMaps(tables) for _, tables in units]
+        self._units = [UnitMaps(tables, enumerations or {}) for _, tables in units]
         self._by_name = {
             name: unit.view() for (names, _), unit in zip(units, self._units, strict=True) for name in names
         }
@@ -186,10 +199,11 @@ class Loaded:
         other._units.clear()
         other._by_name.clear()
 
-    def detach(self, collector: str) -> None:
-        """Its programs run no more; what they counted can still be read. Only for one that shares no unit."""
+    def detach(self, collector: str, walks: Collection[str] = ()) -> None:
+        """Its programs run no more, but for its walks; what they counted can still be read. Only for one that shares
+        no unit."""
         if collector in self._by_name:
-            self._by_name[collector].unit.tables.detach()
+            self._by_name[collector].unit.tables.detach(walks)
 
     def leave(self, collector: str) -> None:
         """Let go of its maps. Only for one that shares no unit."""

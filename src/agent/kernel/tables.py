@@ -1,7 +1,7 @@
 """The maps of one unit, by the descriptors that the loader handed over."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -34,7 +34,7 @@ class Tables(Protocol):
     def walk(self, function: str) -> bytes: ...
     def walk_parts(self, function: str) -> Iterator[bytes]: ...
     def facts(self) -> list[MapFacts]: ...
-    def detach(self) -> None: ...
+    def detach(self, walks: Collection[str] = ()) -> None: ...
     def close(self) -> None: ...
 
 
@@ -51,7 +51,6 @@ class KernelTables:
         self._growths: dict[str, Growth] = {}
         self._totals: dict[str, Totals] = {}
         self._rings: dict[str, Ring] = {}
-        self._detached = False
 
     def names(self) -> Iterable[str]:
         return self._infos
@@ -76,8 +75,7 @@ class KernelTables:
         return b"".join(self.walk_parts(function))
 
     def walk_parts(self, function: str) -> Iterator[bytes]:
-        """Nothing when the programs are detached: the last drain asks once more."""
-        return iter(()) if self._detached else syscalls.walk_iterator_parts(self._links[function])
+        return syscalls.walk_iterator_parts(self._links[function])
 
     def _ring(self, name: str) -> Ring:
         if name not in self._rings:
@@ -97,12 +95,10 @@ class KernelTables:
             return self._ring(info.name).unread
         return info.max_entries if info.type in (maps.ARRAY, maps.PERCPU_ARRAY) else 0
 
-    def detach(self) -> None:
-        """No program runs any more; what they counted can still be read."""
-        for link in self._links.values():
-            os.close(link)
-        self._links.clear()
-        self._detached = True
+    def detach(self, walks: Collection[str] = ()) -> None:
+        """No program runs any more, but for these, which run when they are asked. The maps can still be read."""
+        for function in self._links.keys() - set(walks):
+            os.close(self._links.pop(function))
 
     def close(self) -> None:
         """Links first, so that no program writes into a ring that nobody reads."""

@@ -5,7 +5,7 @@ The agent's loop hands in a Report after each drain, so a scrape never touches t
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
@@ -57,13 +57,17 @@ class Runs(NamedTuple):
 
 @dataclass(frozen=True)
 class Report:
-    """Each by name: collector, channel, map, program; failures by the drain's step."""
+    """Each by name: collector, channel, map, program; failures by the drain's step; events by name and outcome; sinks
+    by sink, event and outcome; waiting by the stage at which events wait."""
 
     collectors: Mapping[str, CollectorState] = field(default_factory=dict)
     books: Mapping[str, Books] = field(default_factory=dict)
     tables: Mapping[str, Table] = field(default_factory=dict)
     programs: Mapping[str, Runs] = field(default_factory=dict)
     failures: Mapping[str, int] = field(default_factory=dict)
+    events: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    sinks: Mapping[tuple[str, str, str], int] = field(default_factory=dict)
+    waiting: Mapping[str, int] = field(default_factory=dict)
 
 
 class Reloads(NamedTuple):
@@ -138,6 +142,9 @@ class Health(Collector):
                 _add_info(info, catalogue.COLLECTOR_INFO, (name, hook, state.reason))
         yield info
         yield from self._books(report)
+        yield _counter(catalogue.EVENTS, report.events)
+        yield _counter(catalogue.SINK_EVENTS, report.sinks)
+        yield _gauge(catalogue.EVENTS_WAITING, {(stage,): count for stage, count in report.waiting.items()})
         yield _counter(catalogue.PROGRAM_RUNS, {(name,): runs.runs for name, runs in programs.items()})
         yield _counter(catalogue.PROGRAM_RUN_TIME, {(name,): seconds for name, seconds in times.items()})
         yield _counter(catalogue.DRAIN_FAILURES, {(step,): count for step, count in report.failures.items()})
@@ -175,7 +182,7 @@ class Health(Collector):
         yield _gauge(catalogue.SERIES, {(state,): count for state, count in states.items()})
 
 
-def _counter(metric: Metric, values: Mapping[tuple[str, ...], float]) -> CounterMetricFamily:
+def _counter(metric: Metric, values: Mapping[Any, float]) -> CounterMetricFamily:
     family = CounterMetricFamily(metric.family, metric.help, labels=metric.labels)
     for own, value in values.items():
         family.add_metric([labels.clean(each) for each in own], value)

@@ -7,6 +7,7 @@ for ever.
 from collections import Counter
 from collections.abc import Iterator
 
+from agent.metrics.identities import Place
 from bpfleet.metrics import Distribution, Flow, Metric, Observations, Sample, Summed, Value
 
 HELD_SECONDS = 15.0
@@ -21,11 +22,11 @@ Row = tuple[Metric, tuple[str, ...], Flow | None]
 
 class Pending:
     def __init__(self) -> None:
-        self._since: dict[int, float] = {}
-        self._rows: dict[int, dict[Row, Value]] = {}
+        self._since: dict[Place, float] = {}
+        self._rows: dict[Place, dict[Row, Value]] = {}
         self.size = 0
 
-    def __contains__(self, cgroup_id: int) -> bool:
+    def __contains__(self, cgroup_id: Place) -> bool:
         return cgroup_id in self._rows
 
     def hold(self, sample: Sample, now: float) -> bool:
@@ -42,11 +43,11 @@ class Pending:
         self._since.setdefault(sample.cgroup_id, now)
         return True
 
-    def waiting(self, now: float) -> list[tuple[int, bool]]:
+    def waiting(self, now: float) -> list[tuple[Place, bool]]:
         """Every cgroup, and whether it has waited long enough."""
         return [(cgroup_id, now - since >= HELD_SECONDS) for cgroup_id, since in self._since.items()]
 
-    def release(self, cgroup_id: int) -> Iterator[Sample]:
+    def release(self, cgroup_id: Place) -> Iterator[Sample]:
         rows = self._rows.pop(cgroup_id)
         del self._since[cgroup_id]
         self.size -= len(rows)

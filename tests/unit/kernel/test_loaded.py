@@ -281,3 +281,10 @@ def test_maps_that_cannot_be_read_any_more_are_closed_all_the_same() -> None:
     with pytest.raises(OSError, match="no memory"):
         loaded.leave("a")
     assert tables.closed and loaded.outcomes == {}
+
+
+def test_an_enumeration_is_the_kernels_or_empty() -> None:
+    loaded = Loaded({}, [(("drops",), FakeTables())], enumerations={"why": {7: "BECAUSE"}})
+    assert loaded.maps("drops").enumeration("why") == {7: "BECAUSE"}
+    assert loaded.maps("drops").enumeration("where") == {}
+    assert loaded.maps("a collector that is off").enumeration("why") == {}

@@ -7,13 +7,13 @@ from tests.unit.metrics.fakes import EVER_AFTER, INTERVAL, Bench, FakeOwner, Fak
 from agent.metrics.accumulate import BATCH
 from agent.metrics.pending import HELD_SECONDS, MAX_HELD
 from bpfleet import catalogue
-from bpfleet.metrics import Counter, Distribution, Flow, Gauge, Sample, Summed
+from bpfleet.metrics import Counter, Distribution, Flow, Gauge, NetworkNamespace, Sample, Summed
 
 OPENED = "bpfleet_tcp_connections_opened_total"
 FLOW_BYTES = "bpfleet_flow_bytes_total"
 
 
-def opened(count: int = 1, cgroup_id: int = 1) -> Sample:
+def opened(count: int = 1, cgroup_id: int | NetworkNamespace = 1) -> Sample:
     return Sample(catalogue.CONNECTIONS_OPENED, count, cgroup_id)
 
 
@@ -631,3 +631,21 @@ def test_who_lives_under_another_name_ends_under_the_old_one_and_the_sum_stays_e
     bench.totals.tick()
     found = bench.values(OPENED, live=True)
     assert (of_workload(found, "web"), of_workload(found, "shop")) == ([], [7])
+
+
+def test_a_network_namespace_is_not_the_cgroup_of_the_same_number() -> None:
+    bench = Bench()
+    bench.resolver.owners[NetworkNamespace(1)] = owner("net")
+    bench.totals.add([opened(2, cgroup_id=1), opened(3, cgroup_id=NetworkNamespace(1))])
+    found = {dict(labels)["workload"]: value for labels, value in bench.values(OPENED, live=True).items()}
+    assert found == {"web": 2, "net": 3}
+
+
+def test_what_happens_in_an_unknown_network_namespace_waits_for_its_owner() -> None:
+    bench = Bench()
+    bench.totals.add([opened(3, cgroup_id=NetworkNamespace(7))])
+    bench.totals.tick()
+    assert bench.total(OPENED) == 0 and bench.totals.standing().held == 1
+    bench.resolver.owners[NetworkNamespace(7)] = owner("net")
+    bench.totals.tick()
+    assert bench.total(OPENED) == 3 and bench.totals.standing().held == 0

@@ -28,6 +28,9 @@ REPORT = Report(
     tables={"flows": Table(19, 32768, 4 << 20)},
     programs={"on_ingress": Runs(2048, 2, 1400)},
     failures={"tcp": 3, "identity": 0},
+    events={("bpfleet.tcp.state_change", "passed"): 19, ("bpfleet.tcp.state_change", "rate_limit"): 4},
+    sinks={("jsonl", "bpfleet.tcp.state_change", "delivered"): 17},
+    waiting={"owner": 0, "jsonl": 2},
 )
 GOOD = Reloads(True, 1767225600.5, 0)
 
@@ -75,6 +78,17 @@ def test_the_series_budget_has_books_of_its_own_that_balance() -> None:
     lost = labelled(text, "bpfleet_lost_total", "channel", "reason")
     assert seen == 7 == delivered + sum(count for (channel, _), count in lost.items() if channel == SERIES_CHANNEL)
     assert set(labelled(text, "bpfleet_series", "state")) == {("exposed",), ("withheld",), ("other",)}
+
+
+def test_what_became_of_events_is_shown_by_their_name() -> None:
+    text = shown()
+    assert labelled(text, "bpfleet_events_total", "event", "outcome") == {
+        ("bpfleet.tcp.state_change", "passed"): 19,
+        ("bpfleet.tcp.state_change", "rate_limit"): 4,
+    }
+    delivered = labelled(text, "bpfleet_sink_events_total", "sink", "event", "outcome")
+    assert delivered == {("jsonl", "bpfleet.tcp.state_change", "delivered"): 17}
+    assert labelled(text, "bpfleet_events_waiting", "stage") == {("owner",): 0, ("jsonl",): 2}
 
 
 def test_maps_and_programs_are_shown() -> None:
