@@ -23,10 +23,12 @@ class Status:
         self._version, self._counting, self._facts = version, counting, facts
         self._standing, self._identity = standing, identity
         self._report: Report | None = None
+        self._drains = 0
         self.headers = ""
 
     def observe(self, report: Report) -> None:
         self._report = report
+        self._drains += 1
 
     def problem(self) -> str:
         """Why the agent is not ready; empty when it counts. A collector that cannot run here is no reason: it says so
@@ -45,6 +47,7 @@ class Status:
             "machine": asdict(self._facts),
             "headers": self.headers,
             "ready": self._report is not None,
+            "drains": self._drains,
             "collectors": {name: state._asdict() for name, state in report.collectors.items()},
             "failures": dict(report.failures),
             "channels": {name: books._asdict() for name, books in report.books.items()},

@@ -42,14 +42,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason=reason))
 
 
-@pytest.fixture(scope="package")
+HOUSE = House()
+
+
+def pytest_runtest_teardown(nextitem: pytest.Item | None) -> None:
+    """The shared agent ends with the last test of this directory, not with the session: the cluster's agent needs the
+    node for itself. (A fixture of this scope there is none: the directory is no package.)"""
+    if nextitem is None or Path(__file__).parent not in nextitem.path.parents:
+        HOUSE.empty()
+
+
+@pytest.fixture(scope="session")
 def house() -> Iterator[House]:
-    """Emptied after the last test of this directory: the cluster's agent needs the node for itself."""
     sweep()
-    with ExitStack() as stack:
-        shared = House()
-        stack.callback(shared.empty)
-        yield shared
+    yield HOUSE
+    HOUSE.empty()  # also when somebody interrupts
 
 
 @pytest.fixture

@@ -53,8 +53,6 @@ LEAST_SECONDS, MOST_SECONDS = 0.5, 6.0
 """A new series shows 0 for 1.1 scrape intervals, one that ended stays for 2.1 (agent.metrics.hold); an interval is a
 second here, a part of it is over by the time that the test looks, and drains take their turn."""
 
-CGROUP_SCAN_SECONDS = 1.5
-"""Without the tracepoint that tells of new cgroups they are looked for, at most once a second."""
 
 REFUSED_SECONDS = 1.0
 MOST_REQUESTS = 3
@@ -175,7 +173,6 @@ def test_with_headers_instead_of_type_information_what_can_run_counts(
         before = pair[0].interface("veth0")
         client, _ = exchange(place, pair)
         passed = pair[0].interface("veth0") - before
-        time.sleep(CGROUP_SCAN_SECONDS)
         page = agent.settled(client)
         assert page.value(PACKETS, direction="transmit", transport="tcp") == passed.tx_packets
         segments = page.value("bpfleet_tcp_segments_total", direction="transmit")

@@ -3,7 +3,6 @@
 Witness: exact counts with the three, the collectors' state without one.
 """
 
-import time
 from collections.abc import Callable, Iterable
 
 import pytest
@@ -16,8 +15,6 @@ Place = Callable[..., Cgroup]
 Pair = tuple[Namespace, Namespace]
 
 V4 = "198.51.100.2"
-CGROUP_SCAN_SECONDS = 1.5
-"""Without the tracepoint that tells of new cgroups they are looked for, at most once a second."""
 
 LISTED = ("bpf", "perfmon", "net_admin")
 
@@ -60,7 +57,6 @@ def test_without_perfmon_packets_are_still_counted(alone: House, place: Place, p
             assert "without the capability PERFMON" in reason
         client = place("client", pair[0])
         client.talk("udp_burst", V4, 9, count=23, size=64, unconnected=True)
-        time.sleep(CGROUP_SCAN_SECONDS)
         page = agent.settled(client)
         assert page.value("bpfleet_network_io_packets_total", direction="transmit", transport="udp") == 23
 

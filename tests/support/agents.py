@@ -25,9 +25,6 @@ DRAIN_SECONDS = 0.2
 SCRAPE_SECONDS = 1.0
 """Shorter than anybody would set them: a test waits for two drains and for the zero that precedes a first event."""
 
-READ_SECONDS = 2 * DRAIN_SECONDS + 0.1
-"""By then the agent has read everything that had happened before."""
-
 SETTLE_SECONDS = 3.0
 """At the latest: this host's own traffic may bring new series for ever."""
 
@@ -182,18 +179,32 @@ class Agent:
 
     def settled(self, *places: Cgroup) -> Page:
         """The page after everything that has happened is on it; of these workloads only, if any are given."""
+        self.drained()
         end = time.monotonic() + SETTLE_SECONDS
-        time.sleep(READ_SECONDS)
-        while self.page().value("bpfleet_series", state="withheld") and time.monotonic() < end:
+        while self._waits() and time.monotonic() < end:
             time.sleep(LOOK_SECONDS)
-        page = self._of(places)  # the number of withheld series is younger than the series above it
+        page = self._of(places)
         end = time.monotonic() + SETTLE_SECONDS
         while places and time.monotonic() < end:  # what the programs still do, closing for example, comes after them
-            time.sleep(READ_SECONDS)
+            self.drained()
             page, before = self._of(places), page
             if page == before:
                 break
         return page
+
+    def drained(self) -> None:
+        """Everything that has happened by now is read from the kernel: the drain under way and the next one are over.
+        Raises AssertionError if the agent does not get there."""
+        wanted, end = self.status()["drains"] + 2, time.monotonic() + READY_SECONDS
+        time.sleep(DRAIN_SECONDS)
+        while self.status()["drains"] < wanted:
+            assert time.monotonic() < end, f"no two drains within {READY_SECONDS:.0f} s:\n{self.output()}"
+            time.sleep(LOOK_SECONDS)
+
+    def _waits(self) -> bool:
+        """For the names of cgroups, or for the scrape after which a new series shows its value."""
+        series = self.status()["series"]
+        return bool(series["held"] or series["withheld"])
 
     def _of(self, places: Sequence[Cgroup]) -> Page:
         page = self.page()

@@ -46,6 +46,14 @@ def test_readiness_follows_the_latest_report() -> None:
     assert made.problem().startswith("nothing is counted")
 
 
+def test_the_drains_are_counted() -> None:
+    """Whoever waits for two more has everything that had happened before."""
+    made = observed(traffic=ON, tcp=OFF)
+    assert made.page()["drains"] == 1
+    made.observe(Report())
+    assert made.page()["drains"] == 2
+
+
 def test_a_collector_without_metrics_counts_nothing() -> None:
     assert observed(cgroups=ON, traffic=OFF, tcp=OFF).problem().startswith("nothing is counted: traffic: ")
 

@@ -212,3 +212,12 @@ def test_sums_are_exact_whatever_goes_and_comes(kernel: Kernel, clock: Clock, gr
         except OSError:
             assert kernel.readable is not None
     assert seen == counted
+
+
+def test_zeros_in_front_are_kept_without_their_bytes_and_still_count_from_there(kernel: Kernel, growth: Growth) -> None:
+    kernel.rows = {A: row(0, 256), B: row(0, 0)}
+    assert growth.drain() == [(A, (0, 256))]
+    kernel.rows = {A: row(23, 256), B: row(0, 7)}
+    assert sorted(growth.drain()) == [(A, (23, 0)), (B, (0, 7))]
+    kernel.rows = {A: row(256, 256), B: row(0, 7)}
+    assert growth.drain() == [(A, (233, 0))]
