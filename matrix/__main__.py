@@ -1,7 +1,7 @@
-"""`make matrix`: the agent on other kernels, under QEMU, with a known load. Writes build/matrix.json and docs/kernels.md.
+"""`make matrix`: the agent on other kernels, under QEMU, with a known load. Writes build/matrix.json, docs/kernels.md.
 
-Each kernel is booted three times (as it is, and with the two kinds of lockdown), one guest at a time. Without virtualisation
-in the processor all of it is emulated and takes an hour.
+Each kernel is booted three times (as it is, and with the two kinds of lockdown), one guest at a time. Where the
+processor has no virtualisation all of it is emulated, and takes two hours.
 
 Usage: python -m matrix [--refresh] [--quick] [SERIES...]
 """
@@ -63,9 +63,9 @@ def measure(wanted: list[str] | tuple[str, ...], quick: bool, refresh: bool) -> 
             for name, parameters in (("plain", ()),) if quick else BOOTS.items():
                 begun = time.monotonic()
                 output = RESULTS.parent / "matrix" / f"{series}-{name}"
-                boots[name] = guests.boot(kernel.image, initrd, root, tree, output, parameters)
+                boots[name] = guests.boot(kernel, initrd, root, tree, output, parameters)
                 seconds = time.monotonic() - begun
-                print(f"# {kernel.release} {name}: {verdict(boots[name])} ({seconds:.0f} s)", file=sys.stderr, flush=True)
+                print(f"# {kernel.release} {name}: {verdict(boots[name])} ({seconds:.0f} s)", flush=True)
         found[series] = {"release": kernel.release, "accelerator": guests.accelerator().name, "boots": boots}
         RESULTS.parent.mkdir(exist_ok=True)
         RESULTS.write_text(json.dumps(found, indent=1) + "\n")

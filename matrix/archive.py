@@ -20,10 +20,13 @@ class Archive:
     def __init__(self, folder: Path, architecture: str) -> None:
         self._folder = folder
         self._architecture = architecture
+        self._is_updated = False
         self.sources = folder / "sources.list"
 
     def update(self) -> None:
-        """Fetch the lists of all suites. Raises Unavailable."""
+        """Fetch the lists of all suites, once. Raises Unavailable."""
+        if self._is_updated:
+            return
         for part in ("lists/partial", "archives/partial"):
             (self._folder / part).mkdir(parents=True, exist_ok=True)
         (self._folder / "status").touch()
@@ -33,6 +36,7 @@ class Archive:
         lines += [f"deb {signed} {security} {suite} main" for suite in SECURITY_SUITES if security]
         self.sources.write_text("\n".join([*lines, ""]))
         self._apt("apt-get", "update", "-qq")
+        self._is_updated = True
 
     def matching(self, pattern: str) -> list[str]:
         """Names of packages that match a regular expression as a whole."""

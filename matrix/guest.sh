@@ -18,6 +18,6 @@ for word in $(cat /proc/cmdline); do
 done
 cd /run/tree || exit
 # shellcheck disable=SC2086  several words on purpose
-python3 -m matrix.load $arguments >/dev/ttyS1
+python3 -m matrix.load $arguments >/dev/ttyS1 && echo end >/dev/ttyS1
 echo o >/proc/sysrq-trigger
 sleep 60

@@ -9,14 +9,21 @@ from pathlib import Path
 from typing import Any
 
 from matrix.archive import Unavailable
+from matrix.kernels import Kernel
 
 MEMORY_MIB = 2048
 CPUS = 2
 LIMIT_SECONDS = 1800.0
 """An emulated guest takes minutes; one that hangs is given up."""
 
-TRIES = 2
-"""QEMU 7.2's emulation corrupts the flags after cmpxchg16b now and then, and the guest panics while it boots."""
+END = "end"
+"""The last line of a guest that has done everything."""
+
+TRIES = 3
+"""An emulated guest panics now and then: QEMU 7.2 corrupts the flags after cmpxchg16b."""
+
+NEEDS_CMPXCHG16B = (6, 19)
+"""From here on the kernel allocates a socket's storage with it (kmalloc_nolock); older guests are better without."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +34,7 @@ class Accelerator:
     arguments: tuple[str, ...]
 
 
-EMULATED = Accelerator("emulated", ("-accel", "tcg,thread=multi", "-cpu", "max,-cx16"))
+EMULATED = Accelerator("emulated", ("-accel", "tcg,thread=multi", "-cpu", "max"))
 ACCELERATED = Accelerator("KVM", ("-accel", "kvm", "-cpu", "host"))
 
 
@@ -38,19 +45,27 @@ def accelerator(device: Path = Path("/dev/kvm"), cpus: Path = Path("/proc/cpuinf
     return ACCELERATED if device.exists() and words & {"vmx", "svm"} else EMULATED
 
 
+def arguments(kernel: Kernel) -> list[str]:
+    chosen = list(accelerator().arguments)
+    version = tuple(int(number) for number in kernel.series.split("."))
+    if accelerator() is EMULATED and version < NEEDS_CMPXCHG16B:
+        chosen[-1] += ",-cx16"
+    return chosen
+
+
 def boot(
-    image: Path, initrd: Path, root: Path, tree: Path, output: Path, parameters: Sequence[str] = ()
+    kernel: Kernel, initrd: Path, root: Path, tree: Path, output: Path, parameters: Sequence[str] = ()
 ) -> list[dict[str, Any]]:
     """What it reported, one dictionary a line. output: a directory for its console. Raises Unavailable if the guest
-    says nothing."""
+    does not come to its end."""
     if platform.machine() != "x86_64":
         raise Unavailable("the matrix boots x86-64 kernels only")
     output.mkdir(parents=True, exist_ok=True)
     result, console = output / "result", output / "console"
     command = [
-        *("qemu-system-x86_64", *accelerator().arguments, "-smp", str(CPUS), "-m", str(MEMORY_MIB)),
+        *("qemu-system-x86_64", *arguments(kernel), "-smp", str(CPUS), "-m", str(MEMORY_MIB)),
         *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-nic", "none"),
-        *("-kernel", str(image), "-initrd", str(initrd)),
+        *("-kernel", str(kernel.image), "-initrd", str(initrd)),
         *("-append", " ".join(("console=ttyS0 panic=-1 quiet mitigations=off", *parameters))),
         *("-drive", f"file={root},format=raw,if=virtio,snapshot=on"),
         *("-drive", f"file={tree},format=raw,if=virtio,snapshot=on"),
@@ -65,6 +80,7 @@ def boot(
             raise Unavailable("not installed: qemu-system-x86") from None
         except subprocess.TimeoutExpired:
             pass
-        if result.exists() and (said := result.read_text()).strip():
-            return [json.loads(line) for line in said.splitlines() if line.startswith("{")]
-    raise Unavailable(f"the guest said nothing; see {console}")
+        said = result.read_text().splitlines() if result.exists() else []
+        if said and said[-1] == END:
+            return [json.loads(line) for line in said[:-1]]
+    raise Unavailable(f"the guest did not come to its end; see {console}")

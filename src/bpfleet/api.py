@@ -128,10 +128,12 @@ class TracingTracepoint(Probe):
 
 @dataclass(frozen=True)
 class SocketIterator(Probe):
-    """`int f(u64 *ctx)` on iter/task_file, walked once when the agent starts. Needs BTF, and hostPID in a pod."""
+    """`int f(u64 *ctx)` on iter/task_file, walked once when the agent starts. Needs BTF, and hostPID in a pod.
 
+    beside: the function that follows what this one finds; where that is not in use, nor is this."""
+
+    beside: str = ""
     capabilities = ("BPF", "PERFMON")
-    since = "5.11"
 
     @property
     def hook(self) -> str:
@@ -184,11 +186,16 @@ class Collector:
 
     name: ClassVar[str]
     program: ClassVar[str]
+    parts: ClassVar[tuple[str, ...]] = ()  # further C files of a long program, in their order
     base: ClassVar[Fragment | None] = None
     probes: ClassVar[tuple[Probe | AnyOf, ...]] = ()
     metrics: ClassVar[tuple[Metric, ...]] = ()
     channels: ClassVar[tuple[Channel, ...]] = ()
     default: ClassVar[bool] = True
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        return (self.program, *self.parts)
 
     def defines(self, limits: Mapping[str, int]) -> dict[str, str]:
         """Constants (`#define NAME value`) that the C file is compiled with. limits: the settings' `limits`."""
