@@ -24,7 +24,8 @@ struct packet_socket {
 	u64 started_ns;
 	u8 role;
 	u8 counted;
-	u8 pad[6];
+	u8 state; /* the last change of it that was counted */
+	u8 pad[5];
 	u64 key_line[CACHE_LINE / 8];
 	u64 rtt_turn; /* written for each packet received, while the key is read for each sent */
 };

@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from matrix import disks, guests, kernels
+from matrix import disks, emulators, guests, kernels
 from matrix.archive import Archive, Unavailable
 
 REPOSITORY = Path(__file__).parents[1]
@@ -53,6 +53,7 @@ def measure(wanted: list[str] | tuple[str, ...], quick: bool, refresh: bool) -> 
     """0 if every kernel counted exactly. What was run before of other kernels stays in the results."""
     archive = Archive(cache() / "archive", ARCHITECTURE)
     found = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    emulator = emulators.emulator(cache(), archive)
     for series in wanted:
         kernel = kernels.kernel(series, cache() / "kernels", archive, refresh)
         root = disks.root_disk(cache(), archive)
@@ -63,10 +64,15 @@ def measure(wanted: list[str] | tuple[str, ...], quick: bool, refresh: bool) -> 
             for name, parameters in (("plain", ()),) if quick else BOOTS.items():
                 begun = time.monotonic()
                 output = RESULTS.parent / "matrix" / f"{series}-{name}"
-                boots[name] = guests.boot(kernel, initrd, root, tree, output, parameters)
+                boots[name] = guests.boot(emulator, kernel, (initrd, root, tree), output, parameters)
                 seconds = time.monotonic() - begun
                 print(f"# {kernel.release} {name}: {verdict(boots[name])} ({seconds:.0f} s)", flush=True)
-        found[series] = {"release": kernel.release, "accelerator": guests.accelerator().name, "boots": boots}
+        found[series] = {
+            "release": kernel.release,
+            "qemu": emulator.version,
+            "kvm": emulator.accelerates,
+            "boots": boots,
+        }
         RESULTS.parent.mkdir(exist_ok=True)
         RESULTS.write_text(json.dumps(found, indent=1) + "\n")
     return 0

@@ -3,6 +3,7 @@ suites, and apt checks what it fetches. Nothing is installed, and the machine's 
 
 import re
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
@@ -80,10 +81,12 @@ def mirrors() -> tuple[str, str]:
     return found["Debian"], found["Debian-Security"]
 
 
-def run(*command: str, where: Path | None = None) -> str:
+def run(*command: str, where: Path | None = None, environment: Mapping[str, str] | None = None) -> str:
     """Its output. Raises Unavailable with the last line of what it complained of."""
     try:
-        done = subprocess.run(command, cwd=where, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+        done = subprocess.run(
+            command, cwd=where, env=environment, capture_output=True, text=True, stdin=subprocess.DEVNULL
+        )
     except FileNotFoundError:
         raise Unavailable(f"not installed: {command[0]}") from None
     if done.returncode:

@@ -5,7 +5,7 @@ Kubernetes nor Prometheus, keeps no thread and no totals.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Protocol
 
 from bpfleet.events import Event
@@ -66,9 +66,11 @@ class Maps(Protocol):
 class Probe:
     """A hook point and the C function that runs there.
 
+    beside: a function that this one completes; where that is not in use, nor is this.
     capabilities: what loading and attaching takes. since: first kernel that has the hook, for messages."""
 
     function: str
+    beside: str = field(default="", kw_only=True)
     capabilities: ClassVar[tuple[str, ...]] = ("BPF",)
     since: ClassVar[str] = "5.10"
 
@@ -128,11 +130,8 @@ class TracingTracepoint(Probe):
 
 @dataclass(frozen=True)
 class SocketIterator(Probe):
-    """`int f(u64 *ctx)` on iter/task_file, walked once when the agent starts. Needs BTF, and hostPID in a pod.
+    """`int f(u64 *ctx)` on iter/task_file, walked once when the agent starts. Needs BTF, and hostPID in a pod."""
 
-    beside: the function that follows what this one finds; where that is not in use, nor is this."""
-
-    beside: str = ""
     capabilities = ("BPF", "PERFMON")
 
     @property

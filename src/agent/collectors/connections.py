@@ -37,6 +37,10 @@ class Connections(Collector):
                 RawTracepoint("on_state_by_address", tracepoint="inet_sock_set_state"),
             )
         ),
+        AnyOf(
+            (TracingTracepoint("on_state_left_out", tracepoint="inet_sock_set_state", beside="on_state"),),
+            optional=True,
+        ),
         AnyOf((SocketIterator("on_listening_socket"),), optional=True),
         AnyOf(
             (

@@ -155,7 +155,7 @@ class Isolation:
         """Use the first alternative that works. Raises Culprit if there is none and one is needed."""
         reasons = []
         for probe in wanted.probes if isinstance(wanted, AnyOf) else (wanted,):
-            if isinstance(probe, SocketIterator) and probe.beside and probe.beside not in uses.functions:
+            if probe.beside and probe.beside not in uses.functions:
                 continue
             try:
                 self._load(probe)
