@@ -12,82 +12,96 @@ import os
 import sys
 import tempfile
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from matrix import disks, emulators, guests, kernels
 from matrix.archive import Archive, Unavailable
+
+from matrix import disks, emulators, guests, kernels, page
 
 REPOSITORY = Path(__file__).parents[1]
 RESULTS = REPOSITORY / "build" / "matrix.json"
+PAGE = REPOSITORY / "docs" / "kernels.md"
 ARCHITECTURE = "amd64"
 
-BOOTS = {
+Boots = Mapping[str, tuple[str, ...]]
+"""By name: parameters of the kernel."""
+
+BOOTS: Boots = {
     "plain": ("matrix.arguments=capabilities",),
     "integrity": ("lockdown=integrity",),
     "confidentiality": ("lockdown=confidentiality",),
 }
-"""By name: parameters of the kernel. The load runs in each; once also with less than all capabilities."""
+"""The load runs in each; in the first one also with less than all capabilities."""
+
+QUICK: Boots = {"plain": ()}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m matrix", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--refresh", action="store_true", help="fetch the newest kernel of each series anew")
+    parser.add_argument("--quick", action="store_true", help="the load alone: no lockdown, all capabilities; no page")
+    parser.add_argument("series", nargs="*", metavar="SERIES", help=f"of {', '.join(kernels.SERIES)}; all by default")
+    arguments = parser.parse_args()
+    if unknown := set(arguments.series) - set(kernels.SERIES):
+        parser.error(f"unknown series {', '.join(sorted(unknown))}")
+    wanted, boots = arguments.series or kernels.SERIES, QUICK if arguments.quick else BOOTS
+    try:
+        found = boot_all(wanted, boots, RESULTS.parent / "matrix", arguments.refresh)
+    except Unavailable as error:
+        print(f"matrix: {error}", file=sys.stderr)
+        return 1
+    if not arguments.quick:
+        write(found)
+    return 1 if any(wrong(lines) for kernel in found.values() for lines in kernel["boots"].values()) else 0
 
 
 def cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bpfleet" / "matrix"
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m matrix", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--refresh", action="store_true", help="fetch the newest kernel of each series anew")
-    parser.add_argument("--quick", action="store_true", help="the load alone: no lockdown, all capabilities")
-    parser.add_argument("series", nargs="*", metavar="SERIES", help=f"of {', '.join(kernels.SERIES)}; all by default")
-    arguments = parser.parse_args()
-    if unknown := set(arguments.series) - set(kernels.SERIES):
-        parser.error(f"unknown series {', '.join(sorted(unknown))}")
-    try:
-        return measure(arguments.series or kernels.SERIES, quick=arguments.quick, refresh=arguments.refresh)
-    except Unavailable as error:
-        print(f"matrix: {error}", file=sys.stderr)
-        return 1
-
-
-def measure(wanted: list[str] | tuple[str, ...], quick: bool, refresh: bool) -> int:
-    """0 if every kernel counted exactly. What was run before of other kernels stays in the results."""
+def boot_all(wanted: Sequence[str], boots: Boots, output: Path, refresh: bool = False) -> dict[str, Any]:
+    """By series what its boots reported. output: a directory for the guests' consoles. Raises Unavailable."""
     archive = Archive(cache() / "archive", ARCHITECTURE)
-    found = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     emulator = emulators.emulator(cache(), archive)
+    root = disks.root_disk(cache(), archive)
+    found: dict[str, Any] = {}
     for series in wanted:
         kernel = kernels.kernel(series, cache() / "kernels", archive, refresh)
-        root = disks.root_disk(cache(), archive)
-        boots: dict[str, Any] = {}
+        reported: dict[str, list[dict[str, Any]]] = {}
         with tempfile.TemporaryDirectory(prefix="bpfleet-matrix-") as scratch:
-            initrd = disks.initrd(kernel, Path(scratch, "initrd"))
-            tree = disks.tree(Path(scratch, "tree"))
-            for name, parameters in (("plain", ()),) if quick else BOOTS.items():
+            three = disks.initrd(kernel, Path(scratch, "initrd")), root, disks.tree(Path(scratch, "tree"))
+            for name, parameters in boots.items():
                 begun = time.monotonic()
-                output = RESULTS.parent / "matrix" / f"{series}-{name}"
-                boots[name] = guests.boot(emulator, kernel, (initrd, root, tree), output, parameters)
-                seconds = time.monotonic() - begun
-                print(f"# {kernel.release} {name}: {verdict(boots[name])} ({seconds:.0f} s)", flush=True)
+                reported[name] = guests.boot(emulator, kernel, three, output / f"{series}-{name}", parameters)
+                said = "; ".join(wrong(reported[name])) or "exact"
+                print(f"{kernel.release} {name}: {said} ({time.monotonic() - begun:.0f} s)", flush=True)
         found[series] = {
             "release": kernel.release,
             "qemu": emulator.version,
-            "kvm": emulator.accelerates,
-            "boots": boots,
+            "kvm": emulators.accelerates(),
+            "boots": reported,
         }
-        RESULTS.parent.mkdir(exist_ok=True)
-        RESULTS.write_text(json.dumps(found, indent=1) + "\n")
-    return 0
+    return found
 
 
-def verdict(lines: list[dict[str, Any]]) -> str:
-    """In one line what a boot has shown."""
-    runs = [line for line in lines if "run" in line]
-    wrong = [f"{line['run']}: {check['what']}" for line in runs for check in line.get("checks", []) if not exact(check)]
-    failed = [f"{line['run']}: {line['failed']}" for line in runs if "failed" in line]
-    return "; ".join([*failed, *wrong]) or f"{len(runs)} runs, all exact"
+def wrong(lines: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What a boot has shown that must not be."""
+    found = [f"{line['run']}: {line['failed']}" for line in lines if "failed" in line]
+    for line in lines:
+        checks = line.get("checks", ())
+        found += [f"{line['run']}: {check['what']}" for check in checks if check["counted"] != check["witness"]]
+    return found
 
 
-def exact(check: dict[str, Any]) -> bool:
-    return bool(check["counted"] == check["witness"])
+def write(found: Mapping[str, Any]) -> None:
+    """What was run before of other kernels stays in the results, and on the page."""
+    before = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    results = {**before, **found}
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+    PAGE.write_text(page.page(results))
 
 
 if __name__ == "__main__":

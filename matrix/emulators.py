@@ -40,15 +40,15 @@ class Emulator:
         return run(*self.command, "--version", environment=self.environment).split()[3]
 
     @property
-    def accelerates(self) -> bool:
-        """Whether the processor has virtualisation for us: without it /dev/kvm can be there all the same (PVM), and
-        boots no kernel that was not built for that."""
-        words = set(Path("/proc/cpuinfo").read_text().split())
-        return os.access("/dev/kvm", os.R_OK | os.W_OK) and bool(words & {"vmx", "svm"})
-
-    @property
     def processor(self) -> tuple[str, ...]:
-        return ("-accel", "kvm", "-cpu", "host") if self.accelerates else ("-accel", "tcg,thread=multi", "-cpu", "max")
+        return ("-accel", "kvm", "-cpu", "host") if accelerates() else ("-accel", "tcg,thread=multi", "-cpu", "max")
+
+
+def accelerates() -> bool:
+    """Whether the processor has virtualisation for us: without it /dev/kvm can be there all the same (PVM), and boots
+    no kernel that was not built for that."""
+    words = set(Path("/proc/cpuinfo").read_text().split())
+    return os.access("/dev/kvm", os.R_OK | os.W_OK) and bool(words & {"vmx", "svm"})
 
 
 def emulator(folder: Path, archive: Archive) -> Emulator:
