@@ -34,6 +34,12 @@ def _doctor(arguments: Sequence[str]) -> int:
     return main(arguments)
 
 
+def _ready(arguments: Sequence[str]) -> int:
+    from agent.ready import main
+
+    return main(arguments)
+
+
 def _config(arguments: Sequence[str]) -> int:
     """`show` prints what is in force and who said so, `schema` the JSON Schema, `check` only finds mistakes."""
     from agent import configuration, settings
@@ -95,5 +101,6 @@ AGENT = Command("Run the agent in the foreground.", _agent)
 TOP = Command("Show the busiest workloads, live.", _top)
 SOCKETS = Command("List the node's sockets with their owners and windows.", _sockets)
 DOCTOR = Command("Say what this machine offers and which collectors can run on it.", _doctor)
+READY = Command("Ask the agent of this machine whether it counts.", _ready)
 CONFIG = Command("Show or check the settings, or print their JSON Schema.", _config)
 COLLECTORS = Command("List the collectors with their hooks, capabilities and metrics.", _collectors)
