@@ -92,6 +92,8 @@ def verdict(found: Mapping[str, Any], name: str) -> str:
     if not found["collectors"][name]["up"]:
         return "off"
     checks = [check for check in found["checks"] if check["collector"] in (name, "any")]
+    if not any(check["collector"] == name for check in checks):
+        return "on"
     wrong = [check["what"] for check in checks if check["counted"] != check["witness"]]
     return f"**wrong**: {', '.join(wrong)}" if wrong else "exact"
 
