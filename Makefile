@@ -1,13 +1,13 @@
 # Every target here is what CI and a person run; the scripts install what is missing (Debian packages as root, then .venv).
 
 VENV := .venv/bin
-SUITES := unit kernel cluster matrix
+SUITES := unit kernel image cluster matrix
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check bench matrix docs lock clean
+.PHONY: help setup run run-docker-compose image test check bench matrix docs lock clean
 
 help: ## Show this help
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## Install everything that is needed into the system and .venv
 	@scripts/setup all
@@ -15,6 +15,12 @@ setup: ## Install everything that is needed into the system and .venv
 run: ## Watch this host: the agent with a live table in the terminal (ARGS="--sort rtt")
 	@scripts/setup run
 	@$(VENV)/bpfleet top $(ARGS)
+
+run-docker-compose: ## The agent, Prometheus and Grafana in containers on this host (ARGS="agent prometheus")
+	@scripts/compose $(ARGS)
+
+image: ## Build the agent's image with docker or buildah (ARGS="NAME:TAG")
+	@scripts/image $(ARGS)
 
 test: ## Run every suite that this machine can run (SUITES="unit", ARGS="-k name")
 	@scripts/setup test

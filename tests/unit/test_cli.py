@@ -96,8 +96,8 @@ def test_an_error_is_a_message_and_an_exit_code(
 def test_the_agents_commands_are_installed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     out = capsys.readouterr().out
-    for command in (agent_cli.AGENT, agent_cli.TOP, agent_cli.DOCTOR, agent_cli.CONFIG, agent_cli.COLLECTORS):
-        assert command.help in out
+    for name in ("AGENT", "TOP", "SOCKETS", "DOCTOR", "CONFIG", "COLLECTORS"):
+        assert getattr(agent_cli, name).help in out
 
 
 def test_config_show_prints_what_is_in_force(capsys: pytest.CaptureFixture[str]) -> None:
@@ -124,6 +124,8 @@ def test_collectors_tells_every_collectors_hooks_and_metrics(capsys: pytest.Capt
         assert f"{collector.name} (" in out
         for metric in collector.metrics:
             assert metric.family in out
+        for event in collector.event_names:
+            assert event in out
         for choice in collector.probes:
             for probe in agent_cli.alternatives(choice):
                 assert probe.hook in out

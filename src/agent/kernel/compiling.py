@@ -99,6 +99,13 @@ class Compiling:
         self._proven = False
         return tree
 
+    def enumerations(self, names: list[str]) -> dict[str, list[tuple[str, int]]]:
+        """Of these, the ones that the kernel has, each with its values' names."""
+        if self.types is None:
+            return {}
+        found = self.types.find(names, btf.ENUMS)
+        return {name: self.types.values(number) for name, number in found.items()}
+
     def compile(self, text: str) -> list[dict[str, Any]]:
         """Its maps. What was compiled before is let go."""
         self.release()

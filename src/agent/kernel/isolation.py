@@ -4,15 +4,17 @@ What fails is found out, left out with its reason, and the rest is compiled agai
 nothing; this file decides and does nothing.
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from errno import EINVAL
 from typing import Any, Protocol
 
 from agent.kernel import facts, programs
 from agent.kernel.child import LoaderGone
 from agent.kernel.facts import Facts
 from agent.kernel.programs import Culprit, Unit
-from bpfleet.api import AnyOf, Collector, Packet, Probe, SocketIterator
+from bpfleet.api import AnyOf, Collector, Packet, Probe, RawTracepoint, SocketIterator
 from bpfleet.errors import CompileError, HeadersError, KernelError, LoadError
 
 LAYOUT_PROOF = "layout_proof.h"
@@ -196,6 +198,8 @@ class Isolation:
         # The verifier's own words for it. The packet programs themselves load without, but not on old kernels.
         if "!root" in refusal or "pointer comparison prohibited" in refusal:
             return " (without the capability PERFMON the verifier allows less)"
+        if isinstance(probe, RawTracepoint) and refusal.endswith(os.strerror(EINVAL)):
+            return " (this kernel passes fewer arguments there)"
         if "this kernel has no" in refusal or "unknown func" in refusal:
             return f" (in kernels since {probe.since})"
         return ""

@@ -55,6 +55,8 @@ class Loader:
         compiling, attaching = self._compiling, self._attaching
         if command == "headers":
             return compiling.choose_headers(**arguments)
+        if command == "enumerations":
+            return {"enumerations": compiling.enumerations(**arguments)}
         if command == "compile":
             attaching.release()
             return {"maps": compiling.compile(**arguments)}

@@ -135,8 +135,9 @@ def prelude(
     limits: Mapping[str, int],
     bounds: Mapping[str, Sequence[float]],
 ) -> str:
-    """Constants from the settings, and a function for each histogram that finds a value's bucket. kept: the collectors
-    whose texts follow; declared: all that could, in whose constants the base's may be. Raises Culprit."""
+    """Constants from the settings, and a function for each histogram that the kernel counts: it finds a value's bucket.
+    kept: the collectors whose texts follow; declared: all that could, in whose constants the base's may be. Raises
+    Culprit."""
     defines: dict[str, str] = {}
     buckets: dict[str, Sequence[float]] = {}
     for collector in kept:
@@ -144,7 +145,7 @@ def prelude(
             if defines.setdefault(name, value) != value:
                 raise Culprit(collector, f"defines {name} as {value}, another collector as {defines[name]}")
         for metric in collector.metrics:
-            if isinstance(metric, Histogram):
+            if isinstance(metric, Histogram) and metric.in_kernel:
                 if metric.bounds not in bounds:
                     raise Culprit(collector, f"there is no setting histograms.{metric.bounds}")
                 buckets[metric.bounds] = bounds[metric.bounds]

@@ -95,6 +95,24 @@ def test_with_neither_both_are_named(tmp_path: Path) -> None:
         choose(compiling_with(Bcc(), NO_TYPES, tmp_path), "auto")
 
 
+def test_the_kernel_tells_its_names_of_an_enumerations_values(tmp_path: Path) -> None:
+    kernel = SyntheticBtf()
+    kernel.enumeration("why", {"WHY_NOT": 0, "BECAUSE": 7})
+    kernel.struct("who", 4, [("x", kernel.integer("int", 4), 0)])
+    (tmp_path / "vmlinux").write_bytes(kernel.data())
+    compiler = compiling_with(Bcc(), tmp_path / "vmlinux")
+    choose(compiler, "auto")
+    assert compiler.enumerations(["why", "who", "where"]) == {"why": [("WHY_NOT", 0), ("BECAUSE", 7)]}
+    compiler.close()
+
+
+def test_without_type_information_no_enumeration_has_names(tmp_path: Path) -> None:
+    (tmp_path / os.uname().release / "build").mkdir(parents=True)
+    compiler = compiling_with(Bcc(), NO_TYPES, tmp_path)
+    choose(compiler, "auto")
+    assert compiler.enumerations(["why"]) == {}
+
+
 def test_headers_do_not_serve_where_only_type_information_may(tmp_path: Path) -> None:
     (tmp_path / os.uname().release / "build").mkdir(parents=True)
     with pytest.raises(Failure, match="nor its headers"):

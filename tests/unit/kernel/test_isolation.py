@@ -210,6 +210,11 @@ def test_without_any_alternative_the_collector_is_off_unless_it_can_do_without(s
             {"error": "Invalid argument", "log": "unknown func bpf_probe_read_kernel#113"},
             "lockdown is confidentiality",
         ),
+        (
+            machine("SYS_ADMIN"),
+            {"error": "raw_tracepoint/x: cannot attach on_x: Invalid argument"},
+            "this kernel passes fewer arguments there",
+        ),
         (machine("SYS_ADMIN"), {"error": "this kernel has no tracepoint x"}, "in kernels since 5.10"),
     ],
 )

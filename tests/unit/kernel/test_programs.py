@@ -111,6 +111,16 @@ def test_a_histogram_gets_a_function_that_finds_its_bucket(place: Path) -> None:
     ]
 
 
+def test_a_histogram_that_user_space_counts_gets_none(place: Path) -> None:
+    counted = Histogram("size", "How large.", unit="By", bounds="size_bytes", in_kernel=False)
+    lone = made_collector(place, "lone", base=None, text="int l;", metrics=(counted,))
+    assert programs.text(Unit(None, (lone,)), (lone,), {}, {}).splitlines() == [
+        '#line 1 "settings"',
+        '#line 1 "lone.bpf.c"',
+        "int l;",
+    ]
+
+
 def test_a_histogram_without_bounds_is_its_collectors_fault(place: Path) -> None:
     lone = made_collector(place, "lone", base=None, text="", metrics=(WAIT,))
     with pytest.raises(Culprit, match="no setting histograms.wait_seconds"):
