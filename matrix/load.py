@@ -55,6 +55,8 @@ SHORT_SECONDS = "0.1"
 SYN_ACKS_OF_IPV6_ARE_SEEN = (6, 6)
 """Before, the egress hook was not run for them ("net: bpf: Check SKB ownership against full socket")."""
 
+DROPS_HAVE_REASONS = (5, 17)
+
 OLD_LOCAL_PORT = 6001
 """Neither this nor OLD_PORT is ephemeral: only who listens tells which side is the server."""
 
@@ -137,6 +139,9 @@ class Load:
         yield from self._connections(page, grown)
         named = page.value(PACKETS, workload=self._short, direction="transmit", transport="udp")
         yield Check("cgroups", "datagrams of a cgroup that lived 0.1 s, under its name", named, 1, ("traffic",))
+        if facts.version(platform.release()) >= DROPS_HAVE_REASONS:
+            counted = page.value("bpfleet_packet_drops_total", workload=self._server.workload, reason="no_socket")
+            yield Check("drops", "SYNs to a closed port = TcpOutRsts", counted, grown(self._far, "TcpOutRsts"))
 
     def _traffic(self, page: Page, grown: Any) -> Iterator[Check]:
         """The interface's, less what has no socket at the server: the SYN to a closed port and its reset."""
