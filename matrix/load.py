@@ -53,7 +53,7 @@ CONNECTIONS, REFUSED, HELD, DATAGRAMS = 101, 23, 7, 211
 MESSAGE_BYTES, BULK_BYTES, LOSSY_BYTES = 1009, 5_000_000, 300_000
 SHORT_SECONDS = "0.1"
 SYN_ACKS_OF_IPV6_ARE_SEEN = (6, 6)
-"""Before, the egress hook was not run for them ("net: bpf: Check SKB ownership against full socket")."""
+"""Before, the egress hook was not run for them (223f5f79f2ce)."""
 
 DROPS_HAVE_REASONS = (5, 17)
 
