@@ -9,7 +9,8 @@ A collector that fails is its own problem: the rest count.
 import logging
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Protocol
 
 from agent.collectors.cgroups import Cgroups
@@ -18,7 +19,7 @@ from agent.events.routing import Standing
 from agent.kernel.door import Loaded
 from agent.metrics.health import Books, CollectorState, Report, Runs, Table
 from agent.throttle import Throttle
-from bpfleet.api import Collector, Event, Sample
+from bpfleet.api import AnyOf, Collector, Event, Metric, Sample, Walk
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +58,7 @@ class Totals(Protocol):
 class Events(Protocol):
     """Where events go."""
 
+    def declare(self, names: Iterable[str]) -> None: ...
     def begin(self) -> None: ...
     def take(self, collector: str, events: Iterable[Event]) -> None: ...
     def standing(self) -> Standing: ...
@@ -64,7 +66,9 @@ class Events(Protocol):
 
 class Agent:
     """Drains on one thread, and says after each drain how it went. clock: monotonic seconds. intervals: by collector,
-    the seconds between two calls of those that are not asked at each drain."""
+    the seconds between two calls of those that are not asked at each drain.
+
+    The settings of what it works with change between two drains only: `with agent.changing(): ...`, from any thread."""
 
     def __init__(
         self,
@@ -79,7 +83,6 @@ class Agent:
     ) -> None:
         self._loaded = loaded
         self._collectors = [each for each in collectors if loaded.outcomes[each.name].up]
-        self._channels = [channel for each in self._collectors for channel in each.channels]
         self._identity = identity
         self._totals = totals
         self._events = events
@@ -90,6 +93,8 @@ class Agent:
         self._throttle = Throttle(clock)
         self._failures: dict[str, str] = {}
         self._failed: Counter[str] = Counter()
+        self._lock = threading.RLock()
+        self._closed = False
         identity.namespaces.follow(self._walk())
 
     def _walk(self) -> Callable[[], Iterable[Process]] | None:
@@ -99,15 +104,69 @@ class Agent:
                 return each.walk(self._loaded.maps(each.name), self._loaded.outcomes[each.name].hooks)
         return None
 
-    def run(self, stop: threading.Event, interval_seconds: float, beat: Callable[[], None]) -> None:
-        """Until `stop` is set; then once more, so that nothing that was counted stays in the kernel."""
-        while not stop.wait(interval_seconds):
+    def run(self, stop: threading.Event, interval: Callable[[], float], beat: Callable[[float], None]) -> None:
+        """Until `stop` is set; then once more, so that nothing that was counted stays in the kernel. interval: asked
+        before each wait, in seconds; beat: told how long it will be."""
+        while True:
+            seconds = interval()
+            beat(seconds)
+            stopped = stop.wait(seconds)
             self.drain()
-            beat()
-        self.drain()
+            if stopped:
+                return
+
+    def pace(self, intervals: Mapping[str, float]) -> None:
+        """As when it was made. Who has another pace now is asked at the next drain."""
+        with self._lock:
+            for name in [name for name in self._due if intervals.get(name) != self._intervals.get(name)]:
+                del self._due[name]
+            self._intervals = dict(intervals)
+
+    @contextmanager
+    def changing(self) -> Iterator[None]:
+        """Nothing is drained meanwhile."""
+        with self._lock:
+            yield
+
+    def join(self, loaded: Loaded, collectors: Sequence[Collector]) -> None:
+        """Collectors that were loaded later, with units of their own. What they counted so far comes with the next
+        drain."""
+        with self._lock:
+            if self._closed:
+                loaded.close()
+                return
+            self._collectors += [each for each in collectors if loaded.outcomes[each.name].up]
+            self._loaded.join(loaded)
+            self._events.declare(name for each in collectors for name in each.event_names)
+            self._identity.namespaces.follow(self._walk())
+
+    def leave(self, collector: Collector) -> None:
+        """One with a unit of its own: it is drained for the last time when its programs run no more."""
+        with self._lock:
+            if self._closed:
+                return
+            self._loaded.detach(collector.name, walks(collector))
+            self.drain()
+            self._collectors = [each for each in self._collectors if each.name != collector.name]
+            self._identity.namespaces.follow(self._walk())
+            self._loaded.leave(collector.name)
+
+    def metrics(self) -> list[Metric]:
+        """Of the collectors that run."""
+        return [metric for each in self._collectors for metric in each.metrics]
+
+    def close(self) -> None:
+        """Let go of everything in the kernel."""
+        with self._lock:
+            self._closed = True
+            self._loaded.close()
 
     def drain(self) -> None:
         """Read every map once."""
+        with self._lock:
+            self._drain()
+
+    def _drain(self) -> None:
         self._loaded.begin_drain()
         self._failures.clear()
         for collector in self._collectors:
@@ -142,7 +201,7 @@ class Agent:
         rows, runs = self._loaded.books(), self._loaded.runs()
         delivered, failed = self._loaded.delivered(), self._loaded.failed()
         books = {}
-        for channel in self._channels:
+        for channel in (channel for each in self._collectors for channel in each.channels):
             if channel.name not in rows:
                 continue
             row = rows[channel.name]
@@ -188,3 +247,9 @@ class Agent:
 
     def _tell(self, collector: Collector) -> None:
         self._events.take(collector.name, collector.events(self._loaded.maps(collector.name)))
+
+
+def walks(collector: Collector) -> set[str]:
+    """Functions that run when they are asked and at no other time."""
+    probes = (probe for each in collector.probes for probe in (each.probes if isinstance(each, AnyOf) else (each,)))
+    return {probe.function for probe in probes if isinstance(probe, Walk)}

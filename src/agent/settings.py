@@ -33,8 +33,8 @@ WINDOW = (0.0, 4096.0, 16384.0, *(float(1 << bits) for bits in range(15, 25)))
 
 
 _rows = partial(setting, minimum=16, maximum=MAX_ROWS)
-_series = partial(setting, minimum=1000, maximum=MAX_SERIES)
-_seconds = partial(setting, minimum=0.1, maximum=SECONDS_A_DAY)
+_series = partial(setting, live=True, minimum=1000, maximum=MAX_SERIES)
+_seconds = partial(setting, live=True, minimum=0.1, maximum=SECONDS_A_DAY)
 _bounds = partial(setting, minimum=1e-6, maximum=30 * SECONDS_A_DAY)
 _windows = partial(setting, minimum=0.0, maximum=float(1 << 30))
 _path = partial(setting, pattern=r"(/[^\x00-\x1f]*)?", allowed="an absolute path, or empty")
@@ -79,7 +79,11 @@ class Sockets:
     """The collector `sockets`, where it is on."""
 
     interval_seconds: float = setting(
-        15.0, "How often the node's sockets are walked, for one sample of each connection.", minimum=0.1, maximum=3600.0
+        15.0,
+        "How often the node's sockets are walked, for one sample of each connection.",
+        live=True,
+        minimum=0.1,
+        maximum=3600.0,
     )
 
 
@@ -93,13 +97,24 @@ class Identity:
         choices=("auto", "on", "off"),
     )
     kubeconfig: str = _path("", "Credentials for the API where the pod's own are not used.")
-    static_file: str = _path("", "YAML file that names cgroups by path, for hosts and tests.")
+    static_file: str = _path(
+        "", "YAML file that names cgroups by path, for hosts and tests. A reload reads it again.", live=True
+    )
     docker: str = setting(
         "auto",
         "Ask Docker for names of containers outside Kubernetes: its files, else its socket, which is as good as root.",
         choices=("auto", "off"),
     )
     keep_seconds: float = _seconds(300.0, "How long a name outlives its pod, so that what is read late is still named.")
+
+
+@dataclass(frozen=True)
+class Server:
+    """Who may read the pages, and over what. The files are read again when they change."""
+
+    certificate_file: str = _path("", "PEM file of the server's certificate and its chain: serves HTTPS only.")
+    key_file: str = _path("", "PEM file of the certificate's private key, without a password.")
+    token_file: str = _path("", "File of the bearer token that /metrics and /status ask for; the probes stay open.")
 
 
 @dataclass(frozen=True)
@@ -150,7 +165,9 @@ class Settings:
     )
     collectors: tuple[str, ...] = setting(
         (),
-        "Collectors that run: a list of names, or changes to the default set: +name adds, -name takes away.",
+        "Collectors that run: a list of names, or changes to the default set: +name adds, -name takes away. A reload "
+        "switches those that share no program; for the others it takes a restart.",
+        live=True,
         pattern=r"[+-]?[a-z][a-z0-9_]*",
         allowed="names (a, b) or changes (+a, -b)",
     )
@@ -160,11 +177,14 @@ class Settings:
         pattern=r"[A-Za-z0-9._-]{0,253}",
         allowed="a host name, or empty",
     )
-    log_level: str = setting("info", "What is logged.", choices=("debug", "info", "warning", "error"))
-    drain_interval_seconds: float = setting(5.0, "How often the kernel's maps are read.", minimum=0.1, maximum=300.0)
+    log_level: str = setting("info", "What is logged.", live=True, choices=("debug", "info", "warning", "error"))
+    drain_interval_seconds: float = setting(
+        5.0, "How often the kernel's maps are read.", live=True, minimum=0.1, maximum=300.0
+    )
     scrape_interval_seconds: float = setting(
         15.0,
         "How often Prometheus scrapes: decides how long a new series shows 0 and an ended one stays.",
+        live=True,
         minimum=1.0,
         maximum=3600.0,
     )
@@ -173,6 +193,7 @@ class Settings:
     histograms: Histograms = Histograms()
     sockets: Sockets = Sockets()
     identity: Identity = Identity()
+    server: Server = Server()
     kernel: Kernel = Kernel()
     sinks: Sinks = Sinks()
 
@@ -221,6 +242,8 @@ def clashes(settings: Settings) -> Iterator[Clash]:
         )
     if settings.identity.kubernetes == "off" and settings.identity.kubeconfig:
         yield Clash(("identity.kubeconfig", "identity.kubernetes"), "{0} has no use with {1}")
+    if bool(settings.server.certificate_file) != bool(settings.server.key_file):
+        yield Clash(("server.certificate_file", "server.key_file"), "{0} and {1} go together: both, or none")
 
 
 def leaves(section: type[Any] = Settings, path: tuple[str, ...] = ()) -> Iterator[Leaf]:

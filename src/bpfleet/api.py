@@ -5,7 +5,7 @@ Kubernetes nor Prometheus, keeps no thread and no totals.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Protocol
 
 from bpfleet.events import Event, Record
@@ -89,9 +89,11 @@ class Maps(Protocol):
 class Probe:
     """A hook point and the C function that runs there.
 
+    beside: a function that this one completes; where that is not in use, nor is this.
     capabilities: what loading and attaching takes. since: first kernel that has the hook, for messages."""
 
     function: str
+    beside: str = field(default="", kw_only=True)
     capabilities: ClassVar[tuple[str, ...]] = ("BPF",)
     since: ClassVar[str] = "5.10"
 
@@ -154,7 +156,6 @@ class SocketIterator(Probe):
     """`int f(u64 *ctx)` on iter/task_file, walked once when the agent starts. Needs BTF, and hostPID in a pod."""
 
     capabilities = ("BPF", "PERFMON")
-    since = "5.11"
 
     @property
     def hook(self) -> str:
@@ -210,6 +211,7 @@ class Collector:
 
     name: ClassVar[str]
     program: ClassVar[str]
+    parts: ClassVar[tuple[str, ...]] = ()  # further C files of a long program, in their order
     base: ClassVar[Fragment | None] = None
     probes: ClassVar[tuple[Probe | AnyOf, ...]] = ()
     metrics: ClassVar[tuple[Metric, ...]] = ()
@@ -219,6 +221,10 @@ class Collector:
     enumerations: ClassVar[tuple[str, ...]] = ()
     interval: ClassVar[str] = ""
     """The setting that says how many seconds lie between two calls of collect(); without one each drain calls it."""
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        return (self.program, *self.parts)
 
     def defines(self, limits: Mapping[str, int]) -> dict[str, str]:
         """Constants (`#define NAME value`) that the C file is compiled with. limits: the settings' `limits`."""

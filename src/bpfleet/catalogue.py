@@ -214,6 +214,26 @@ SERIES = Gauge(
     labels=("state",),
     scope=Scope.AGENT,
 )
+CONFIG_RELOAD_SUCCESSFUL = Gauge(
+    "config.last_reload.successful",
+    "1 if the last reading of the settings was applied, 0 if it was refused and the last good ones are in force.",
+    scope=Scope.AGENT,
+)
+CONFIG_RELOAD_TIME = Gauge(
+    "config.last_reload.success.timestamp",
+    "When settings were last read and applied, in Unix time.",
+    unit="s",
+    scope=Scope.AGENT,
+)
+CONFIG_RESTART_REQUIRED = Gauge(
+    "config.restart_required", "Settings that differ from those in force and wait for a restart.", scope=Scope.AGENT
+)
+CREDENTIALS_RELOAD_SUCCESSFUL = Gauge(
+    "server.credentials.last_reload.successful",
+    "1 if the server's certificate or token is what its file has, 0 if that cannot be used and the last good one is.",
+    labels=("credential",),
+    scope=Scope.AGENT,
+)
 BUILD_INFO = Info(
     "build",
     "Version of the agent, of the kernel and of the header source.",

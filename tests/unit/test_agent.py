@@ -9,17 +9,19 @@ from pathlib import Path
 import pytest
 from tests.support.made_collectors import made_collector
 
-from agent.agent import Agent
+from agent.agent import Agent, walks
 from agent.collectors.cgroups import Cgroups
 from agent.collectors.drops import Drops, Process
+from agent.collectors.sockets import Sockets
 from agent.events.ledgers import Account
 from agent.events.routing import Standing
 from agent.kernel.door import KernelSettings
 from agent.kernel.fake import FakeDoor, FakeTables
 from agent.kernel.isolation import Outcome
+from agent.kernel.loaded import Loaded
 from agent.metrics.health import Books, CollectorState, Report, Runs, Table
 from bpfleet import catalogue
-from bpfleet.api import Channel, Collector, Event, Maps, Sample
+from bpfleet.api import Channel, Collector, Event, Maps, Row, Sample
 
 KEY = struct.pack("=Q", 23)
 NO_SPACE = OSError(28, "No space left on device")
@@ -39,6 +41,7 @@ class Journal:
     def __init__(self) -> None:
         self.told: list[tuple[object, ...]] = []
         self.counted: dict[int, float] = {}
+        self.declared: list[str] = []
         self.broken: dict[str, Exception] = {}
         self.tree = self.namespaces = self
         self.walk: Callable[[], Iterable[Process]] | None = None
@@ -63,6 +66,9 @@ class Journal:
 
     def tick(self) -> None:
         self._tell("tick")
+
+    def declare(self, names: Iterable[str]) -> None:
+        self.declared += names
 
     def begin(self) -> None:
         self._tell("begin")
@@ -117,13 +123,16 @@ class Bench:
         self.strange: set[int] = set()
         self.events: dict[str, list[int]] = {}
         self.reports: list[Report] = []
-        collectors = [self._collector(tmp_path, name, channels) for name in names]
+        collectors = self.collectors = [self._collector(tmp_path, name, channels) for name in names]
         for collector, tables in (last or {}).items():
             collectors.append(collector)
             self.tables[collector.name] = tables
         self.loaded = FakeDoor(self.tables, refused).load(collectors, KernelSettings())
         doors = (self.journal, self.journal, self.journal)
         self.agent = Agent(self.loaded, collectors, *doors, self.reports.append, self.clock, intervals)
+
+    def named(self, name: str) -> Collector:
+        return next(each for each in self.collectors if each.name == name)
 
     def _collector(self, tmp_path: Path, name: str, channels: tuple[Channel, ...]) -> Collector:
         made = made_collector(tmp_path, name)
@@ -284,11 +293,12 @@ def test_the_log_has_the_cause(tmp_path: Path, caplog: pytest.LogCaptureFixture)
 
 def test_it_drains_on_the_beat_and_once_more_at_the_end(tmp_path: Path) -> None:
     bench = Bench(tmp_path, "steady")
-    beats: list[float] = []
+    beats: list[tuple[float, float]] = []
     stop = Stop(2, before=lambda: bench.grow("steady", 7))
-    bench.agent.run(stop, 5.0, lambda: beats.append(bench.journal.counted[23]))
-    assert stop.asked == [5.0, 5.0, 5.0]
-    assert beats == [7, 14]
+    paces = iter((5.0, 5.0, 30.0))
+    bench.agent.run(stop, lambda: next(paces), lambda wait: beats.append((wait, bench.journal.counted.get(23, 0))))
+    assert stop.asked == [5.0, 5.0, 30.0]
+    assert beats == [(5.0, 0), (5.0, 7), (30.0, 14)]
     assert bench.journal.counted == {23: 21}  # what came in during the last wait, too
 
 
@@ -296,7 +306,7 @@ def test_a_failure_does_not_end_the_loop(tmp_path: Path) -> None:
     bench = Bench(tmp_path, "broken", "steady")
     bench.broken["broken"] = NO_SPACE
     bench.journal.broken["refresh"] = ValueError("a strange pod")
-    bench.agent.run(Stop(3, before=lambda: bench.grow("steady", 7)), 5.0, lambda: None)
+    bench.agent.run(Stop(3, before=lambda: bench.grow("steady", 7)), lambda: 5.0, lambda _: None)
     assert bench.journal.counted == {23: 28}
 
 
@@ -390,6 +400,100 @@ def test_books_maps_and_programs_are_reported_as_the_kernel_has_them(tmp_path: P
     assert report.tables["rows"] == Table(1, 1024, 65536)
 
 
+def test_a_collector_that_joins_counts_from_the_next_drain_on_and_the_others_miss_nothing(tmp_path: Path) -> None:
+    bench, late = Bench(tmp_path, "steady"), Bench(tmp_path, "late")
+    bench.grow("steady", 7)
+    bench.drained()
+    late.grow("late", 100)
+    bench.grow("steady", 16)
+    bench.agent.join(late.loaded, late.collectors)
+    bench.tables |= late.tables
+    report = bench.drained()
+    assert bench.journal.counted == {23: 123}
+    assert report.collectors["late"] == CollectorState(True, ("fake",), "")
+    bench.grow("late", 10)
+    bench.drained()
+    assert bench.journal.counted == {23: 133}
+
+
+def test_a_collector_that_leaves_is_read_for_the_last_time_when_its_programs_run_no_more(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, "steady", "leaving")
+    attached: list[bool] = []
+    tables, growth = bench.tables["leaving"], bench.tables["leaving"].growth
+
+    def looked(name: str) -> list[Row]:
+        attached.append(tables.attached)
+        return growth(name)
+
+    tables.growth = looked  # type: ignore[method-assign]
+    bench.grow("leaving", 7)
+    bench.drained()
+    bench.grow("leaving", 16)
+    bench.grow("steady", 100)
+    bench.agent.leave(bench.named("leaving"))
+    assert bench.journal.counted == {23: 123}
+    assert attached == [True, False] and tables.closed
+    bench.grow("steady", 10)
+    assert list(bench.drained().collectors) == ["steady"]
+    assert bench.journal.counted == {23: 133}
+    assert attached == [True, False]
+
+
+def test_a_collector_that_fails_at_its_last_drain_leaves_all_the_same(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, "steady", "broken")
+    bench.broken["broken"] = NO_SPACE
+    bench.agent.leave(bench.named("broken"))
+    assert bench.tables["broken"].closed
+    assert list(bench.drained().collectors) == ["steady"]
+
+
+def test_nothing_is_drained_while_something_changes(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, "steady")
+    bench.grow("steady", 23)
+    drain = threading.Thread(target=bench.agent.drain)
+    with bench.agent.changing():
+        drain.start()
+        drain.join(0.2)
+        assert drain.is_alive() and bench.journal.counted == {}
+    drain.join(10)
+    assert bench.journal.counted == {23: 23}
+
+
+def test_what_is_loaded_when_the_agent_has_ended_is_closed(tmp_path: Path) -> None:
+    bench, late = Bench(tmp_path, "steady"), Bench(tmp_path, "late")
+    bench.agent.close()
+    assert bench.tables["steady"].closed
+    bench.agent.join(late.loaded, late.collectors)
+    assert late.tables["late"].closed
+    bench.agent.leave(bench.named("steady"))
+
+
+def test_the_metrics_are_those_of_the_collectors_that_run(tmp_path: Path) -> None:
+    made = made_collector(tmp_path, "one", metrics=(catalogue.FLOW_BYTES,))
+    bench = Bench(tmp_path, last={made: FakeTables()})
+    assert bench.agent.metrics() == [catalogue.FLOW_BYTES]
+    bench.agent.leave(bench.named("one"))
+    assert bench.agent.metrics() == []
+
+
+def test_a_collector_with_a_new_pace_is_asked_at_the_next_drain_and_then_at_its_pace(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, "walker", "steady")
+    bench.agent.pace({"walker": 60.0})
+    asked: list[float] = []
+    for now in range(0, 60, 5):
+        bench.clock.now = now
+        if now == 20:
+            bench.agent.pace({"walker": 15.0})
+        if now == 30:
+            bench.agent.pace({"walker": 15.0, "other": 1.0})
+        before = bench.journal.counted.get(23, 0)
+        bench.grow("walker", 1)
+        bench.drained()
+        if bench.journal.counted.get(23, 0) > before:
+            asked.append(now)
+    assert asked == [0, 20, 35, 50]
+
+
 def test_events_are_taken_after_what_is_counted_and_each_collector_fails_for_itself(tmp_path: Path) -> None:
     bench = Bench(tmp_path, "before", "broken", "after")
     bench.events |= {"before": [23], "broken": [29, 31, 37], "after": [41]}
@@ -408,3 +512,26 @@ def test_what_became_of_events_is_reported(tmp_path: Path) -> None:
     assert report.sinks == {("file", "sent", "delivered"): 17}
     assert report.waiting == {"file": 2}
     assert report.books["events"] == Books(23, 19, {"rate_limit": 4})
+
+
+def test_one_that_joins_declares_its_events_and_one_that_walks_processes_is_followed_while_it_is_there(
+    tmp_path: Path,
+) -> None:
+    bench = Bench(tmp_path, "steady")
+    drops, told = Drops(), made_collector(tmp_path, "told", base=None)
+    type(told).event_names = ("state",)
+    loaded = Loaded(
+        {"drops": Outcome(True, ("iter/task",)), "told": Outcome(True, ("fake",))},
+        [(("drops",), FakeTables(walks={"on_process": bytes(24)})), (("told",), FakeTables())],
+    )
+    bench.agent.join(loaded, [drops, told])
+    assert bench.journal.declared == ["state"]
+    assert bench.journal.walk is not None and list(bench.journal.walk()) == [Process(0, 0, 0)]
+    bench.agent.leave(drops)
+    assert bench.journal.walk is None
+
+
+def test_walks_are_what_runs_when_it_is_asked() -> None:
+    assert walks(Drops()) == {"on_process"}
+    assert walks(Sockets()) == {"on_socket"}
+    assert walks(Cgroups()) == set()

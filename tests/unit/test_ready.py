@@ -1,8 +1,11 @@
+import ssl
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
+from tests.support import certificates
 from tests.support.agents import free_port
 
 from agent.ready import main
@@ -40,6 +43,25 @@ def test_an_agent_that_counts_is_ready_wherever_it_listens(
 ) -> None:
     server.answer = (200, "ok\n")  # type: ignore[attr-defined]
     assert main([], {"BPFLEET_LISTEN": f"{host}:{server.server_port}"}) == 0
+    assert capsys.readouterr().out == "ready\n"
+
+
+def test_one_that_serves_https_is_asked_so_whatever_its_certificate_is_now(
+    server: ThreadingHTTPServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The file may hold the next certificate already, or a broken one, while the agent shows the last good one."""
+    pair = certificates.make(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*pair)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    server.answer = (200, "ok\n")  # type: ignore[attr-defined]
+    certificates.make(tmp_path)
+    environment = {
+        "BPFLEET_LISTEN": f"127.0.0.1:{server.server_port}",
+        "BPFLEET_SERVER_CERTIFICATE_FILE": str(pair.chain),
+        "BPFLEET_SERVER_KEY_FILE": str(pair.key),
+    }
+    assert main([], environment) == 0
     assert capsys.readouterr().out == "ready\n"
 
 

@@ -71,6 +71,11 @@ class Delivery:
         self._closing = self._abandoned = False
         self._thread: threading.Thread | None = None
 
+    def declare(self, events: Iterable[str]) -> None:
+        """More names that may come."""
+        with self._changed:
+            self._ledger.declare(events)
+
     def put(self, records: Sequence[Record]) -> None:
         """Never waits, never fails."""
         items = [item for record in records if (item := self._encoded(record))]

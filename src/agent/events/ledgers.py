@@ -26,9 +26,13 @@ class Ledger:
         self._counts: Counter[tuple[str, str]] = Counter()
         self._names: set[str] = set()
         self._room = MAX_NAMES
+        self.declare(events)
+
+    def declare(self, events: Iterable[str]) -> None:
+        """More names that are known; what was counted of them stays."""
         for event in events:
             self._names.add(event)
-            self._counts.update({(event, outcome): 0 for outcome in (delivered, *self._reasons)})
+            self._counts.update({(event, outcome): 0 for outcome in (self._delivered, *self._reasons)})
 
     def enter(self, event: str, outcome: str, count: int = 1) -> None:
         if event not in self._names:

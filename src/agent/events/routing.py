@@ -74,6 +74,13 @@ class Router(Generic[OwnerT]):
         self._seen = 0
         self._failure: Exception | None = None
 
+    def declare(self, events: Iterable[str]) -> None:
+        """More names of events that may come."""
+        declared = list(events)
+        self._ledger.declare(declared)
+        for delivery in self._deliveries:
+            delivery.declare(declared)
+
     def begin(self) -> None:
         """Raises what identity raised since the last time, when all that waits has been looked at."""
         self._wall.refresh()

@@ -48,7 +48,8 @@ class Resolver:
         self._zone = ""
         self._settled: dict[int, Owner] = {}
         self._living: dict[str, Owner] = {}
-        self._alive: set[str] = {OTHER.key, NOBODY.key}
+        self._alive = {(owner.key, owner.labels) for owner in (OTHER, NOBODY)}
+        self._pods: set[str] = set()
 
     def refresh(self) -> None:
         """Once before each drain: follows what ended, what is new, and the cluster."""
@@ -62,10 +63,9 @@ class Resolver:
         self._settled = {key: owner for key, owner in self._settled.items() if self.tree.path(key, scan=False)}
         owners = [self.owner(cgroup_id) or self.final_owner(cgroup_id) for cgroup_id in self.tree.living()]
         self._living = {owner.key: owner for owner in owners if owner.container and owner.settled}
-        # A pod as a whole, who owns a network namespace, has its uid for a key.
-        keys = (key for owner in owners for key in (owner.key, owner.pod_uid))
-        self._alive = {OTHER.key, NOBODY.key, *keys}
-        self._names.forget(self._alive)
+        self._alive = {(owner.key, owner.labels) for owner in (OTHER, NOBODY, *owners)}
+        self._pods = {owner.pod_uid for owner in owners if owner.pod_uid}
+        self._names.forget({owner.key for owner in owners})
 
     def is_ready(self) -> bool:
         """Whether what is not known now will not be known in a moment: the cluster's first listings have arrived."""
@@ -99,8 +99,21 @@ class Resolver:
         return self._living.values()
 
     def ended(self, owner: Owner) -> bool:
-        """Whether all cgroups of an owner are gone, as of the last refresh."""
-        return owner.key not in self._alive
+        """Whether all cgroups of an owner are gone, or have another name, as of the last refresh."""
+        if owner.key in self._pods:  # a pod as a whole, who owns a network namespace
+            return False
+        return (owner.key, owner.labels) not in self._alive
+
+    def adjust(self, rules: Sequence[static.Rule], keep_seconds: float) -> bool:
+        """rules: the names given by hand, from now on. Returns whether they are others than before."""
+        renamed = tuple(rules) != tuple(self._rules)
+        if renamed:
+            self._rules = rules
+            self._settled.clear()
+        self.tree.keep_seconds = keep_seconds
+        if self._cluster:
+            self._cluster.keep(keep_seconds)
+        return renamed
 
     def status(self) -> dict[str, object]:
         """For /status."""
@@ -167,6 +180,11 @@ def _nameless(ref: ContainerRef) -> Owner:
     )
 
 
+def rules_of(static_file: str) -> Sequence[static.Rule]:
+    """Empty without a file. Raises SettingsError."""
+    return static.read(Path(static_file)) if static_file else ()
+
+
 def assemble(
     cgroup_root: Path,
     *,
@@ -183,7 +201,7 @@ def assemble(
     docker: ask its files and its socket for names of containers.
 
     Raises SettingsError (static file, no node name) and ClusterError (the client cannot be used)."""
-    rules = static.read(Path(static_file)) if static_file else ()
+    rules = rules_of(static_file)
     cluster = None
     if kubernetes == "on" or (kubernetes == "auto" and (kubeconfig or is_in_cluster())):
         if not node:

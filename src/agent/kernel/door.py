@@ -98,7 +98,11 @@ class KernelDoor:
 
     def _tables(self, attached: Attached) -> KernelTables:
         descriptors = dict(attached.descriptors)
-        infos = [MapInfo(**{**row, "fd": descriptors.pop(f"map:{row['name']}")}) for row in attached.maps]
+        infos = [
+            MapInfo(**{**row, "fd": descriptors.pop(name)})
+            for row in attached.maps
+            if (name := f"map:{row['name']}") in descriptors
+        ]
         links = {name.removeprefix("link:"): descriptor for name, descriptor in descriptors.items()}
         return KernelTables(infos, links, maps.possible_cpus(), self._clock)
 

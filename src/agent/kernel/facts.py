@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bpfleet.errors import HostError
 
-OLDEST = (5, 10)  # the first that has what every collector but `connections` needs (5.11)
+OLDEST = (5, 10)  # the oldest that docs/kernels.md has
 MACHINES = ("x86_64", "aarch64")
 
 # linux/capability.h; the ones that an agent can have use for.

@@ -47,9 +47,10 @@ class Attached:
 
 @dataclass
 class Uses:
-    """Of one collector: hooks in use, and what an optional one lacks."""
+    """Of one collector: hooks in use with their functions, and what an optional one lacks."""
 
     hooks: list[str] = field(default_factory=list)
+    functions: set[str] = field(default_factory=set)
     notes: list[str] = field(default_factory=list)
 
 
@@ -156,6 +157,8 @@ class Isolation:
         """Use the first alternative that works. Raises Culprit if there is none and one is needed."""
         reasons = []
         for probe in wanted.probes if isinstance(wanted, AnyOf) else (wanted,):
+            if probe.beside and probe.beside not in uses.functions:
+                continue
             try:
                 self._load(probe)
                 self._attach(probe)
@@ -163,6 +166,7 @@ class Isolation:
                 reasons.append(str(error))
             else:
                 uses.hooks.append(probe.hook)
+                uses.functions.add(probe.function)
                 uses.notes += reasons
                 return
         if not (isinstance(wanted, AnyOf) and wanted.optional):
@@ -194,7 +198,7 @@ class Isolation:
             return " (without the capability PERFMON the verifier allows less)"
         if isinstance(probe, RawTracepoint) and refusal.endswith(os.strerror(EINVAL)):
             return " (this kernel passes fewer arguments there)"
-        if "this kernel has no" in refusal:
+        if "this kernel has no" in refusal or "unknown func" in refusal:
             return f" (in kernels since {probe.since})"
         return ""
 
@@ -208,7 +212,7 @@ def _blame(kept: Sequence[Collector], messages: str) -> KernelError:
     if error.file == LAYOUT_PROOF:
         return HeadersError(f"the header tree does not have the kernel's layout: {error.text}")
     for collector in kept:
-        if collector.program == error.file:
+        if error.file in collector.files:
             return Culprit(collector, str(error))
     return CompileError(str(error))
 

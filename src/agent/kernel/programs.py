@@ -42,7 +42,7 @@ class Unit:
     @property
     def files(self) -> tuple[str, ...]:
         base = (self.base.program,) if self.base else ()
-        return (*base, *(collector.program for collector in self.collectors))
+        return (*base, *(name for collector in self.collectors for name in collector.files))
 
 
 def units(collectors: Iterable[Collector]) -> list[Unit]:
@@ -116,7 +116,7 @@ def text(
 
 def _fragment(collector: Collector) -> str:
     try:
-        return _file(collector.program, source(collector.program, (collector,)))
+        return "".join(_file(name, source(name, (collector,))) for name in collector.files)
     except KernelError as error:
         raise Culprit(collector, str(error)) from error
 

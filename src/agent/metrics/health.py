@@ -70,6 +70,15 @@ class Report:
     waiting: Mapping[str, int] = field(default_factory=dict)
 
 
+class Reloads(NamedTuple):
+    """How the last reading of the settings went. success_time: of the last good one, Unix time; waiting: settings that
+    wait for a restart."""
+
+    successful: bool
+    success_time: float
+    waiting: int
+
+
 @dataclass
 class Build:
     """headers: what the programs were compiled against; empty until they are."""
@@ -96,10 +105,18 @@ class RunTime:
 
 
 class Health(Collector):
-    """A collector of prometheus_client. standing: of the accumulator, asked at each scrape."""
+    """A collector of prometheus_client. standing: of the accumulator; reloads, credentials: of the settings and the
+    server, by name whether its files are what is in use. All are asked at each scrape."""
 
-    def __init__(self, standing: Callable[[], Standing], build: Build) -> None:
+    def __init__(
+        self,
+        standing: Callable[[], Standing],
+        build: Build,
+        reloads: Callable[[], Reloads],
+        credentials: Callable[[], Mapping[str, bool]],
+    ) -> None:
         self._standing, self.build = standing, build
+        self._reloads, self._credentials = reloads, credentials
         self._times: dict[str, RunTime] = {}
         self._shown = (Report(), dict[str, float]())
 
@@ -134,6 +151,7 @@ class Health(Collector):
         yield _gauge(catalogue.MAP_ENTRIES, {(name,): table.entries for name, table in tables.items()})
         yield _gauge(catalogue.MAP_CAPACITY, {(name,): table.capacity for name, table in tables.items()})
         yield _gauge(catalogue.MAP_BYTES, {(name,): table.size_bytes for name, table in tables.items()})
+        yield from self._settings()
         build = _info(catalogue.BUILD_INFO)
         _add_info(build, catalogue.BUILD_INFO, (self.build.version, self.build.kernel, self.build.headers))
         yield build
@@ -141,6 +159,14 @@ class Health(Collector):
     def describe(self) -> Iterator[Families]:
         """Nothing: the registry need not ask for a page just to learn the names."""
         return iter(())
+
+    def _settings(self) -> Iterator[Families]:
+        reloads = self._reloads()
+        yield _gauge(catalogue.CONFIG_RELOAD_SUCCESSFUL, {(): float(reloads.successful)})
+        yield _gauge(catalogue.CONFIG_RELOAD_TIME, {(): reloads.success_time})
+        yield _gauge(catalogue.CONFIG_RESTART_REQUIRED, {(): reloads.waiting})
+        credentials: dict[tuple[str, ...], float] = {(name,): float(good) for name, good in self._credentials().items()}
+        yield _gauge(catalogue.CREDENTIALS_RELOAD_SUCCESSFUL, credentials)
 
     def _books(self, report: Report) -> Iterator[Families]:
         standing = self._standing()

@@ -48,6 +48,7 @@ class Subjects(Generic[OwnerT]):
         self._owned: dict[Place, tuple[OwnerT, Workload[OwnerT]]] = {}
         self._met: dict[str, tuple[OwnerT, Workload[OwnerT]]] = {}
         self._new_flows: list[tuple[Workload[OwnerT], Subject]] = []
+        self._renamed = False
 
     def find(self, cgroup_id: Place, flow: Flow | None) -> Subject | None:
         """None: its owner is not known yet."""
@@ -112,18 +113,23 @@ class Subjects(Generic[OwnerT]):
             self._met[owner.key] = known
         return self._met.values()
 
+    def rename(self) -> None:
+        """Who lives may have another name by the next drain."""
+        self._renamed = True
+
     def leave(self, now: float) -> list[Workload[OwnerT]]:
         """Owners that ended are no longer their workload's. Returns the workloads of which something may go: those
         without owners, and those with flows."""
         ended, met, found = self._resolver.ended, self._met.keys(), []
         for workload in self.workloads.values():
-            if not workload.owners.keys() <= met:  # who lives has not ended
+            if self._renamed or not workload.owners.keys() <= met:  # who lives under this name has not ended
                 for key in [key for key, owner in workload.owners.items() if ended(owner)]:
                     del workload.owners[key]
             if not workload.owners and workload.ended == inf:
                 workload.ended = now
             if workload.flows or not workload.owners:
                 found.append(workload)
+        self._renamed = False
         return found
 
     def _workload(self, owner: OwnerT) -> Workload[OwnerT]:

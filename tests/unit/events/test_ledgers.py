@@ -25,3 +25,10 @@ def test_names_that_nobody_declared_are_bounded_and_none_is_lost() -> None:
     assert counts["_other", "passed"] == 9 * MAX_NAMES
     assert counts["declared", "passed"] == 1
     assert ledger.account(0).delivered == 10 * MAX_NAMES + 1
+
+
+def test_what_is_declared_later_begins_with_nothing_and_what_was_counted_stays() -> None:
+    ledger = Ledger("passed", [], ["a"])
+    ledger.enter("a", "passed", 7)
+    ledger.declare(["a", "b"])
+    assert ledger.counts() == {("a", "passed"): 7, ("b", "passed"): 0}

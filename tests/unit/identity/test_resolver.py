@@ -212,6 +212,35 @@ def test_a_thousand_short_lived_cgroups_under_ten_names_are_never_confused(host:
     assert wrong == []
 
 
+def test_rules_that_change_rename_who_lives_and_the_old_name_has_ended(host: Node) -> None:
+    edge = static.Rule("/unit.service", {"namespace": "shop", "workload": "edge"})
+    cgroup_id, other = host.make("/unit.service"), host.make("/other.service")
+    before, kept = host.resolver.owner(cgroup_id), host.resolver.owner(other)
+    host.resolver.refresh()
+    assert host.resolver.adjust((edge,), 60.0)
+    assert not host.resolver.adjust((edge,), 60.0), "the same rules are no change"
+    after = host.resolver.owner(cgroup_id)
+    assert after.labels == ("shop", "", "", "edge", "")
+    host.resolver.refresh()
+    assert host.resolver.ended(before) and not host.resolver.ended(after) and not host.resolver.ended(kept)
+    assert host.resolver.adjust((), 60.0)
+    assert host.resolver.owner(cgroup_id) == before
+
+
+def test_names_are_kept_for_the_new_time(node: Node, clock) -> None:
+    node.connect()
+    cgroup_id = node.make("/unit.service")
+    node.resolver.adjust((), 10.0)
+    node.remove("/unit.service", cgroup_id)
+    clock.pass_by(9)
+    node.resolver.refresh()
+    assert node.resolver.owner(cgroup_id) is not None
+    clock.pass_by(2)
+    node.resolver.refresh()
+    assert node.resolver.owner(cgroup_id) is None
+    assert node.cluster.pods.keep_seconds == node.cluster.peers.keep_seconds == 10.0
+
+
 HOSTILE = ["a\nb", 'a"b\\', "\x1b[31m", "{}", "‮", "a" * 200, "𝕏", "%s%n", "$(reboot)", "pod", "..."]
 
 

@@ -161,6 +161,19 @@ def test_the_first_alternative_that_works_is_used_and_the_reason_kept(script: Sc
     assert outcome.reason == "tp_btf/new: on_new: this kernel has no tracepoint new (in kernels since 5.11)"
 
 
+@pytest.mark.parametrize(("refused", "walked"), [("", "on_new_too"), ("on_new", "on_old_too")])
+def test_what_completes_a_function_is_used_only_beside_it(
+    script: Script, place: Path, refused: str, walked: str
+) -> None:
+    script.refusals = {refused: {"error": "Invalid argument", "log": "unknown func bpf_new#200"}}
+    either = AnyOf((TracingTracepoint("on_new", tracepoint="new"), RawTracepoint("on_old", tracepoint="old")))
+    walks = (SocketIterator("on_new_too", beside="on_new"), SocketIterator("on_old_too", beside="on_old"))
+    outcome = attach(script, fragment(place, "either", either, AnyOf(walks, optional=True))).outcomes["either"]
+    assert [line for line in script.log if line.startswith("walk")] == [f"walk {walked}"]
+    reason = "tp_btf/new: on_new: Invalid argument: unknown func bpf_new#200 (in kernels since 5.11)"
+    assert outcome.reason == (reason if refused else "")
+
+
 def test_without_any_alternative_the_collector_is_off_unless_it_can_do_without(script: Script, place: Path) -> None:
     script.refusals = {"on_a": {"error": "no"}, "on_b": {"error": "neither"}}
     alternatives = (RawTracepoint("on_a", tracepoint="a"), RawTracepoint("on_b", tracepoint="b"))

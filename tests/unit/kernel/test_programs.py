@@ -35,6 +35,17 @@ def test_collectors_of_one_base_are_compiled_together_and_others_alone(tmp_path:
     assert Unit(BASE, (first, second)).files == ("base.bpf.c", "first.bpf.c", "second.bpf.c")
 
 
+def test_the_parts_of_a_long_program_follow_it_under_their_own_names(place: Path) -> None:
+    long = made_collector(place, "long", text="int a;")
+    type(long).parts = ("rest.bpf.c",)
+    (place / "rest.bpf.c").write_text("int b;\n")
+    unit = Unit(BASE, (long,))
+    assert unit.files == ("base.bpf.c", "long.bpf.c", "rest.bpf.c")
+    lines = programs.text(unit, [long], {}, {}).splitlines()
+    at = lines.index('#line 1 "long.bpf.c"')
+    assert lines[at : at + 4] == ['#line 1 "long.bpf.c"', "int a;", '#line 1 "rest.bpf.c"', "int b;"]
+
+
 def test_fragments_stand_at_their_marker_and_every_line_keeps_its_number(place: Path) -> None:
     unit = Unit(
         BASE,

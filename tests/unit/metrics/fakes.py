@@ -69,6 +69,7 @@ class FakeResolver:
     peers: dict[bytes, FakePeer] = field(default_factory=dict)
     running: list[FakeOwner] = field(default_factory=list)
     gone: set[str] = field(default_factory=set)
+    renamed: set[FakeOwner] = field(default_factory=set)
     final: FakeOwner = FakeOwner(("_unknown", "", "", "_unknown", ""), "_unknown", settled=False)
 
     def owner(self, cgroup_id: int) -> FakeOwner | None:
@@ -84,7 +85,7 @@ class FakeResolver:
         return self.running
 
     def ended(self, owner: FakeOwner) -> bool:
-        return owner.key in self.gone
+        return owner.key in self.gone or owner in self.renamed
 
 
 class Bench:
