@@ -154,3 +154,4 @@ def test_collectors_tells_every_collectors_hooks_and_metrics(capsys: pytest.Capt
         for choice in collector.probes:
             for probe in agent_cli.alternatives(choice):
                 assert probe.hook in out
+    assert "    hooks         raw_tracepoint/kfree_skb, iter/task\n" in out  # three programs for one hook
