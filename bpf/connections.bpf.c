@@ -296,9 +296,10 @@ int on_state(u64 *ctx)
 	return 0;
 }
 
-/* Since 6.1 the kernel leaves out a run of a program that is running on that CPU already (05b24ff9b2cf): a packet that
- * comes in the middle of a connect() may change the state of another socket. So every change is shown to a second
- * program, which counts what the first has not. No softirq interrupts another, so they are not both running. */
+/* Since 6.1, and in updates of some kernels before, the kernel leaves out a run of a program that is running on that CPU
+ * already (05b24ff9b2cf): a packet that comes in the middle of a connect() may change the state of another socket. So
+ * every change is shown to a second program, which counts what the first has not. No softirq interrupts another, so they
+ * are not both running. */
 int on_state_left_out(u64 *ctx)
 {
 	struct sock *sk = (struct sock *)ctx[0];
@@ -318,7 +319,7 @@ int on_state_left_out(u64 *ctx)
 	return 0;
 }
 
-/* The kernels that this is for leave nothing out; without BTF on a newer one, what they do is not counted. */
+/* The kernels that this is for leave nothing out. On a newer one without BTF what is left out is not counted. */
 int on_state_by_address(struct bpf_raw_tracepoint_args *ctx)
 {
 	struct sock *sk = (struct sock *)ctx->args[0];

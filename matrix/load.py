@@ -53,7 +53,9 @@ CONNECTIONS, REFUSED, HELD, DATAGRAMS = 101, 23, 7, 211
 MESSAGE_BYTES, BULK_BYTES, LOSSY_BYTES = 1009, 5_000_000, 300_000
 SHORT_SECONDS = "0.1"
 SYN_ACKS_OF_IPV6_ARE_SEEN = (6, 6)
-"""Before, the egress hook was not run for them ("net: bpf: Check SKB ownership against full socket")."""
+"""Before, the egress hook was not run for them (223f5f79f2ce)."""
+
+DROPS_HAVE_REASONS = (5, 17)
 
 OLD_LOCAL_PORT = 6001
 """Neither this nor OLD_PORT is ephemeral: only who listens tells which side is the server."""
@@ -61,12 +63,13 @@ OLD_LOCAL_PORT = 6001
 
 @dataclass(frozen=True)
 class Check:
-    """One number: what the agent counted, and what the witness says."""
+    """One number: what the agent counted, and what the witness says. beside: other collectors that this takes."""
 
     collector: str
     what: str
     counted: float
     witness: float
+    beside: tuple[str, ...] = ()
 
     @property
     def exact(self) -> bool:
@@ -135,7 +138,10 @@ class Load:
         yield from self._tcp(page, grown)
         yield from self._connections(page, grown)
         named = page.value(PACKETS, workload=self._short, direction="transmit", transport="udp")
-        yield Check("cgroups", "datagrams of a cgroup that lived 0.1 s, under its name", named, 1)
+        yield Check("cgroups", "datagrams of a cgroup that lived 0.1 s, under its name", named, 1, ("traffic",))
+        if facts.version(platform.release()) >= DROPS_HAVE_REASONS:
+            counted = page.value("bpfleet_packet_drops_total", workload=self._server.workload, reason="no_socket")
+            yield Check("drops", "SYNs to a closed port = TcpOutRsts", counted, grown(self._far, "TcpOutRsts"))
 
     def _traffic(self, page: Page, grown: Any) -> Iterator[Check]:
         """The interface's, less what has no socket at the server: the SYN to a closed port and its reset."""
@@ -279,7 +285,7 @@ def settled(agent: Agent, load: Load, up: set[str]) -> list[Check]:
     """Of collectors that run; as soon as all are exact, or after a while as they are."""
     end = time.monotonic() + EXACT_SECONDS
     while True:
-        checks = [check for check in load.checks(page(agent)) if check.collector in up]
+        checks = [check for check in load.checks(page(agent)) if {check.collector, *check.beside} <= up]
         checks += [Check(ANY, f"lost: {name}", count, 0) for name, count in agent.lost().items()]
         if all(check.exact for check in checks) or time.monotonic() > end:
             return checks

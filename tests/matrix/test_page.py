@@ -71,7 +71,7 @@ def test_what_is_off_says_why_in_the_agents_words(results: dict[str, Any]) -> No
     assert lines(results, "| without PERFMON") == ["| without PERFMON | exact | off |"]
     assert lines(results, "- without PERFMON") == ["- without PERFMON: `tcp`: `without the capability PERFMON`"]
     assert lines(results, "| without BPF") == ["| without BPF | refuses to run | refuses to run |"]
-    assert lines(results, "| lockdown=integrity") == ["| lockdown=integrity | exact | exact |"]
+    assert lines(results, "| lockdown=integrity") == ["| lockdown=integrity | exact | on |"]
 
 
 def test_a_run_that_broke_is_told(results: dict[str, Any]) -> None:

@@ -11,6 +11,11 @@ from bpfleet.errors import HostError
 OLDEST = (5, 10)  # the oldest that docs/kernels.md has
 MACHINES = ("x86_64", "aarch64")
 
+MAPS_ARE_ACCOUNTED = (5, 11)
+"""From here on maps count against the cgroup's memory, before against the limit of locked memory."""
+
+LOCKED_MEMORY = "maps count against the limit of locked memory here: raise that, or give the capability SYS_RESOURCE"
+
 # linux/capability.h; the ones that an agent can have use for.
 CAPABILITIES = {
     "DAC_READ_SEARCH": 2,
@@ -62,6 +67,12 @@ def require(machine: Facts, cgroup_root: str) -> None:
         lacks.append("the capability BPF (run as root, or with BPF, PERFMON and NET_ADMIN)")
     if lacks:
         raise HostError(f"this machine lacks {'; '.join(lacks)}")
+
+
+def locks_maps(machine: Facts) -> bool:
+    """Whether maps may be refused for the limit of locked memory."""
+    limited = machine.memlock_bytes >= 0 and bool(machine.lacking(["SYS_RESOURCE"]))
+    return limited and version(machine.release) < MAPS_ARE_ACCOUNTED
 
 
 def require_hierarchy(cgroup_root: str) -> None:

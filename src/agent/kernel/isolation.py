@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from errno import EINVAL
 from typing import Any, Protocol
 
-from agent.kernel import programs
+from agent.kernel import facts, programs
 from agent.kernel.child import LoaderGone
 from agent.kernel.facts import Facts
 from agent.kernel.programs import Culprit, Unit
@@ -18,6 +18,7 @@ from bpfleet.api import AnyOf, Collector, Packet, Probe, RawTracepoint, SocketIt
 from bpfleet.errors import CompileError, HeadersError, KernelError, LoadError
 
 LAYOUT_PROOF = "layout_proof.h"
+MAP = "bpf map"  # in BCC's message that one cannot be made
 
 
 class Asks(Protocol):
@@ -124,7 +125,7 @@ class Isolation:
         """Compile, and have the base's programs verified. Returns the maps."""
         answer = self._child.ask("compile", text=programs.text(unit, kept, self._limits, self._bounds))
         if "error" in answer:
-            raise _blame(kept, answer["error"])
+            raise _blame(kept, answer["error"], self._machine)
         for probe in unit.base.probes if unit.base else ():
             self._load(probe)
         maps: list[dict[str, Any]] = answer["maps"]
@@ -194,7 +195,8 @@ class Isolation:
             return f" (without the capability {', '.join(lacking)})"
         if self._machine.lockdown == "confidentiality" and "probe_read" in refusal:
             return " (kernel lockdown is confidentiality, which forbids reading kernel memory)"
-        if "!root" in refusal:  # the verifier's own word for it; the packet programs themselves load without
+        # The verifier's own words for it. The packet programs themselves load without, but not on old kernels.
+        if "!root" in refusal or "pointer comparison prohibited" in refusal:
             return " (without the capability PERFMON the verifier allows less)"
         if isinstance(probe, RawTracepoint) and refusal.endswith(os.strerror(EINVAL)):
             return " (this kernel passes fewer arguments there)"
@@ -203,12 +205,13 @@ class Isolation:
         return ""
 
 
-def _blame(kept: Sequence[Collector], messages: str) -> KernelError:
-    """The compiler's first error, as the failure of the collector in whose file it is."""
+def _blame(kept: Sequence[Collector], messages: str, machine: Facts) -> KernelError:
+    """The compiler's first error, as the failure of the collector in whose file it is. Maps are made there too."""
     error = programs.first_error(messages)
     if error is None:
         lines = [line for line in messages.splitlines() if line.strip()]
-        return CompileError(lines[0] if lines else "the compiler failed without a message")
+        said = lines[0] if lines else "the compiler failed without a message"
+        return CompileError(said + (f" ({facts.LOCKED_MEMORY})" if facts.locks_maps(machine) and MAP in said else ""))
     if error.file == LAYOUT_PROOF:
         return HeadersError(f"the header tree does not have the kernel's layout: {error.text}")
     for collector in kept:

@@ -59,8 +59,8 @@ class Script:
         return {"bytes": 0}
 
 
-def machine(*capabilities: str, lockdown: str = "none") -> Facts:
-    return Facts("6.18.0", "x86_64", True, "", capabilities, "2", lockdown, "/sys/fs/cgroup", -1)
+def machine(*capabilities: str, lockdown: str = "none", release: str = "6.18.0", memlock: int = -1) -> Facts:
+    return Facts(release, "x86_64", True, "", capabilities, "2", lockdown, "/sys/fs/cgroup", memlock)
 
 
 EVERYTHING = machine("BPF", "PERFMON", "NET_ADMIN")
@@ -130,6 +130,23 @@ def test_an_error_that_names_no_fragment_is_found_by_adding_one_at_a_time(script
     attached = attach(script, fragment(place, "one"), fragment(place, "two"))
     assert attached.outcomes["two"].reason == "could not open bpf map: big, error: Cannot allocate memory"
     assert attached.outcomes["one"].up
+
+
+@pytest.mark.parametrize(
+    ("facts", "is_told"),
+    [
+        (machine("BPF", release="5.10.0-46", memlock=65536), True),
+        (machine("BPF", release="5.10.0-46", memlock=-1), False),
+        (machine("BPF", "SYS_RESOURCE", release="5.10.0-46", memlock=65536), False),
+        (machine("BPF", release="5.11.0", memlock=65536), False),
+    ],
+)
+def test_where_maps_count_as_locked_memory_that_is_told(
+    script: Script, place: Path, facts: Facts, is_told: bool
+) -> None:
+    script.compile_errors["one_text"] = "could not open bpf map: rows, error: Operation not permitted\n"
+    reason = attach(script, fragment(place, "one"), facts=facts).outcomes["one"].reason
+    assert ("limit of locked memory" in reason) == is_told
 
 
 def test_a_broken_base_takes_out_all_and_says_so(script: Script, place: Path) -> None:
