@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
+from agent import files
 from agent.configuration import Configuration
 from bpfleet.errors import SettingsError
 
@@ -21,9 +22,6 @@ T = TypeVar("T")
 
 LOOK_SECONDS = 1.0
 """The files are looked at when they are needed, at most this often: two calls of stat(2)."""
-
-MAX_FILE_BYTES = 1 << 20
-"""A chain of certificates has a few kB."""
 
 SHORTEST_TOKEN = 16
 """Characters. Nothing slows a guesser down, so the token must be long; 16 random ones are 96 bits in base64."""
@@ -148,7 +146,7 @@ def _stamp(file: Path) -> tuple[int, ...] | None:
 def certificate(chain: Path, key: Path) -> ssl.SSLContext:
     """For a server: TLS 1.2 or newer, as Python and the distribution's OpenSSL set it up. Raises SettingsError."""
     for file in (chain, key):
-        _content(file)  # names the file that is not there: ssl does not
+        files.read(file)  # names the file that is not there: ssl does not
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.set_alpn_protocols(["http/1.1"])
     try:
@@ -166,7 +164,7 @@ def _no_password() -> str:
 
 def token(file: Path) -> bytes:
     """Without the white space around it. Raises SettingsError."""
-    found = _content(file).strip()
+    found = files.read(file).strip()
     if not found:
         raise SettingsError(f"{file}: the token is empty")
     if not all(0x21 <= byte <= 0x7E for byte in found):
@@ -176,14 +174,3 @@ def token(file: Path) -> bytes:
             f"{file}: the token has {len(found)} characters; it must have {SHORTEST_TOKEN} to {LONGEST_TOKEN}"
         )
     return found
-
-
-def _content(file: Path) -> bytes:
-    try:
-        with file.open("rb") as stream:
-            content = stream.read(MAX_FILE_BYTES + 1)
-    except OSError as error:
-        raise SettingsError(f"{file}: cannot be read: {error.strerror}") from error
-    if len(content) > MAX_FILE_BYTES:
-        raise SettingsError(f"{file}: larger than {MAX_FILE_BYTES} bytes; is it the right file?")
-    return content

@@ -42,7 +42,8 @@ class Running:
     def apply(self, wanted: Configuration, settings: Settings) -> Sequence[str]:
         """wanted: all that is asked for; settings: what of it can be had now. Returns the settings whose file says
         something else than before. Raises SettingsError, and then nothing has changed."""
-        rules = rules_of(settings.identity.static_file)
+        with wanted.blaming("identity.static_file"):
+            rules = rules_of(settings.identity.static_file)
         self._credentials.check(wanted)
         before, self._settings = self._settings, settings
         with self._agent.changing():

@@ -6,24 +6,15 @@ from pathlib import Path
 
 import yaml
 
+from agent import files
 from agent.options import Leaf, Value, shown
 from agent.reading import KIND, Reading, did_you_mean, number
 from agent.settings import leaves
 from bpfleet.errors import SettingsError
 
-MAX_FILE_BYTES = 1_048_576
-"""A settings file has a few hundred lines; a larger one is another file named by mistake."""
-
 
 def read(path: Path, reading: Reading) -> None:
-    file = str(path) if str(path).isprintable() else shown(str(path))
-    try:
-        with path.open("rb") as stream:
-            content = stream.read(MAX_FILE_BYTES + 1)
-    except OSError as error:
-        raise SettingsError(f"{file}: cannot be read: {error.strerror}") from error
-    if len(content) > MAX_FILE_BYTES:
-        raise SettingsError(f"{file}: larger than {MAX_FILE_BYTES} bytes; is it the right file?")
+    file, content = files.named(path), files.read(path)
     try:
         root = yaml.compose(content, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:

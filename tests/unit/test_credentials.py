@@ -141,6 +141,13 @@ def test_a_file_that_is_gone_leaves_the_last_good_value(held: Held) -> None:
     assert "cannot be read: No such file" in held.problem()
 
 
+def test_a_pipe_in_the_place_of_a_file_leaves_the_last_good_value_and_holds_nobody(held: Held) -> None:
+    held.file.unlink()
+    os.mkfifo(held.file)
+    assert held.value() == TOKEN
+    assert "it is a pipe" in held.problem()
+
+
 def test_a_half_written_file_heals_even_where_stat_cannot_tell_the_halves_apart(held: Held) -> None:
     held.file.write_bytes(b"x" * 8 + b" " * 8)
     os.utime(held.file, ns=(1, 1))

@@ -1,9 +1,10 @@
+import os
 from pathlib import Path
 
 import pytest
 
 from agent.configuration import Configuration, load
-from agent.settings_file import MAX_FILE_BYTES
+from agent.files import MAX_BYTES
 from bpfleet.errors import SettingsError
 
 KNOWN = {"traffic": True, "tcp": True, "icmp": False}
@@ -108,7 +109,13 @@ def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_far_too_large_is_not_read_to_its_end(tmp_path: Path) -> None:
-    assert "is it the right file?" in complaint(tmp_path, "#" * (MAX_FILE_BYTES + 1))
+    assert "is it the right file?" in complaint(tmp_path, "#" * (MAX_BYTES + 1))
+
+
+def test_a_pipe_is_refused_instead_of_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "agent.yaml")
+    with pytest.raises(SettingsError, match="agent.yaml: cannot be read: it is a pipe"):
+        load(tmp_path / "agent.yaml", {}, {}, KNOWN)
 
 
 def test_a_file_in_another_encoding_is_told(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import yaml
 
+from agent import files
 from agent.identity import model
 from agent.identity.model import Owner
 from bpfleet import names
@@ -39,16 +40,14 @@ def match(rules: Sequence[Rule], path: str) -> Rule | None:
 def read(file: Path) -> tuple[Rule, ...]:
     """Raises SettingsError with file and line."""
     try:
-        root = yaml.compose(file.read_text("utf-8"), Loader=yaml.SafeLoader)
-    except OSError as error:
-        raise SettingsError(f"{file}: {error.strerror}") from error
+        root = yaml.compose(files.read(file).decode("utf-8"), Loader=yaml.SafeLoader)
     except UnicodeDecodeError as error:
         raise SettingsError(f"{file}: not UTF-8: {error}") from error
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise SettingsError(f"{file}:{line}: {error.problem}") from error
-    except yaml.YAMLError as error:
-        raise SettingsError(f"{file}: {error}") from error
+    except (yaml.YAMLError, RecursionError) as error:
+        raise SettingsError(f"{file}: not valid YAML: {error}") from error
     if root is None:
         return ()
     if not isinstance(root, yaml.SequenceNode):

@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -78,3 +79,14 @@ def test_a_file_that_is_not_text_is_refused(tmp_path: Path) -> None:
     file.write_bytes(b"- cgroup: \x00\n")
     with pytest.raises(SettingsError, match=str(file)):
         static.read(file)
+
+
+def test_a_file_of_lists_without_end_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="not valid YAML"):
+        static.read(write(tmp_path, "[" * 20_000))
+
+
+def test_a_pipe_is_refused_instead_of_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "identity.yaml")
+    with pytest.raises(SettingsError, match="it is a pipe"):
+        static.read(tmp_path / "identity.yaml")
