@@ -6,11 +6,14 @@ smallest: 5.4 MiB over a bare Python, where http.server takes 9.6 and cheroot 14
 where that is set.
 """
 
+import errno
 import hmac
 import json
 import logging
+import os
 import socket
 import ssl
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -59,6 +62,9 @@ OPEN = ("/healthz", "/readyz")
 """Pages that ask for no token: the kubelet has none. They say yes, or why not."""
 
 CHALLENGE = 'Bearer realm="bpfleet"'
+
+PEER = struct.Struct("=iII")
+"""struct ucred: process, user, group (unix(7), SO_PEERCRED)."""
 
 
 class Page(Protocol):
@@ -229,10 +235,23 @@ def _front(listener: socket.socket, plain: socket.socket, context: Callable[[], 
     return Front(listener, plain.getsockname().decode(), context, MAX_CONNECTIONS, IDLE_SECONDS)
 
 
+class _OwnSocket(socket.socket):
+    """Takes connections of this very process only: everybody in the network namespace can find an abstract name, and
+    neither what `listen` nor what TLS keeps out shall come in here."""
+
+    def accept(self) -> tuple[socket.socket, object]:
+        connection, address = super().accept()
+        pid, _, _ = PEER.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, PEER.size))
+        if pid != os.getpid():
+            connection.close()
+            raise ConnectionAbortedError(errno.ECONNABORTED, "a connection of another process")
+        return connection, address
+
+
 def _backend() -> socket.socket:
-    """For tls.py only. In the abstract namespace, which needs no directory that can be written; the kernel chooses a
-    free name. Who else finds it gets no more than at the port: the token is asked for behind it."""
-    backend = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    """For tls.py. In the abstract namespace, which needs no directory that can be written; the kernel chooses a free
+    name."""
+    backend = _OwnSocket(socket.AF_UNIX, socket.SOCK_STREAM)
     backend.bind("")
     return backend
 

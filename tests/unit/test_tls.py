@@ -8,6 +8,7 @@ import os
 import socket
 import ssl
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -79,6 +80,33 @@ def test_the_pages_are_there(secure: Secure) -> None:
     assert secure.server.scheme == "https"
     assert secure.ask("/metrics")[1] == b"page\n"
     assert json.loads(secure.ask("/status")[1]) == {"series": 23}
+    assert secure.ask("/healthz")[0].status == 200
+
+
+def abstract_names() -> set[str]:
+    """Of the Unix sockets that this process holds, as everybody in the network namespace sees them."""
+    mine = {each.stat().st_ino for each in Path("/proc/self/fd").iterdir() if each.is_socket()}
+    rows = [line.split() for line in Path("/proc/net/unix").read_text().splitlines()[1:]]
+    return {row[7].removeprefix("@") for row in rows if len(row) > 7 and row[7][0] == "@" and int(row[6]) in mine}
+
+
+def test_the_way_behind_is_closed_to_every_other_process(secure: Secure) -> None:
+    """A child of this one, which may be anybody in the network namespace. It takes no place of those who come by the
+    port."""
+    (name,) = abstract_names()
+    ask = (
+        "import socket, sys\n"
+        "for _ in range(100):\n"
+        "    with socket.socket(socket.AF_UNIX) as each:\n"
+        "        each.connect(chr(0) + sys.argv[1])\n"
+        "        try:\n"
+        "            each.sendall(b'GET /healthz HTTP/1.0\\r\\n\\r\\n')\n"
+        "            sys.stdout.write(each.recv(100).decode())\n"
+        "        except (BrokenPipeError, ConnectionResetError):\n"
+        "            pass\n"
+    )
+    done = subprocess.run([sys.executable, "-I", "-c", ask, name], capture_output=True, text=True, check=True)
+    assert done.stdout == ""
     assert secure.ask("/healthz")[0].status == 200
 
 
