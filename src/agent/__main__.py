@@ -68,6 +68,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BpfleetError as error:
         print(f"bpfleet agent: {error}", file=sys.stderr)
         return 1
+    finally:  # Python gives signals their default back before the process is gone: SIGHUP's would change its status
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
     return 0
 
 

@@ -374,6 +374,14 @@ def test_an_agent_that_is_stopped_while_it_loads_ends_at_once_and_leaves_nothing
     assert not any(map(lives, loaders))
 
 
+def test_signals_during_the_end_do_not_change_how_it_ends(reloading: Reloading) -> None:
+    process = reloading.agent.process
+    process.terminate()
+    while process.poll() is None:
+        process.send_signal(signal.SIGHUP)
+    assert reloading.agent.ended()[0] == 0
+
+
 def test_a_page_that_is_scraped_during_a_reload_is_whole(reloading: Reloading) -> None:
     """Also while a collector is being compiled."""
     reloading.file.write_text("collectors: [-cgroups]\n")
