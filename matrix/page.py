@@ -36,9 +36,9 @@ DIFFERENCES = """\
 - **Before 6.6** the kernel runs no egress program for the SYN-ACK of an IPv6 connection: one packet and one segment a
   handshake of which `traffic` and `tcp` do not know. The load's server has 102 such connections, and the numbers
   below are without them.
-- **Since 6.1**, and in updates of some kernels before, the kernel leaves out a run of a tracepoint program that is running on the same CPU already.
-  `connections` therefore shows each change to two programs; the last line below says how many runs were left out
-  meanwhile, and that nothing was missed.
+- **Since 6.1**, and in updates of some kernels before, the kernel leaves out a run of a tracepoint program that is
+  running on the same CPU already. `connections` therefore shows each change to two programs; the last line below says
+  how many runs were left out meanwhile, and that nothing was missed.
 - **Lockdown**: `integrity` takes nothing away. `confidentiality` refuses to read kernel memory; what is left is
   `traffic`.
 """
