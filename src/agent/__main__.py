@@ -82,10 +82,7 @@ def run(given: Configuration, orders: Orders) -> None:
     """Until it is told to stop. Raises BpfleetError where nothing can be counted."""
     settings, machine = given.settings, facts.gather()
     cgroup_root = settings.kernel.cgroup_root or machine.cgroup_root
-    if not cgroup_root:
-        raise HostError("cgroup v2 is not mounted; a hybrid hierarchy (a cgroup2 mount beside v1) is enough")
-    if not Path(cgroup_root, "cgroup.controllers").exists():
-        raise HostError(f"{cgroup_root} is not a cgroup v2 hierarchy (it has no cgroup.controllers)")
+    facts.require_hierarchy(cgroup_root)
     if "BPF" not in machine.capabilities and "SYS_ADMIN" not in machine.capabilities:
         raise HostError(
             "this process may not load BPF programs: run it as root, or with the capabilities BPF, PERFMON, NET_ADMIN"

@@ -76,7 +76,7 @@ def describe(collector: type[Collector]) -> list[str]:
     for choice in collector.probes:
         probes += alternatives(choice)
         if not isinstance(choice, Packet):  # its hooks are those of the program that it is part of
-            hooks.append(" or ".join(probe.hook for probe in alternatives(choice)))
+            hooks.append(" or ".join(dict.fromkeys(probe.hook for probe in alternatives(choice))))
     needs = sorted({capability for probe in probes for capability in probe.capabilities})
     told = [f"    events        {', '.join(collector.event_names)}"] if collector.event_names else []
     return [

@@ -129,7 +129,8 @@ class Kernel:
     )
     headers: str = setting(
         "auto",
-        "Kernel types to compile against: BTF first, or BTF only, or a header tree.",
+        "Kernel types to compile against: BTF first, or BTF only, or a header tree; one of another kernel serves "
+        "`traffic` only.",
         pattern=r"auto|btf|/[^\x00-\x1f]+",
         allowed="auto, btf or an absolute path",
     )

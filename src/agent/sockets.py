@@ -51,6 +51,7 @@ def main(arguments: Sequence[str]) -> int:
     wanted = parse(arguments)
     settings = configuration.load(wanted.config, os.environ, configuration.flags_of(wanted), known()).settings
     root = settings.kernel.cgroup_root or facts.gather().cgroup_root
+    facts.require_hierarchy(root)
     found, unread = walk(KernelDoor(), kernel_settings(settings, root))
     node = settings.node_name or socket.gethostname()
     identity = assemble(

@@ -120,3 +120,8 @@ def test_wrong_options_are_refused_in_two_lines(words: tuple[str, ...], capsys: 
 def test_wrong_settings_are_refused_before_anything_is_loaded() -> None:
     with pytest.raises(SettingsError, match="limits.sockets"):
         main(["--limits-sockets", "x"])
+
+
+def test_a_directory_that_is_no_hierarchy_is_refused_before_anything_is_loaded(tmp_path: Path) -> None:
+    with pytest.raises(HostError, match="is not a cgroup v2 hierarchy"):
+        main(["--kernel-cgroup-root", str(tmp_path)])

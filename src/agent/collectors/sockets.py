@@ -82,12 +82,14 @@ class Sockets(Collector):
         """By metric and owner: each value and how many connections have it."""
         seen: set[int] = set()
         connections: Counter[tuple[int, ...]] = Counter()
+        rows = 0
         for part in maps.walk_parts(FUNCTION):
             for identity, *windows in _WINDOWS.iter_unpack(part):
                 if identity not in seen:
                     seen.add(identity)
                     connections[tuple(windows)] += 1
-            maps.deliver(CHANNEL, len(part) // _WINDOWS.size)
+            rows += len(part) // _WINDOWS.size
+        maps.deliver(CHANNEL, rows)  # of a walk that broke off nothing is counted
         observed: dict[tuple[Metric, int], Counter[int]] = {}
         for (cgroup_id, *windows), count in connections.items():
             for metric, window in zip(self.metrics, windows, strict=True):

@@ -66,7 +66,8 @@ class KernelDoor:
                 with Child(settings.python) as child:
                     headers = self._choose_headers(child, collectors, settings)
                     enumerations = _enumerations(child, collectors)
-                    isolation = Isolation(child, cgroup, settings.limits, settings.bounds, machine)
+                    release = headers.get("release", "")
+                    isolation = Isolation(child, cgroup, settings.limits, settings.bounds, machine, release)
                     while waiting:
                         unit = waiting.pop(0)
                         try:

@@ -75,6 +75,14 @@ def locks_maps(machine: Facts) -> bool:
     return limited and version(machine.release) < MAPS_ARE_ACCOUNTED
 
 
+def require_hierarchy(cgroup_root: str) -> None:
+    """Raises HostError where names of cgroups cannot be had from there."""
+    if not cgroup_root:
+        raise HostError("cgroup v2 is not mounted; a hybrid hierarchy (a cgroup2 mount beside v1) is enough")
+    if not Path(cgroup_root, "cgroup.controllers").exists():
+        raise HostError(f"{cgroup_root} is not a cgroup v2 hierarchy (it has no cgroup.controllers)")
+
+
 def version(release: str) -> tuple[int, int]:
     """6.12.1-foo -> (6, 12); (0, 0) where it does not start with a version."""
     found = re.match(r"(\d+)\.(\d+)", release)

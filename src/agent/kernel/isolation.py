@@ -18,6 +18,8 @@ from bpfleet.api import AnyOf, Collector, Packet, Probe, RawTracepoint, SocketIt
 from bpfleet.errors import CompileError, HeadersError, KernelError, LoadError
 
 LAYOUT_PROOF = "layout_proof.h"
+READS_KERNEL = "PERFMON"
+"""What a program needs that reads the kernel's own structures. Packets it has in a form that is the same everywhere."""
 MAP = "bpf map"  # in BCC's message that one cannot be made
 
 
@@ -56,7 +58,8 @@ class Uses:
 
 
 class Isolation:
-    """cgroup: the directory on which packet programs are attached. machine: explains what the kernel refuses."""
+    """cgroup: the directory on which packet programs are attached. machine: explains what the kernel refuses.
+    headers_release: of which kernel the headers are that are compiled against, where they tell."""
 
     def __init__(
         self,
@@ -65,12 +68,14 @@ class Isolation:
         limits: Mapping[str, int],
         bounds: Mapping[str, Sequence[float]],
         machine: Facts,
+        headers_release: str = "",
     ) -> None:
         self._child = child
         self._cgroup = cgroup
         self._limits = limits
         self._bounds = bounds
         self._machine = machine
+        self._strange = headers_release if headers_release != machine.release else ""
 
     def attach(self, unit: Unit) -> Attached:
         """Raises HeadersError if the header tree is wrong, and LoaderGone: then nothing can be said of the others."""
@@ -171,10 +176,15 @@ class Isolation:
                 uses.notes += reasons
                 return
         if not (isinstance(wanted, AnyOf) and wanted.optional):
-            raise Culprit(collector, "; ".join(reasons))
+            raise Culprit(collector, "; ".join(dict.fromkeys(reasons)))
         uses.notes += reasons
 
     def _load(self, probe: Probe) -> None:
+        if self._strange and READS_KERNEL in probe.capabilities:
+            raise LoadError(
+                f"the headers are of {self._strange}, this kernel is {self._machine.release}: "
+                "what it keeps may lie elsewhere"
+            )
         answer = self._child.ask("load", function=probe.function, hook=probe.hook)
         if "error" in answer:
             reason = programs.verifier_reason(answer.get("log", ""))

@@ -42,12 +42,16 @@ class Appending:
                 self._open()
             return self._append(lines)
         except OSError:
-            self._cut_back()
             self.close()
             raise
 
     def close(self) -> None:
-        if self._descriptor >= 0:
+        """Of a line that has begun nothing stays in a file."""
+        if self._descriptor < 0:
+            return
+        try:
+            self._cut_back()
+        finally:
             os.close(self._descriptor)
             self._descriptor, self._begun = -1, 0
 

@@ -1,5 +1,6 @@
 from collections.abc import Iterator
 
+import pytest
 from tests.support.socket_rows import made, packed
 
 from agent.collectors.sockets import EverySocket, Row, Sockets, rows
@@ -66,6 +67,22 @@ def test_a_socket_that_is_shared_counts_once_also_across_parts() -> None:
     observed, loaded = walked(*shared, made(2), *shared, size=3)
     assert observed[CWND, 23] == {10: 2}
     assert loaded.delivered() == {"sockets": 15}
+
+
+class Broken(Parts):
+    """Breaks off after the first part."""
+
+    def walk_parts(self, function: str) -> Iterator[bytes]:
+        yield next(super().walk_parts(function))
+        raise OSError("no memory")
+
+
+def test_of_a_walk_that_breaks_off_nothing_is_booked_as_delivered() -> None:
+    collector = Sockets()
+    loaded = FakeDoor({"sockets": Broken([made(1), made(2)], 1)}).load([collector], KernelSettings())
+    with pytest.raises(OSError):
+        list(collector.collect(loaded.maps("sockets")))
+    assert loaded.delivered().get("sockets", 0) == 0
 
 
 def test_a_walk_without_connections_gives_nothing() -> None:

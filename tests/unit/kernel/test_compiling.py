@@ -122,9 +122,17 @@ def test_headers_do_not_serve_where_only_type_information_may(tmp_path: Path) ->
 def test_a_path_is_taken_as_it_is(types: Path, tmp_path: Path) -> None:
     (tmp_path / "linux/include").mkdir(parents=True)
     compiler = compiling_with(Bcc(), types)
-    assert choose(compiler, str(tmp_path / "linux")) == {"headers": str(tmp_path / "linux"), "assertions": 0}
+    chosen = {"headers": str(tmp_path / "linux"), "assertions": 0, "release": ""}
+    assert choose(compiler, str(tmp_path / "linux")) == chosen
     assert os.environ[compiling.SOURCE] == str(tmp_path / "linux")
     assert compiler.types is not None
+
+
+def test_headers_say_of_which_kernel_they_are(types: Path, tmp_path: Path) -> None:
+    generated = tmp_path / "include/generated"
+    generated.mkdir(parents=True)
+    (generated / "utsrelease.h").write_text('#define UTS_RELEASE "6.1.0-50-amd64"\n')
+    assert choose(compiling_with(Bcc(), types), str(tmp_path))["release"] == "6.1.0-50-amd64"
 
 
 def test_a_path_without_headers_is_refused(types: Path, tmp_path: Path) -> None:

@@ -77,9 +77,9 @@ def place(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def attach(script: Script, *collectors: Collector, facts: Facts = EVERYTHING) -> Attached:
+def attach(script: Script, *collectors: Collector, facts: Facts = EVERYTHING, headers: str = "") -> Attached:
     unit = Unit(collectors[0].base, collectors)
-    return Isolation(script, "/sys/fs/cgroup", {}, {}, facts).attach(unit)
+    return Isolation(script, "/sys/fs/cgroup", {}, {}, facts, headers).attach(unit)
 
 
 def fragment(place: Path, name: str, *probes: Probe | AnyOf) -> Collector:
@@ -95,6 +95,20 @@ def test_what_works_is_up_with_its_hooks(script: Script, place: Path) -> None:
     }
     assert attached.maps == MAPS
     assert attached.descriptors == {"map:rows": 7, "link:on_ingress": 8}
+
+
+@pytest.mark.parametrize("headers", ["6.18.0", ""])
+def test_headers_of_this_kernel_or_of_none_that_they_name_serve_all(script: Script, place: Path, headers: str) -> None:
+    synack = fragment(place, "tcp", RawTracepoint("on_synack", tracepoint="tcp_synack"))
+    assert attach(script, synack, headers=headers).outcomes["tcp"].up
+
+
+def test_headers_of_another_kernel_serve_packets_only(script: Script, place: Path) -> None:
+    synack = fragment(place, "tcp", Packet("on_packet_tcp"), RawTracepoint("on_synack", tracepoint="tcp_synack"))
+    outcomes = attach(script, fragment(place, "traffic"), synack, headers="6.1.0-50-amd64").outcomes
+    assert outcomes["traffic"] == Outcome(True, PACKETS)
+    assert not outcomes["tcp"].up
+    assert "the headers are of 6.1.0-50-amd64, this kernel is 6.18.0" in outcomes["tcp"].reason
 
 
 def test_existing_sockets_are_walked_after_new_ones_are_followed_and_before_the_first_packet(

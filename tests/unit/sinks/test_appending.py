@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -117,25 +118,42 @@ def test_a_pipe_that_nobody_reads_is_refused_until_somebody_does(fifo: Path) -> 
         output.append([b"lost\n"])
 
 
-def test_a_file_that_may_not_grow_is_cut_back_to_its_last_whole_line(tmp_path: Path) -> None:
+LINE = b"%0999d\n" % 23
+
+
+@contextmanager
+def room_for(size: int) -> Iterator[None]:
     """As on a full disk: the kernel takes a part, and refuses the rest."""
-    path, output = tmp_path / "file", Appending(str(tmp_path / "file"))
-    line = b"%0999d\n" % 23
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (10_500, limits[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
     try:
-        assert output.append([line] * 30) == 10
-        with pytest.raises(OSError) as caught:
-            output.append([line] * 20)
+        yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         signal.signal(signal.SIGXFSZ, handler)
+
+
+def test_a_file_that_may_not_grow_is_cut_back_to_its_last_whole_line(tmp_path: Path) -> None:
+    path, output = tmp_path / "file", Appending(str(tmp_path / "file"))
+    with room_for(10_500):
+        assert output.append([LINE] * 30) == 10
+        with pytest.raises(OSError) as caught:
+            output.append([LINE] * 20)
     assert caught.value.errno == errno.EFBIG
-    assert path.read_bytes() == line * 10
+    assert path.read_bytes() == LINE * 10
     assert output.append([b"room\n"]) == 1
     output.close()
-    assert path.read_bytes() == line * 10 + b"room\n"
+    assert path.read_bytes() == LINE * 10 + b"room\n"
+
+
+def test_a_file_that_is_closed_while_a_line_is_half_out_is_cut_back_too(tmp_path: Path) -> None:
+    path, output = tmp_path / "file", Appending(str(tmp_path / "file"))
+    with room_for(10_500):
+        assert output.append([LINE] * 30) == 10
+    assert path.stat().st_size == 10_500
+    output.close()
+    assert path.read_bytes() == LINE * 10
 
 
 def to_standard_output(**options: object) -> "subprocess.CompletedProcess[str]":
