@@ -319,7 +319,8 @@ int on_state_left_out(u64 *ctx)
 	return 0;
 }
 
-/* The kernels that this is for leave nothing out. On a newer one without BTF what is left out is not counted. */
+/* The kernels that this is for leave nothing out. On a newer one without BTF what is left out
+ * is lost, and counted as such. */
 int on_state_by_address(struct bpf_raw_tracepoint_args *ctx)
 {
 	struct sock *sk = (struct sock *)ctx->args[0];

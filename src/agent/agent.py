@@ -200,6 +200,7 @@ class Agent:
     def _books(self) -> dict[str, Books]:
         rows, runs = self._loaded.books(), self._loaded.runs()
         delivered, failed = self._loaded.delivered(), self._loaded.failed()
+        left_out = self._loaded.left_out()
         books = {}
         for channel in (channel for each in self._collectors for channel in each.channels):
             if channel.name not in rows:
@@ -208,6 +209,9 @@ class Agent:
             seen, lost = (sum(runs[name][0] for name in channel.seen_by), row) if channel.seen_by else (row[0], row[1:])
             reasons = dict(zip(channel.lost, lost, strict=True))
             reasons["failed"] = failed.get(channel.name, 0)
+            if channel.runs:
+                reasons["left_out"] = sum(left_out.get(name, 0) for name in channel.runs)
+                seen += reasons["left_out"]
             books[channel.name] = Books(seen, delivered.get(channel.name, 0), reasons)
         return books
 

@@ -196,11 +196,14 @@ class Channel:
     """A way from the kernel to user space whose books balance: seen = delivered + lost.
 
     In C: `BPF_PERCPU_ARRAY(books_<name>, struct <name>_books, 1)` with u64 seen, then one u64 per reason of `lost`.
-    seen_by: where each run of these functions is one thing seen, their names; the row then has no `seen`."""
+    seen_by: where each run of these functions is one thing seen, their names; the row then has no `seen`.
+    runs: of functions on tracepoints each of whose runs is for one thing: what the kernel leaves out, because the same
+    program runs already on that CPU, is seen and lost as `left_out`."""
 
     name: str
     lost: tuple[str, ...] = ()
     seen_by: tuple[str, ...] = ()
+    runs: tuple[str, ...] = ()
 
 
 class Collector:

@@ -25,7 +25,7 @@ from tests.support.made_collectors import made_collector
 
 from agent.kernel.isolation import Outcome
 from agent.kernel.lock import Lock
-from bpfleet.api import SocketIterator, Walk
+from bpfleet.api import RawTracepoint, SocketIterator, Walk
 from bpfleet.errors import HostError
 
 WAITS = [sys.executable, "-I", "-c", "print('here', flush=True); input()"]
@@ -70,6 +70,23 @@ def test_a_raw_tracepoint_counts_the_programs_that_a_cgroup_starts(opened: Opene
     for _ in range(7):
         opened.cgroup.run(["true"])
     assert grown(loaded, "calls", "calls")[opened.key] == (7,)
+
+
+def test_runs_that_the_kernel_leaves_out_are_told(opened: Opened) -> None:
+    """A program that calls its own hook: each run of it is one, and the one inside it is left out."""
+    probes = (
+        RawTracepoint("on_print", tracepoint="bpf_trace_printk"),
+        RawTracepoint("on_program", tracepoint="sched_process_exec"),
+    )
+    (cgroup_id,) = struct.unpack("=Q", opened.key)
+    defines = {"NESTED_CGROUP": f"{cgroup_id}ULL"}
+    loaded = opened.load(made_collector(PROGRAMS, "nested", *probes, base=None, defines=defines))
+    assert loaded.left_out() == {"on_print": 0, "on_program": 0}
+    for _ in range(7):
+        opened.cgroup.run(["true"])
+    runs = grown(loaded, "nested", "nested")[opened.key][0]
+    assert runs >= 7
+    assert loaded.left_out() == {"on_print": runs, "on_program": 0}
 
 
 def test_sockets_that_were_open_before_are_walked_once(opened: Opened) -> None:

@@ -389,6 +389,15 @@ def test_what_programs_have_seen_is_what_they_ran_for(tmp_path: Path) -> None:
     assert bench.drained().books["steady"] == Books(25, 22, {"map_full": 3, "failed": 0})
 
 
+def test_runs_that_the_kernel_leaves_out_are_seen_and_lost(tmp_path: Path) -> None:
+    channel = Channel("steady", lost=("ring_full",), runs=("on_change", "on_other_change"))
+    bench = Bench(tmp_path, "steady", channels=(channel,))
+    bench.tables["steady"].rows["books_steady"] = (23, 3)
+    bench.tables["steady"].missed = {"on_change": 5, "on_other_change": 2, "on_something": 1}
+    bench.loaded.maps("steady").deliver("steady", 20)
+    assert bench.drained().books["steady"] == Books(30, 20, {"ring_full": 3, "failed": 0, "left_out": 7})
+
+
 def test_books_maps_and_programs_are_reported_as_the_kernel_has_them(tmp_path: Path) -> None:
     bench = Bench(tmp_path, "steady", channels=(Channel("steady", lost=("map_full", "unparsed")),))
     bench.tables["steady"].rows |= {"books_steady": (23, 3, 1), "books_nobodys": (7,), "runs_on_steady": (2048, 2, 700)}

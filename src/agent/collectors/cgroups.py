@@ -29,7 +29,7 @@ class Cgroups(Collector):
         RawTracepoint("on_cgroup_made", tracepoint="cgroup_mkdir"),
         RawTracepoint("on_cgroup_removed", tracepoint="cgroup_rmdir"),
     )
-    channels = (Channel("cgroup_events", lost=("ring_full",)),)
+    channels = (Channel("cgroup_events", lost=("ring_full",), runs=("on_cgroup_made", "on_cgroup_removed")),)
 
     def changes(self, maps: Maps) -> Iterator[CgroupEvent]:
         for record in maps.records("cgroup_events"):

@@ -61,7 +61,7 @@ class Connections(Collector):
         catalogue.FLOW_TCP_CONNECTS,
     )
     channels = (
-        Channel("connection_events", lost=("map_full", "no_storage")),
+        Channel("connection_events", lost=("map_full", "no_storage"), runs=("on_state_by_address",)),
         Channel("connect_durations", lost=("map_full",)),
         Channel("connection_lifetimes", lost=("map_full",)),
     )

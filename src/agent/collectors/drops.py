@@ -19,6 +19,7 @@ NO_DROPS = ("not_dropped_yet", "consumed")
 UNREASONED = ("unknown", "not_specified", "queue_purge")
 """What TCP gives for segments that it has dealt with: see is_spent() in drops.bpf.c."""
 
+_FORMS = ("on_drop_with_reason_and_socket", "on_drop_with_reason", "on_drop")
 _PROCESSES = Walk("on_process", target="task")
 _PREFIXES = ("SKB_DROP_REASON_SUBSYS_", "SKB_DROP_REASON_", "SKB_")
 _KEY = struct.Struct("=QII")
@@ -38,17 +39,11 @@ class Drops(Collector):
     program = "drops.bpf.c"
     default = False
     probes = (
-        AnyOf(
-            (
-                RawTracepoint("on_drop_with_reason_and_socket", tracepoint="kfree_skb"),
-                RawTracepoint("on_drop_with_reason", tracepoint="kfree_skb"),
-                RawTracepoint("on_drop", tracepoint="kfree_skb"),
-            )
-        ),
+        AnyOf(tuple(RawTracepoint(form, tracepoint="kfree_skb") for form in _FORMS)),
         AnyOf((_PROCESSES,), optional=True),
     )
     metrics = (catalogue.PACKET_DROPS,)
-    channels = (Channel("drops", lost=("map_full",)),)
+    channels = (Channel("drops", lost=("map_full",), runs=_FORMS),)
     enumerations = ("skb_drop_reason", "skb_drop_reason_subsys")
 
     def defines(self, limits: Mapping[str, int]) -> dict[str, str]:

@@ -24,7 +24,10 @@ class Tcp(Collector):
         catalogue.FLOW_TCP_RETRANSMISSIONS,
         catalogue.FLOW_TCP_RTT,
     )
-    channels = (Channel("tcp_events", lost=("map_full",)), Channel("rtts", lost=("map_full",)))
+    channels = (
+        Channel("tcp_events", lost=("map_full",), runs=("on_synack_retransmit",)),
+        Channel("rtts", lost=("map_full",)),
+    )
 
     def defines(self, limits: Mapping[str, int]) -> dict[str, str]:
         return packet.limits(limits)

@@ -37,7 +37,7 @@ class TcpStates(Collector):
     name = "tcp_states"
     program = "tcp_states.bpf.c"
     probes = (RawTracepoint("on_tcp_state", tracepoint="inet_sock_set_state"),)
-    channels = (Channel("tcp_state_events", lost=("ring_full",)),)
+    channels = (Channel("tcp_state_events", lost=("ring_full",), runs=("on_tcp_state",)),)
     event_names = (STATE_CHANGE,)
     default = False
 

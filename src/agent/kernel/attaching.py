@@ -31,6 +31,7 @@ class Attaching:
         self._programs: dict[str, int] = {}
         self._maps: dict[str, set[int]] = {}
         self._btf_ids: dict[str, int] = {}
+        self._tracing: set[str] = set()
         self.links: dict[str, int] = {}
 
     def load(self, function: str, hook: str) -> dict[str, Any]:
@@ -74,6 +75,7 @@ class Attaching:
                 self.links[function] = syscalls.link_iterator(program)
             else:  # a tp_btf program knows its own hook
                 self.links[function] = syscalls.open_raw_tracepoint(program, where if kind == "raw_tracepoint" else "")
+                self._tracing.add(function)
         except OSError as error:
             raise Failure(f"{hook}: cannot attach {function}: {error.strerror}") from error
         return {}
@@ -88,11 +90,16 @@ class Attaching:
         finally:
             os.close(link)
 
+    def tracing(self) -> dict[str, int]:
+        """The programs that hang on tracepoints, of which the kernel may leave out runs."""
+        return {function: self._programs[function] for function in self.links if function in self._tracing}
+
     def maps(self) -> set[int]:
         """Descriptors of the maps that the loaded programs use."""
         return {fd for function in self._programs for fd in self._maps[function]}
 
     def _forget(self, function: str) -> None:
+        self._tracing.discard(function)
         for kept in (self._programs, self.links):
             if function in kept:
                 os.close(kept.pop(function))
@@ -102,6 +109,7 @@ class Attaching:
         for descriptor in (*self._programs.values(), *self.links.values()):
             os.close(descriptor)
         self._programs.clear()
+        self._tracing.clear()
         self.links.clear()
 
 

@@ -104,14 +104,18 @@ class KernelDoor:
             for row in attached.maps
             if (name := f"map:{row['name']}") in descriptors
         ]
-        links = {name.removeprefix("link:"): descriptor for name, descriptor in descriptors.items()}
-        return KernelTables(infos, links, maps.possible_cpus(), self._clock)
+        links, tracing = _called(descriptors, "link:"), _called(descriptors, "program:")
+        return KernelTables(infos, links, tracing, maps.possible_cpus(), self._clock)
 
 
 def _enumerations(child: Child, collectors: Sequence[Collector]) -> Enumerations:
     names = sorted({name for each in collectors for name in each.enumerations})
     answer = child.ask("enumerations", names=names)["enumerations"] if names else {}
     return {name: {number: value for value, number in values} for name, values in answer.items()}
+
+
+def _called(descriptors: Mapping[str, int], kind: str) -> dict[str, int]:
+    return {name.removeprefix(kind): descriptor for name, descriptor in descriptors.items() if name.startswith(kind)}
 
 
 def _running(unit: Unit, outcomes: Mapping[str, Outcome]) -> list[str]:

@@ -19,8 +19,8 @@ ROW_BYTES = 64
 
 class FakeTables:
     """hashes: by name, key -> the row as the kernel has it now (cumulative). rows: per-CPU rows, summed already.
-    rings: records that wait; reading takes them. walks: by function, what a walk writes. attached, closed: whether the
-    programs run, and whether the agent let go of the maps."""
+    rings: records that wait; reading takes them. walks: by function, what a walk writes. missed: by function, runs that
+    the kernel has left out. attached, closed: whether the programs run, and whether the agent let go of the maps."""
 
     def __init__(
         self,
@@ -33,6 +33,7 @@ class FakeTables:
         self.rows = dict(rows or {})
         self.rings = dict(rings or {})
         self.walks = dict(walks or {})
+        self.missed: dict[str, int] = {}
         self.attached, self.closed = True, False
         self._read: dict[str, dict[bytes, tuple[int, ...]]] = {}
 
@@ -61,6 +62,9 @@ class FakeTables:
 
     def walk_parts(self, function: str) -> Iterator[bytes]:
         return iter((self.walks[function],))
+
+    def left_out(self) -> dict[str, int]:
+        return dict(self.missed)
 
     def facts(self) -> list[MapFacts]:
         return [MapFacts(name, len(self._read.get(name, ())), CAPACITY, CAPACITY * ROW_BYTES) for name in self.names()]

@@ -190,6 +190,7 @@ class Loaded:
         self._past: dict[str, tuple[int, ...]] = {}
         self._past_delivered: Counter[str] = Counter()
         self._past_failed: Counter[str] = Counter()
+        self._past_left_out: Counter[str] = Counter()
 
     def join(self, other: "Loaded") -> None:
         """Take over what `other` has loaded; it is empty afterwards."""
@@ -216,6 +217,7 @@ class Loaded:
             view.unit.begin_drain()  # books what the collector failed on
             self._past_delivered.update(view.unit.delivered)
             self._past_failed.update(view.unit.failed)
+            self._past_left_out.update(view.unit.tables.left_out())
             for name, row in _rows_of(view.unit.tables):
                 self._past[name] = _sum(self._past.get(name), row)
         finally:
@@ -248,6 +250,10 @@ class Loaded:
     def failed(self) -> dict[str, int]:
         """By channel: what was in rows on which a collector failed, up to the drain before."""
         return _added(self._past_failed, [unit.failed for unit in self._units])
+
+    def left_out(self) -> dict[str, int]:
+        """By function on a tracepoint: runs that the kernel has left out."""
+        return _added(self._past_left_out, [unit.tables.left_out() for unit in self._units])
 
     def close(self) -> None:
         """Detach everything. Nothing can be read afterwards."""

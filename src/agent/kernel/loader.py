@@ -67,12 +67,15 @@ class Loader:
         return attaching.walk(**arguments)
 
     def hand_over(self, channel: socket.socket) -> None:
-        """The maps in the order in which `compile` named them, then the links; what the unit keeps here is closed by
-        the next one, or goes with this process: so does a map that only functions use that were not needed."""
+        """The maps in the order in which `compile` named them, then the links, then the programs on tracepoints; what
+        the unit keeps here is closed by the next one, or goes with this process: so does a map that only functions use
+        that were not needed."""
         used, links = self._attaching.maps(), self._attaching.links
         maps = [row for row in self._compiling.maps() if row["fd"] in used]
-        names = [*(f"map:{row['name']}" for row in maps), *(f"link:{function}" for function in links)]
-        descriptors = [*(row["fd"] for row in maps), *links.values()]
+        linked = {f"link:{function}": link for function, link in links.items()}
+        programs = {f"program:{function}": program for function, program in self._attaching.tracing().items()}
+        names = [*(f"map:{row['name']}" for row in maps), *linked, *programs]
+        descriptors = [*(row["fd"] for row in maps), *linked.values(), *programs.values()]
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         send(channel, {"names": names, "peak_rss_bytes": peak})
         for start in range(0, len(descriptors), MAX_DESCRIPTORS):

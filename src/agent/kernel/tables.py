@@ -34,18 +34,26 @@ class Tables(Protocol):
     def walk(self, function: str) -> bytes: ...
     def walk_parts(self, function: str) -> Iterator[bytes]: ...
     def facts(self) -> list[MapFacts]: ...
+    def left_out(self) -> Mapping[str, int]: ...
     def detach(self, walks: Collection[str] = ()) -> None: ...
     def close(self) -> None: ...
 
 
 class KernelTables:
-    """By descriptors from the loader; they and the links, which are named by their functions, are closed together."""
+    """By descriptors from the loader, which are closed together. links, tracing: by function; tracing are programs on
+    tracepoints."""
 
     def __init__(
-        self, infos: Iterable[MapInfo], links: Mapping[str, int], cpus: int, clock: Callable[[], float]
+        self,
+        infos: Iterable[MapInfo],
+        links: Mapping[str, int],
+        tracing: Mapping[str, int],
+        cpus: int,
+        clock: Callable[[], float],
     ) -> None:
         self._infos = {info.name: info for info in infos}
         self._links = dict(links)
+        self._tracing = dict(tracing)
         self._cpus = cpus
         self._clock = clock
         self._growths: dict[str, Growth] = {}
@@ -84,7 +92,7 @@ class KernelTables:
 
     def facts(self) -> list[MapFacts]:
         return [
-            MapFacts(info.name, self._entries(info), info.max_entries, _memlock(info.fd))
+            MapFacts(info.name, self._entries(info), info.max_entries, _number(info.fd, "memlock:"))
             for info in self._infos.values()
         ]
 
@@ -94,6 +102,11 @@ class KernelTables:
         if info.type == maps.RING:
             return self._ring(info.name).unread
         return info.max_entries if info.type in (maps.ARRAY, maps.PERCPU_ARRAY) else 0
+
+    def left_out(self) -> dict[str, int]:
+        """By function: runs that the kernel has left out, because the same program ran already on that CPU (since 6.1,
+        kernel/trace/bpf_trace.c, __bpf_trace_run; before, none)."""
+        return {function: _number(program, "recursion_misses:") for function, program in self._tracing.items()}
 
     def detach(self, walks: Collection[str] = ()) -> None:
         """No program runs any more, but for these, which run when they are asked. The maps can still be read."""
@@ -105,14 +118,16 @@ class KernelTables:
         self.detach()
         for ring in self._rings.values():
             ring.close()
-        for info in self._infos.values():
-            os.close(info.fd)
+        for descriptor in (*(info.fd for info in self._infos.values()), *self._tracing.values()):
+            os.close(descriptor)
         self._infos.clear()
+        self._tracing.clear()
 
 
-def _memlock(fd: int) -> int:
+def _number(fd: int, name: str) -> int:
+    """What the kernel tells of a map or a program under this name; 0 where it does not (kernel/bpf/syscall.c)."""
     with open(f"/proc/self/fdinfo/{fd}") as stream:
         for line in stream:
-            if line.startswith("memlock:"):
+            if line.startswith(name):
                 return int(line.split()[1])
     return 0

@@ -258,6 +258,15 @@ def test_books_and_runs_go_on_when_a_collector_comes_back() -> None:
     assert loaded.delivered() == {"events": 31}
 
 
+def test_left_out_runs_go_on_when_a_collector_comes_back() -> None:
+    first, second = FakeTables(), FakeTables()
+    first.missed, second.missed = {"on_event": 23}, {"on_event": 7}
+    loaded = Loaded(up("sockets"), [(("sockets",), first)])
+    loaded.leave("sockets")
+    loaded.join(Loaded(up("sockets"), [(("sockets",), second)]))
+    assert loaded.left_out() == {"on_event": 30}
+
+
 def test_what_a_collector_failed_on_is_booked_when_it_leaves() -> None:
     loaded = Loaded(up("a"), [(("a",), FakeTables(hashes={"rows": {KEY: (7,)}}))])
     with pytest.raises(ValueError, match="strange"):
