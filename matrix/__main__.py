@@ -18,6 +18,7 @@ from typing import Any
 
 from matrix.archive import Archive, Unavailable
 
+from agent.collectors import BUILT_IN
 from matrix import disks, emulators, guests, kernels, page
 
 REPOSITORY = Path(__file__).parents[1]
@@ -37,6 +38,9 @@ BOOTS: Boots = {
 
 QUICK: Boots = {"plain": ()}
 
+COMPLETE = ("all", "the four")
+"""Runs with every capability that the agent has use for: only lockdown may keep a collector from running."""
+
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m matrix", description=(__doc__ or "").splitlines()[0])
@@ -49,7 +53,7 @@ def main() -> int:
     wanted, boots = arguments.series or kernels.SERIES, QUICK if arguments.quick else BOOTS
     try:
         found = boot_all(wanted, boots, RESULTS.parent / "matrix", arguments.refresh)
-    except Unavailable as error:
+    except (Unavailable, guests.Broken) as error:
         print(f"matrix: {error}", file=sys.stderr)
         return 1
     if not arguments.quick:
@@ -62,7 +66,7 @@ def cache() -> Path:
 
 
 def boot_all(wanted: Sequence[str], boots: Boots, output: Path, refresh: bool = False) -> dict[str, Any]:
-    """By series what its boots reported. output: a directory for the guests' consoles. Raises Unavailable."""
+    """By series what its boots reported. output: a directory for the guests' consoles. Raises Unavailable, Broken."""
     archive = Archive(cache() / "archive", ARCHITECTURE)
     emulator = emulators.emulator(cache(), archive)
     root = disks.root_disk(cache(), archive)
@@ -90,9 +94,17 @@ def wrong(lines: Sequence[Mapping[str, Any]]) -> list[str]:
     """What a boot has shown that must not be."""
     found = [f"{line['run']}: {line['failed']}" for line in lines if "failed" in line]
     for line in lines:
+        found += missing(line, lines[0]["lockdown"]) if line.get("run") in COMPLETE else []
         checks = line.get("checks", ())
         found += [f"{line['run']}: {check['what']}" for check in checks if check["counted"] != check["witness"]]
     return found
+
+
+def missing(line: Mapping[str, Any], lockdown: str) -> list[str]:
+    """Collectors that do not run although they have all that they could ask for: nothing of them was checked."""
+    needed = ["traffic"] if lockdown == "confidentiality" else [kind.name for kind in BUILT_IN]
+    up = {name for name, state in line.get("collectors", {}).items() if state["up"]}
+    return [f"{line['run']}: {name} does not run" for name in needed if name not in up]
 
 
 def write(found: Mapping[str, Any]) -> None:

@@ -20,11 +20,15 @@ END = "end"
 """The last line of a guest that has done everything."""
 
 
+class Broken(Exception):
+    """A guest has not come to its end: a finding, unlike what cannot be had here."""
+
+
 def boot(
     emulator: Emulator, kernel: Kernel, disks: tuple[Path, Path, Path], output: Path, parameters: Sequence[str] = ()
 ) -> list[dict[str, Any]]:
     """What it reported, one dictionary a line. disks: the initrd, the root disk, the tree. output: a directory for its
-    console. Raises Unavailable if the guest does not come to its end."""
+    console. Raises Unavailable on another machine, Broken if the guest does not come to its end."""
     if platform.machine() != "x86_64":
         raise Unavailable("the matrix boots x86-64 kernels only")
     output.mkdir(parents=True, exist_ok=True)
@@ -51,8 +55,8 @@ def boot(
             timeout=LIMIT_SECONDS,
         )
     except subprocess.TimeoutExpired:
-        raise Unavailable(f"the guest took more than {LIMIT_SECONDS:.0f} s; see {console}") from None
+        raise Broken(f"the guest took more than {LIMIT_SECONDS:.0f} s; see {console}") from None
     said = result.read_text().splitlines() if result.exists() else []
     if not said or said[-1] != END:
-        raise Unavailable(f"the guest did not come to its end: {done.stderr.strip() or console}")
+        raise Broken(f"the guest did not come to its end: {done.stderr.strip() or console}")
     return [json.loads(line) for line in said[:-1]]
