@@ -212,6 +212,7 @@ class Server:
             asyncore_use_poll=True,
             ident="bpfleet",
         )
+        self._closing = threading.Lock()
         self._thread = threading.Thread(target=self._server.run, name="http", daemon=True)
         self._thread.start()
         self._front = _front(listener, plain, context) if context else None
@@ -221,10 +222,13 @@ class Server:
         if self._front:
             self._front.close()
         if self._thread.is_alive():  # it closes its own sockets: it may be waiting on them
-            self._server.trigger.pull_trigger(self._shut)
+            with self._closing:
+                self._server.trigger.pull_trigger(self._shut)
         self._thread.join(timeout=CLOSE_SECONDS)
 
     def _shut(self) -> None:
+        with self._closing:  # somebody else may have woken it before the trigger is pulled, whose pipe this closes
+            pass
         self._server.task_dispatcher.shutdown(timeout=CLOSE_SECONDS / 2)
         wasyncore.close_all(self._server._map, ignore_all=True)
 

@@ -62,7 +62,8 @@ def reloading(alone: House, tmp_path: Path) -> Iterator[Reloading]:
 
 
 class Watch:
-    """Scrapes all the time. fallen: counters that went back; unready: answers of /readyz that were not 200."""
+    """Scrapes all the time. fallen: counters that went back from one page to the next (one that was gone in between
+    begins anew, for Prometheus too); unready: answers of /readyz that were not 200."""
 
     def __init__(self, agent: Agent) -> None:
         self._agent, self._stop = agent, threading.Event()
@@ -84,10 +85,9 @@ class Watch:
         while not self._stop.wait(LOOK_SECONDS):
             page = self._agent.page()
             for series, value in page.samples.items():
-                if series[0].endswith(("_total", "_count", "_sum", "_bucket")):
-                    if value < before.get(series, 0.0):
-                        self.fallen.append(f"{series}: {before[series]} -> {value}")
-                    before[series] = value
+                if series[0].endswith(("_total", "_count", "_sum", "_bucket")) and value < before.get(series, 0.0):
+                    self.fallen.append(f"{series}: {before[series]} -> {value}")
+            before = dict(page.samples)
             status = self._agent.get("/readyz")[0]
             if status != 200:
                 self.unready.append(status)

@@ -81,7 +81,10 @@ class Prometheus:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
         try:
             connection.request("GET", f"/api/v1/{path}")
-            answer = json.loads(connection.getresponse().read())
+            reply = connection.getresponse()
+            if reply.status == http.client.SERVICE_UNAVAILABLE:  # it listens before it is ready
+                raise ConnectionError("Prometheus is not ready")
+            answer = json.loads(reply.read())
         finally:
             connection.close()
         assert answer["status"] == "success", answer
