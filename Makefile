@@ -34,7 +34,7 @@ bench: ## Measure the goals: a table and build/bench.json (ARGS="--quick")
 	@scripts/setup test
 	@$(VENV)/python -m bench $(ARGS)
 
-matrix: ## Boot other kernels under QEMU, with a known load: docs/kernels.md (ARGS="--quick 5.10")
+matrix: ## Boot other kernels under QEMU, with a known load: docs/kernels.md (ARGS="--boots plain 5.10")
 	@scripts/setup matrix
 	@$(VENV)/python -m matrix $(ARGS)
 

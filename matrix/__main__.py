@@ -1,9 +1,10 @@
 """`make matrix`: the agent on other kernels, under QEMU, with a known load. Writes build/matrix.json, docs/kernels.md.
 
-Each kernel is booted three times (as it is, and with the two kinds of lockdown), one guest at a time. Where the
-processor has no virtualisation all of it is emulated, and takes two hours.
+Each kernel is booted four times (as it is, with less than all capabilities, and with the two kinds of lockdown), one
+guest at a time. Where the processor has no virtualisation all of it is emulated, and takes two hours on an idle
+machine. Results are kept boot by boot: a run of some leaves the others as they were.
 
-Usage: python -m matrix [--refresh] [--quick] [SERIES...]
+Usage: python -m matrix [--refresh] [--boots NAME,...] [SERIES...]
 """
 
 import argparse
@@ -12,7 +13,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +31,12 @@ Boots = Mapping[str, tuple[str, ...]]
 """By name: parameters of the kernel."""
 
 BOOTS: Boots = {
-    "plain": ("matrix.arguments=capabilities",),
+    "plain": (),
+    "capabilities": ("matrix.arguments=capabilities",),
     "integrity": ("lockdown=integrity",),
     "confidentiality": ("lockdown=confidentiality",),
 }
-"""The load runs in each; in the first one also with less than all capabilities."""
-
-QUICK: Boots = {"plain": ()}
+"""The load runs in each; in the second one once without each of the capabilities."""
 
 COMPLETE = ("all", "the four")
 """Runs with every capability that the agent has use for: only lockdown may keep a collector from running."""
@@ -45,49 +45,51 @@ COMPLETE = ("all", "the four")
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m matrix", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--refresh", action="store_true", help="fetch the newest kernel of each series anew")
-    parser.add_argument("--quick", action="store_true", help="the load alone: no lockdown, all capabilities; no page")
+    parser.add_argument(
+        "--boots", default=",".join(BOOTS), metavar="NAME,...", help=f"of {', '.join(BOOTS)}; all by default"
+    )
     parser.add_argument("series", nargs="*", metavar="SERIES", help=f"of {', '.join(kernels.SERIES)}; all by default")
     arguments = parser.parse_args()
     if unknown := set(arguments.series) - set(kernels.SERIES):
         parser.error(f"unknown series {', '.join(sorted(unknown))}")
-    wanted, boots = arguments.series or kernels.SERIES, QUICK if arguments.quick else BOOTS
+    names = arguments.boots.split(",")
+    if unknown := set(names) - set(BOOTS):
+        parser.error(f"unknown boots {', '.join(sorted(unknown))}")
+    wanted, boots = arguments.series or kernels.SERIES, {name: BOOTS[name] for name in names}
+    all_exact = True
     try:
-        found = boot_all(wanted, boots, RESULTS.parent / "matrix", arguments.refresh)
+        for found in boot_all(wanted, boots, RESULTS.parent / "matrix", arguments.refresh):
+            write(found)
+            all_exact &= not any(wrong(lines) for kernel in found.values() for lines in kernel["boots"].values())
     except (Unavailable, guests.Broken) as error:
         print(f"matrix: {error}", file=sys.stderr)
         return 1
-    if not arguments.quick:
-        write(found)
-    return 1 if any(wrong(lines) for kernel in found.values() for lines in kernel["boots"].values()) else 0
+    return 0 if all_exact else 1
 
 
 def cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bpfleet" / "matrix"
 
 
-def boot_all(wanted: Sequence[str], boots: Boots, output: Path, refresh: bool = False) -> dict[str, Any]:
-    """By series what its boots reported. output: a directory for the guests' consoles. Raises Unavailable, Broken."""
+def boot_all(
+    wanted: Sequence[str], boots: Boots, output: Path, refresh: bool = False
+) -> Iterator[dict[str, dict[str, Any]]]:
+    """After each boot, by series, what it reported. output: a directory for the guests' consoles. Raises Unavailable,
+    and guests.Broken."""
     archive = Archive(cache() / "archive", ARCHITECTURE)
     emulator = emulators.emulator(cache(), archive)
     root = disks.root_disk(cache(), archive)
-    found: dict[str, Any] = {}
+    about = {"qemu": emulator.version, "kvm": emulators.accelerates()}
     for series in wanted:
         kernel = kernels.kernel(series, cache() / "kernels", archive, refresh)
-        reported: dict[str, list[dict[str, Any]]] = {}
         with tempfile.TemporaryDirectory(prefix="bpfleet-matrix-") as scratch:
             three = disks.initrd(kernel, Path(scratch, "initrd")), root, disks.tree(Path(scratch, "tree"))
             for name, parameters in boots.items():
                 begun = time.monotonic()
-                reported[name] = guests.boot(emulator, kernel, three, output / f"{series}-{name}", parameters)
-                said = "; ".join(wrong(reported[name])) or "exact"
+                lines = guests.boot(emulator, kernel, three, output / f"{series}-{name}", parameters)
+                said = "; ".join(wrong(lines)) or "exact"
                 print(f"{kernel.release} {name}: {said} ({time.monotonic() - begun:.0f} s)", flush=True)
-        found[series] = {
-            "release": kernel.release,
-            "qemu": emulator.version,
-            "kvm": emulators.accelerates(),
-            "boots": reported,
-        }
-    return found
+                yield {series: {"release": kernel.release, **about, "boots": {name: lines}}}
 
 
 def wrong(lines: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -108,9 +110,12 @@ def missing(line: Mapping[str, Any], lockdown: str) -> list[str]:
 
 
 def write(found: Mapping[str, Any]) -> None:
-    """What was run before of other kernels stays in the results, and on the page."""
-    before = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    results = {**before, **found}
+    """What was run before stays in the results, and on the page, unless it was of another version of a kernel."""
+    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    for series, kernel in found.items():
+        before = results.get(series, {})
+        kept = before["boots"] if before.get("release") == kernel["release"] else {}
+        results[series] = {**kernel, "boots": {**kept, **kernel["boots"]}}
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(results, indent=1) + "\n")
     PAGE.write_text(page.page(results))

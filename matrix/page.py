@@ -1,6 +1,6 @@
 """docs/kernels.md from what the guests have reported."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from matrix.kernels import SERIES
@@ -45,7 +45,7 @@ DIFFERENCES = """\
 
 
 def page(results: Results) -> str:
-    kernels = {series: results[series] for series in SERIES if series in results}
+    kernels = {series: results[series] for series in SERIES if "plain" in results.get(series, {}).get("boots", ())}
     names = list(dict.fromkeys(name for each in kernels.values() for name in run(each, "plain", "all")["collectors"]))
     parts = [INTRODUCTION, "## In short\n", *overview(kernels, names)]
     parts += ["\n## Hooks\n", *hooks(kernels, names), "\n" + DIFFERENCES]
@@ -121,12 +121,14 @@ def less(kernels: Results, names: Iterable[str]) -> Iterable[str]:
     yield f"| with | {' | '.join(f'`{name}`' for name in names)} |"
     yield f"| --- |{' --- |' * len(names)}"
     for label, boot, name in situations(kernels):
-        runs = {series: run(each, boot, name) for series, each in kernels.items()}
+        runs = {series: run(each, boot, name) for series, each in kernels.items() if boot in each["boots"]}
         cells = []
         for collector in names:
             parts = grouped({series: verdict(found, collector) for series, found in runs.items()})
-            cells.append("; ".join(value if where == "all" else f"{where}: {value}" for value, where in parts))
-        yield f"| {label} | {' | '.join(cells)} |"
+            said_of = [value if where == "all" else f"{where}: {value}" for value, where in parts]
+            cells.append("; ".join(said_of))
+        missing = [series for series in kernels if series not in runs]
+        yield f"| {label}{_not_run(missing)} | {' | '.join(cells)} |"
         for series, found in runs.items():
             for reason in said(found):
                 reasons.setdefault(f"{label}: {reason}", set()).add(series)
@@ -136,13 +138,20 @@ def less(kernels: Results, names: Iterable[str]) -> Iterable[str]:
         yield f"- {reason}{listed}"
 
 
+def _not_run(missing: Sequence[str]) -> str:
+    return f" (not run: {', '.join(missing)})" if missing else ""
+
+
 def situations(kernels: Results) -> Iterable[tuple[str, str, str]]:
     """Label, boot, run."""
-    first = next(iter(kernels.values()))
-    for boot in first["boots"]:
-        for line in first["boots"][boot]:
-            if "run" in line and (boot, line["run"]) != ("plain", "all"):
-                yield (line["run"] if boot == "plain" else f"lockdown={boot}"), boot, line["run"]
+    found: dict[tuple[str, str], str] = {}
+    for kernel in kernels.values():
+        for boot, lines in kernel["boots"].items():
+            for line in lines if boot != "plain" else ():
+                if "run" in line:
+                    found[boot, line["run"]] = line["run"] if boot == "capabilities" else f"lockdown={boot}"
+    for (boot, name), label in found.items():
+        yield label, boot, name
 
 
 def said(found: Mapping[str, Any]) -> Iterable[str]:

@@ -16,7 +16,7 @@ OLDEST = "5.10"
 )
 def test_the_oldest_kernel_counts_exactly(tmp_path: Path) -> None:
     try:
-        results = matrix.boot_all([OLDEST], {"plain": ()}, tmp_path)
+        (results,) = matrix.boot_all([OLDEST], {"plain": ()}, tmp_path)
     except Unavailable as error:
         pytest.skip(str(error))
     assert matrix.wrong(results[OLDEST]["boots"]["plain"]) == []

@@ -37,6 +37,8 @@ def results() -> dict[str, Any]:
             "boots": {
                 "plain": booted(
                     ran("all", both, traffic=traffic, tcp=collector(True, "", f"hook/{series}")),
+                ),
+                "capabilities": booted(
                     ran("without PERFMON", exact, traffic=traffic, tcp=off),
                     {"run": "without BPF", "refused": "needs BPF"},
                 ),
