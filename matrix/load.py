@@ -10,6 +10,7 @@ import os
 import platform
 import resource
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -24,7 +25,7 @@ from tests.support.pages import Page
 from tests.support.relay import Relay
 
 from agent.collectors import BUILT_IN
-from agent.kernel import facts, syscalls
+from agent.kernel import facts
 
 ALL = ("bpf", "perfmon", "net_admin", "sys_resource")
 """What the agent can have use for on some kernel; each is taken away in turn."""
@@ -143,6 +144,13 @@ class Load:
             counted = page.value("bpfleet_packet_drops_total", workload=self._server.workload, reason="no_socket")
             yield Check("drops", "SYNs to a closed port = TcpOutRsts", counted, grown(self._far, "TcpOutRsts"))
 
+    def told(self, events: Sequence[Mapping[str, Any]]) -> Iterator[Check]:
+        """Each connection that was asked for began with the same change of state."""
+        of_client = [event for event in events if event["bpfleet.workload.name"] == self._client.workload]
+        begun = sum(event["network.connection.state"] == "syn_sent" for event in of_client)
+        asked = self._near.counters()["TcpActiveOpens"] - self._before[str(id(self._near))]["TcpActiveOpens"]
+        yield Check("tcp_states", "client: changes to syn_sent = TcpActiveOpens", begun, asked)
+
     def _traffic(self, page: Page, grown: Any) -> Iterator[Check]:
         """The interface's, less what has no socket at the server: the SYN to a closed port and its reset."""
         places = (
@@ -243,7 +251,8 @@ def measure(name: str, prefix: Sequence[str]) -> None:
     try:
         with contextlib.ExitStack() as stack:
             load = Load(stack)
-            flags = ["--collectors", ",".join(extra)] if extra else []
+            events = Path(stack.enter_context(tempfile.TemporaryDirectory()), "events.jsonl")
+            flags = ["--sinks-jsonl-path", str(events), "--collectors", ",".join(extra)]
             slow = {"BPFLEET_SCRAPE_INTERVAL_SECONDS": str(SCRAPE_SECONDS)}
             agent = Agent(*flags, environment=slow, prefix=prefix).start()
             stack.callback(stop, agent)
@@ -254,7 +263,7 @@ def measure(name: str, prefix: Sequence[str]) -> None:
             load.run()
             load.end()
             up = {collector for collector, state in states.items() if state["up"]}
-            checks = settled(agent, load, up)
+            checks = settled(agent, load, up, events)
             say(
                 run=name,
                 collectors=states,
@@ -282,15 +291,28 @@ def loaded(agent: Agent) -> Mapping[str, dict[str, Any]] | str:
     raise TimeoutError(f"not loaded: {agent.output()}")
 
 
-def settled(agent: Agent, load: Load, up: set[str]) -> list[Check]:
-    """Of collectors that run; as soon as all are exact, or after a while as they are."""
+def settled(agent: Agent, load: Load, up: set[str], events: Path) -> list[Check]:
+    """Of collectors that run; as soon as all are exact, or after a while as they are. events: where the sink writes."""
     end = time.monotonic() + EXACT_SECONDS
     while True:
-        checks = [check for check in load.checks(page(agent)) if {check.collector, *check.beside} <= up]
-        checks += [Check(ANY, f"lost: {name}", count, 0) for name, count in agent.lost().items()]
+        told = [*load.checks(page(agent)), *load.told(whole_lines(events))]
+        checks = [check for check in told if {check.collector, *check.beside} <= up]
+        checks += [Check(asker(name), f"lost: {name}", count, 0) for name, count in agent.lost().items()]
         if all(check.exact for check in checks) or time.monotonic() > end:
             return checks
         time.sleep(LOOK_SECONDS)
+
+
+def asker(loss: str) -> str:
+    """Whose channel it is, of `channel/reason`."""
+    channel = loss.partition("/")[0]
+    return next((each.name for each in BUILT_IN for one in each.channels if one.name == channel), ANY)
+
+
+def whole_lines(events: Path) -> list[dict[str, Any]]:
+    """The sink may be about to write the last one."""
+    text = events.read_text() if events.exists() else ""
+    return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
 
 
 def page(agent: Agent) -> Page:
@@ -299,14 +321,8 @@ def page(agent: Agent) -> Page:
 
 def left_out(agent: Agent) -> int:
     """Runs that the kernel has left out because the same program was running on that CPU already (since 6.1)."""
-    found = 0
-    for path in Path(f"/proc/{agent.process.pid}/fdinfo").iterdir():
-        link = fields(path)
-        if "link_id" in link:
-            program = syscalls.Attributes().call(syscalls.PROG_GET_FD_BY_ID, "=III", int(link["prog_id"]), 0, 0)
-            found += int(fields(Path(f"/proc/self/fdinfo/{program}")).get("recursion_misses", "0"))
-            os.close(program)
-    return found
+    descriptors = Path(f"/proc/{agent.process.pid}/fdinfo").iterdir()
+    return sum(int(fields(path).get("recursion_misses", "0")) for path in descriptors)
 
 
 def fields(path: Path) -> dict[str, str]:

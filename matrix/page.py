@@ -39,6 +39,8 @@ DIFFERENCES = """\
 - **Since 6.1**, and in updates of some kernels before, the kernel leaves out a run of a tracepoint program that is
   running on the same CPU already. `connections` therefore shows each change to two programs; the last line below says
   how many runs were left out meanwhile, and that nothing was missed.
+- **On 5.10** the verifier refuses the packet programs to a loader without `PERFMON`, so that nothing is counted; later
+  ones of this table let `traffic` count without it, where it was run.
 - **Lockdown**: `integrity` takes nothing away. `confidentiality` refuses to read kernel memory; what is left is
   `traffic`.
 """

@@ -14,7 +14,7 @@ NUMBERS = {"x86_64": 321, "aarch64": 280}
 ATTRIBUTES_SIZE = 144  # of union bpf_attr on the newest kernel known; older ones accept the zeros behind theirs
 
 MAP_LOOKUP, MAP_UPDATE, MAP_DELETE, MAP_NEXT_KEY = 1, 2, 3, 4
-PROG_LOAD, PROG_GET_FD_BY_ID, RAW_TRACEPOINT_OPEN = 5, 13, 17
+PROG_LOAD, RAW_TRACEPOINT_OPEN = 5, 17
 MAP_LOOKUP_AND_DELETE, MAP_LOOKUP_BATCH = 21, 24
 LINK_CREATE, ITER_CREATE = 28, 33
 
