@@ -79,3 +79,15 @@ def test_what_is_off_says_why_in_the_agents_words(results: dict[str, Any]) -> No
 def test_a_run_that_broke_is_told(results: dict[str, Any]) -> None:
     results["5.10"]["boots"]["integrity"][1] = {"run": "all", "failed": "TimeoutError: not loaded"}
     assert "5.10: **TimeoutError: not loaded**; 6.1: exact" in lines(results, "| lockdown=integrity")[0]
+
+
+def test_a_run_that_failed_is_on_the_page(results: dict[str, Any]) -> None:
+    results["6.1"]["boots"]["plain"] = booted({"run": "all", "failed": "TimeoutError: not loaded"})
+    assert lines(results, "| `tcp` | exact")[0] == "| `tcp` | exact | **TimeoutError: not loaded** |"
+    assert lines(results, "| `tcp` | `not run`") == ["| `tcp` | `not run` | 6.1 |"]
+
+
+def test_a_boot_that_was_left_out_is_named_as_such(results: dict[str, Any]) -> None:
+    del results["6.1"]["boots"]["integrity"]
+    (row,) = lines(results, "| lockdown=integrity")
+    assert row.startswith("| lockdown=integrity (not run: 6.1) |")
