@@ -1,7 +1,7 @@
 """`make matrix`: the agent on other kernels, under QEMU, with a known load. Writes build/matrix.json, docs/kernels.md.
 
 Each kernel is booted four times (as it is, with less than all capabilities, and with the two kinds of lockdown), one
-guest at a time. Where the processor has no virtualisation all of it is emulated, and takes two hours on an idle
+guest at a time. Where the processor has no virtualisation all of it is emulated, and takes an hour on an idle
 machine. Results are kept boot by boot: a run of some leaves the others as they were.
 
 Usage: python -m matrix [--refresh] [--boots NAME,...] [SERIES...]
