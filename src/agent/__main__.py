@@ -90,17 +90,8 @@ def run(given: Configuration, orders: Orders) -> None:
             "this process may not load BPF programs: run it as root, or with the capabilities BPF, PERFMON, NET_ADMIN"
         )
     credentials = Credentials(given)
-    node = settings.node_name or socket.gethostname()
     with Lock(cgroup_root):
-        identity = assemble(
-            Path(cgroup_root),
-            node=node,
-            kubernetes=settings.identity.kubernetes,
-            kubeconfig=settings.identity.kubeconfig,
-            static_file=settings.identity.static_file,
-            docker=settings.identity.docker == "auto",
-            keep_seconds=settings.identity.keep_seconds,
-        )
+        identity = resolver(settings, cgroup_root)
         collectors = [kind() for kind in BUILT_IN if kind.name in settings.collectors]
         totals = Accumulator(
             identity,
@@ -167,6 +158,19 @@ def serve(
         events.close()
         server.close()
         identity.stop()
+
+
+def resolver(settings: Settings, cgroup_root: str) -> Resolver:
+    """As assemble() makes it of these settings, and with what it raises."""
+    return assemble(
+        Path(cgroup_root),
+        node=settings.node_name or socket.gethostname(),
+        kubernetes=settings.identity.kubernetes,
+        kubeconfig=settings.identity.kubeconfig,
+        static_file=settings.identity.static_file,
+        docker=settings.identity.docker == "auto",
+        keep_seconds=settings.identity.keep_seconds,
+    )
 
 
 def router(settings: Settings, collectors: Sequence[Collector], identity: Resolver) -> Router[Owner]:

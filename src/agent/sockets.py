@@ -18,7 +18,6 @@ from agent import configuration, socket_filters, socket_pages
 from agent.collectors import known
 from agent.collectors.sockets import CHANNEL, FUNCTION, EverySocket, Row, rows
 from agent.identity.model import Owner, Peer
-from agent.identity.resolver import assemble
 from agent.kernel import facts
 from agent.kernel.door import Door, KernelDoor, KernelSettings
 from agent.socket_lists import Socket, gather
@@ -46,7 +45,7 @@ class Identity(Protocol):
 
 
 def main(arguments: Sequence[str]) -> int:
-    from agent.__main__ import kernel_settings
+    from agent.__main__ import kernel_settings, resolver
 
     wanted = parse(arguments)
     settings = configuration.load(wanted.config, os.environ, configuration.flags_of(wanted), known()).settings
@@ -54,14 +53,7 @@ def main(arguments: Sequence[str]) -> int:
     facts.require_hierarchy(root)
     found, unread = walk(KernelDoor(), kernel_settings(settings, root))
     node = settings.node_name or socket.gethostname()
-    identity = assemble(
-        Path(root),
-        node=node,
-        kubernetes=settings.identity.kubernetes,
-        kubeconfig=settings.identity.kubeconfig,
-        static_file=settings.identity.static_file,
-        docker=settings.identity.docker == "auto",
-    )
+    identity = resolver(settings, root)
     try:
         sockets = named(found, identity, time.monotonic, time.sleep)
     finally:

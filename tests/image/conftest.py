@@ -9,6 +9,7 @@ from tests.support import images
 from tests.support.cgroups import Cgroup, sweep, v2_root
 from tests.support.dockers import NEEDED, Container, Docker
 from tests.support.images import House
+from tests.support.marks import skip_below
 from tests.support.namespaces import Namespace
 
 Start = Callable[..., Container]
@@ -30,11 +31,7 @@ def obstacle() -> str:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    here = Path(__file__).parent
-    reason = obstacle()
-    for item in items:
-        if reason and here in item.path.parents:
-            item.add_marker(pytest.mark.skip(reason=reason))
+    skip_below(Path(__file__).parent, items, obstacle())
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from tests.support.agents import Agent, House
 from tests.support.cgroups import Cgroup, sweep, v2_root
+from tests.support.marks import skip_below
 from tests.support.namespaces import Namespace, veth_pair
 from tests.support.relay import Relay
 
@@ -35,11 +36,7 @@ def obstacle() -> str:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    here = Path(__file__).parent
-    reason = obstacle()
-    for item in items:
-        if reason and here in item.path.parents:
-            item.add_marker(pytest.mark.skip(reason=reason))
+    skip_below(Path(__file__).parent, items, obstacle())
 
 
 HOUSE = House()
