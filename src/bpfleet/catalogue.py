@@ -118,6 +118,26 @@ FLOW_TCP_CONNECTS = Counter(
     scope=Scope.FLOW,
 )
 
+HTTP_METHODS = ("_OTHER", "CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE")
+HTTP_LABELS = ("http_request_method", "http_response_status_code", "error_type")
+
+HTTP_SERVER_DURATION = Histogram(
+    "http.server.request.duration",
+    "Time from a request's first byte to its answer's status line, as the server saw it.",
+    unit="s",
+    labels=HTTP_LABELS,
+    prefix="",
+    bounds="request_seconds",
+)
+HTTP_CLIENT_DURATION = Histogram(
+    "http.client.request.duration",
+    "Time from a request's first byte to its answer's status line, as the client saw it.",
+    unit="s",
+    labels=HTTP_LABELS,
+    prefix="",
+    bounds="request_seconds",
+)
+
 CONTAINER_INFO = Info(
     "container", "What is known of a container; the image as its specification names it.", labels=("node", "image")
 )

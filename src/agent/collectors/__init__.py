@@ -2,11 +2,12 @@
 
 from agent.collectors.cgroups import Cgroups
 from agent.collectors.connections import Connections
+from agent.collectors.http import Http
 from agent.collectors.tcp import Tcp
 from agent.collectors.traffic import Traffic
 from bpfleet.api import Collector
 
-BUILT_IN: tuple[type[Collector], ...] = (Cgroups, Traffic, Tcp, Connections)
+BUILT_IN: tuple[type[Collector], ...] = (Cgroups, Traffic, Tcp, Connections, Http)
 
 
 def known() -> dict[str, bool]:
