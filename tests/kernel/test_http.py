@@ -3,8 +3,6 @@
 Witnesses: nginx's access log, wrk's and curl's own counts.
 """
 
-import re
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,24 +11,13 @@ from tests.support.agents import Agent
 from tests.support.cgroups import Cgroup
 from tests.support.marks import needs
 from tests.support.namespaces import Namespace
-from tests.support.pages import Page
+from tests.support.requests import requests
 from tests.support.servers import Nginx
 
 Place = Callable[..., Cgroup]
 Pair = tuple[Namespace, Namespace]
 
 V4, V6 = "198.51.100.2", "[2001:db8::2]"
-SIDES = ("server", "client")
-
-
-def requests(page: Page, side: str, cgroup: Cgroup) -> dict[tuple[str, str, str], int]:
-    """By method, status and error."""
-    found: Counter[tuple[str, str, str]] = Counter()
-    for have, value in page.where(f"http_{side}_request_duration_seconds_count", workload=cgroup.workload):
-        if value:
-            row = (have["http_request_method"], have["http_response_status_code"], have["error_type"])
-            found[row] += int(value)
-    return dict(found)
 
 
 @needs("nginx", "wrk")
@@ -48,5 +35,4 @@ def test_requests_are_those_of_nginx(
     assert agent.lost() == {}
     assert requests(page, "server", server) == {("GET", "200", ""): served}
     found = requests(page, "client", client)
-    print(found, served)
     assert found.pop(("GET", "200", "")) == served
