@@ -23,7 +23,7 @@
 #define HTTP_STEPS 48
 
 /* Buffers and messages that are read of a segment. The verifier walks each of them. */
-#define HTTP_ROUNDS 4
+#define HTTP_ROUNDS 2
 
 /* Requests of a connection that wait for their answer at once. */
 #define HTTP_DEPTH 16
@@ -87,7 +87,8 @@ struct http_direction {
 	u8 has_length;
 	u8 is_coded; /* Transfer-Encoding */
 	u8 is_chunked;
-	u8 pad[5];
+	u8 is_guess; /* whether a message begins here is not known, it only looks like one */
+	u8 pad[4];
 	u8 carry[HTTP_CARRY];
 };
 
@@ -134,6 +135,8 @@ struct http_buffer {
 	u32 gap;
 	u32 no_request;
 	u32 bucket;
+	u32 level; /* its row */
+	u32 finish; /* sequence number behind the segment */
 	u32 pad;
 	u16 statuses[HTTP_DEPTH];
 	struct http_open answered[HTTP_DEPTH];
@@ -167,6 +170,10 @@ BPF_HASH(http_rows, struct http_key, struct http_row, MAX_HTTP_ROWS);
 BPF_HASH(http_others, struct http_key, struct http_row, 2 * MAX_CGROUPS); /* two roles */
 BPF_PERCPU_ARRAY(http_buffers, struct http_buffer, HTTP_LEVELS);
 BPF_PERCPU_ARRAY(books_http_requests, struct http_requests_books, 1);
+BPF_PROG_ARRAY(http_ingress, 1); /* one a direction: a program's kind is the table's, its direction included */
+BPF_PROG_ARRAY(http_egress, 1);
+BPF_PERCPU_ARRAY(runs_on_http_ingress, struct program_runs, 1);
+BPF_PERCPU_ARRAY(runs_on_http_egress, struct program_runs, 1);
 BPF_PERCPU_ARRAY(runs_on_http_end, struct program_runs, 1);
 
 static inline struct http_buffer *take_buffer(void)
@@ -181,8 +188,10 @@ static inline struct http_buffer *take_buffer(void)
 		if (!buffer)
 			return 0;
 		__sync_fetch_and_add(&buffer->in_use, 1);
-		if (*(volatile u64 *)&buffer->in_use == 1)
+		if (*(volatile u64 *)&buffer->in_use == 1) {
+			buffer->level = level;
 			return buffer;
+		}
 		__sync_fetch_and_add(&buffer->in_use, -1);
 	}
 	return 0;
@@ -339,6 +348,7 @@ static inline void find_place(volatile struct http_direction *d)
 {
 	lose_place(d);
 	d->lost = 0;
+	d->is_guess = 0;
 }
 
 /* One more request waits for its answer. Whoever does not pipeline has had the whole answer before: what comes next in
@@ -433,19 +443,19 @@ static inline void read_first_line(volatile struct http_buffer *b, volatile stru
 			http_fail(b, d);
 			return;
 		}
-		d->lost = 0;
 		d->state = HTTP_IN_HEAD;
+		d->is_guess = 0;
 		if (d->status >= 200 || d->status == 101)
 			close_request(b, socket, d);
 		return;
 	}
 	if (newline - line < 12 || !is_http_version(http_word(b, newline - 8)) || http_byte(b, newline - 9) != ' ' ||
-	    !has_role(socket, other, ingress ? HTTP_SERVER : HTTP_CLIENT)) {
+	    (d->is_guess && d->method == HTTP_OTHER) || !has_role(socket, other, ingress ? HTTP_SERVER : HTTP_CLIENT)) {
 		http_fail(b, d);
 		return;
 	}
-	d->lost = 0;
 	d->state = HTTP_IN_HEAD;
+	d->is_guess = 0;
 	open_request(b, socket, other, d->started_ns, d->method);
 	d->started_ns = b->now_ns;
 }
@@ -823,7 +833,11 @@ static inline u32 is_new(volatile struct http_socket *socket, volatile struct ht
 		return 0;
 	if (d->lost) {
 		d->position = end;
-		return gap >= 0 && may_begin(socket, ingress);
+		if (gap < 0 || !may_begin(socket, ingress))
+			return 0;
+		d->lost = 0;
+		d->is_guess = 1;
+		return 1;
 	}
 	if (gap <= 0) {
 		*passed = -gap;
@@ -863,10 +877,80 @@ static inline void go_on(volatile struct http_direction *d, u32 end)
 	d->position = end;
 }
 
+/* Returns 1 if there is more to read. */
+static inline u32 go_rounds(struct __sk_buff *skb, struct http_buffer *buffer, volatile struct http_socket *socket,
+			    u32 ingress)
+{
+	volatile struct http_direction *d = &socket->directions[ingress], *other = &socket->directions[!ingress];
+	volatile struct http_buffer *b = buffer;
+
+	for (u32 round = 0; round < HTTP_ROUNDS; round++) {
+		if (!http_round(skb, buffer, socket, d, other, ingress))
+			break;
+	}
+	if (d->body)
+		skip_body(b, d);
+	return !b->is_over && (b->left || b->at < b->end);
+}
+
+static inline void finish(struct http_buffer *buffer, volatile struct http_socket *socket, u32 ingress)
+{
+	volatile struct http_direction *d = &socket->directions[ingress];
+
+	keep_rest(buffer, d);
+	go_on(d, buffer->finish);
+	if (d->lost && !socket->role)
+		miss(socket, ingress);
+	count_answers(buffer, socket);
+	__sync_fetch_and_add(&buffer->in_use, -1);
+}
+
+/* As follow(), from where that left off: each call reads HTTP_ROUNDS more, and the kernel allows for 33 calls. */
+static inline void follow_on(struct __sk_buff *skb, u32 ingress)
+{
+	u32 level = skb->cb[0];
+	struct bpf_sock *sk = skb->sk;
+	struct http_buffer *buffer;
+	struct http_socket *socket;
+
+	if (!sk || level >= HTTP_LEVELS)
+		return;
+	buffer = http_buffers.lookup(&level);
+	socket = http_sockets.sk_storage_get(sk, 0, 0);
+	if (!buffer || !socket)
+		return;
+	if (go_rounds(skb, buffer, socket, ingress)) {
+		if (ingress)
+			http_ingress.call(skb, 0);
+		else
+			http_egress.call(skb, 0);
+		lose_place(&socket->directions[ingress]);
+	}
+	finish(buffer, socket, ingress);
+}
+
+int on_http_ingress(struct __sk_buff *skb)
+{
+	int row = 0;
+
+	count_run(runs_on_http_ingress.lookup(&row));
+	follow_on(skb, 1);
+	return 1;
+}
+
+int on_http_egress(struct __sk_buff *skb)
+{
+	int row = 0;
+
+	count_run(runs_on_http_egress.lookup(&row));
+	follow_on(skb, 0);
+	return 1;
+}
+
 static inline void follow(struct __sk_buff *skb, struct packet *p, struct http_socket *socket, u32 start, u32 offset)
 {
 	u32 ingress = p->ingress, length = p->length - offset, end = start + length, passed = 0;
-	volatile struct http_direction *d = &socket->directions[ingress], *other = &socket->directions[!ingress];
+	volatile struct http_direction *d = &socket->directions[ingress];
 	struct http_buffer *buffer;
 
 	if (socket->is_hopeless && socket->role == (ingress ? HTTP_CLIENT : HTTP_SERVER))
@@ -880,20 +964,16 @@ static inline void follow(struct __sk_buff *skb, struct packet *p, struct http_s
 		return;
 	}
 	begin_buffer(buffer, d, offset + passed, length - passed);
-	for (u32 round = 0; round < HTTP_ROUNDS; round++) {
-		if (!http_round(skb, buffer, socket, d, other, ingress))
-			break;
-	}
-	if (d->body)
-		skip_body(buffer, d);
-	if (!((volatile struct http_buffer *)buffer)->is_over && (buffer->left || buffer->at < buffer->end))
+	buffer->finish = end;
+	if (go_rounds(skb, buffer, socket, ingress)) {
+		skb->cb[0] = buffer->level;
+		if (ingress)
+			http_ingress.call(skb, 0);
+		else
+			http_egress.call(skb, 0);
 		lose_place(d);
-	keep_rest(buffer, d);
-	go_on(d, end);
-	if (d->lost && !socket->role)
-		miss(socket, ingress);
-	count_answers(buffer, socket);
-	__sync_fetch_and_add(&buffer->in_use, -1);
+	}
+	finish(buffer, socket, ingress);
 }
 
 /* Made with a connection's first payload. Sequence numbers begin at what the kernel has next, in both directions. */
@@ -912,8 +992,9 @@ static inline struct http_socket *make_http_socket(struct packet *p)
 		return 0;
 	socket->directions[0].position = tcp->snd_nxt;
 	socket->directions[1].position = tcp->rcv_nxt;
-	socket->directions[0].lost = 1;
-	socket->directions[1].lost = 1;
+	socket->directions[0].lost =
+		tcp->snd_nxt != tcp->snd_una || tcp->bytes_acked > 1; /* a SYN is acknowledged too */
+	socket->directions[1].lost = tcp->bytes_received > 0;
 	socket->cgroup_id = p->key->cgroup_id;
 	return socket;
 }

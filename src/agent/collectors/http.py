@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 
 from agent.collectors import packet
 from bpfleet import catalogue
-from bpfleet.api import Channel, Collector, Distribution, Maps, Packet, Sample, TracingTracepoint
+from bpfleet.api import Channel, Collector, Distribution, Maps, Packet, Sample, TailCall, TracingTracepoint
 
 NANOSECONDS = 1e9
 
@@ -28,7 +28,12 @@ class Http(Collector):
     name = "http"
     program = "http.bpf.c"
     base = packet.PACKET
-    probes = (Packet("on_packet_http"), TracingTracepoint("on_http_end", tracepoint="inet_sock_set_state"))
+    probes = (
+        Packet("on_packet_http"),
+        TailCall("on_http_ingress", direction="ingress", table="http_ingress"),
+        TailCall("on_http_egress", direction="egress", table="http_egress"),
+        TracingTracepoint("on_http_end", tracepoint="inet_sock_set_state"),
+    )
     metrics = (catalogue.HTTP_SERVER_DURATION, catalogue.HTTP_CLIENT_DURATION)
     channels = (Channel("http_requests", lost=("map_full", "pipelined", "gap", "no_request")),)
 
