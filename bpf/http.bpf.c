@@ -38,6 +38,9 @@
 /* Buffers a CPU: a run in process context can be interrupted by one in softirq, or another task be put in between. */
 #define HTTP_LEVELS 4
 
+/* For the moment between a packet and its answer. */
+#define HTTP_EARLY 1024
+
 /* Sequence numbers are compared by their difference: a body is passed over in parts that are far from half of them. */
 #define HTTP_JUMP (1 << 30)
 
@@ -110,7 +113,8 @@ struct http_socket {
 	u8 misses;
 	u8 misses_in_a_row;
 	u8 missed;
-	u8 pad[5];
+	u8 is_doubtful; /* one of those beyond is of a method whose answer has another framing */
+	u8 pad[4];
 	struct http_open open[HTTP_DEPTH];
 	struct http_direction directions[2];
 };
@@ -141,6 +145,14 @@ struct http_buffer {
 	u16 statuses[HTTP_DEPTH];
 	struct http_open answered[HTTP_DEPTH];
 	u8 bytes[HTTP_BUFFER + HTTP_STRIDE];
+	struct http_socket early; /* empty, to begin one with */
+};
+
+struct http_pair {
+	u32 remote[4];
+	u32 local[4];
+	u16 remote_port;
+	u16 local_port;
 };
 
 struct http_key {
@@ -166,6 +178,8 @@ struct http_requests_books {
 };
 
 BPF_SK_STORAGE(http_sockets, struct http_socket);
+/* Requests that came with a handshake's last packet: the hook sees the listener's socket, the new one takes them over. */
+BPF_TABLE("lru_hash", struct http_pair, struct http_socket, http_early, HTTP_EARLY);
 BPF_HASH(http_rows, struct http_key, struct http_row, MAX_HTTP_ROWS);
 BPF_HASH(http_others, struct http_key, struct http_row, 2 * MAX_CGROUPS); /* two roles */
 BPF_PERCPU_ARRAY(http_buffers, struct http_buffer, HTTP_LEVELS);
@@ -374,6 +388,8 @@ static inline void open_request(volatile struct http_buffer *b, volatile struct 
 		b->gap += 1;
 	} else if (waiting >= HTTP_DEPTH || socket->beyond) {
 		socket->beyond += 1;
+		if (method == HTTP_HEAD || method == HTTP_CONNECT)
+			socket->is_doubtful = 1;
 	} else {
 		socket->open[slot].started_ns = started_ns;
 		socket->open[slot].method = method;
@@ -389,6 +405,7 @@ static inline void close_request(volatile struct http_buffer *b, volatile struct
 	if (socket->first == socket->next) {
 		d->answered = HTTP_UNKNOWN;
 		if (socket->beyond) {
+			d->answered = socket->is_doubtful ? HTTP_UNKNOWN : HTTP_OTHER;
 			socket->beyond -= 1;
 			b->pipelined += 1;
 		} else {
@@ -967,20 +984,77 @@ static inline void follow(struct __sk_buff *skb, struct packet *p, struct http_s
 	buffer->finish = end;
 	if (go_rounds(skb, buffer, socket, ingress)) {
 		skb->cb[0] = buffer->level;
-		if (ingress)
+		if (p->is_connection && ingress)
 			http_ingress.call(skb, 0);
-		else
+		else if (p->is_connection)
 			http_egress.call(skb, 0);
 		lose_place(d);
 	}
 	finish(buffer, socket, ingress);
 }
 
-/* Made with a connection's first payload. Sequence numbers begin at what the kernel has next, in both directions. */
-static inline struct http_socket *make_http_socket(struct packet *p)
+/* Both ends of a packet that came in to a listener. */
+static inline void pair_of_packet(struct __sk_buff *skb, struct packet *p, struct http_pair *pair)
 {
-	struct bpf_tcp_sock *tcp;
+	u32 ipv4[2] = {};
+	u16 ports[2] = {};
+
+	if (skb->protocol == bpf_htons(ETHERTYPE_IPV4)) {
+		bpf_skb_load_bytes(skb, 12, ipv4, 8);
+		set_ipv4(pair->remote, ipv4[0]);
+		set_ipv4(pair->local, ipv4[1]);
+	} else {
+		bpf_skb_load_bytes(skb, 8, pair->remote, 16);
+		bpf_skb_load_bytes(skb, 24, pair->local, 16);
+	}
+	bpf_skb_load_bytes(skb, p->transport_offset, ports, 4);
+	pair->remote_port = ports[0];
+	pair->local_port = ports[1];
+}
+
+/* The same of a packet of a connection, which may go in either direction. */
+static inline void pair_of_connection(struct __sk_buff *skb, struct packet *p, struct http_pair *pair)
+{
+	struct http_pair other = {};
+
+	pair_of_packet(skb, p, pair);
+	if (p->ingress)
+		return;
+	other = *pair;
+	__builtin_memcpy(pair->remote, other.local, 16);
+	__builtin_memcpy(pair->local, other.remote, 16);
+	pair->remote_port = other.local_port;
+	pair->local_port = other.remote_port;
+}
+
+static inline struct http_socket *make_early(struct __sk_buff *skb, struct packet *p, u32 start, u32 end)
+{
+	struct http_buffer *buffer;
 	struct http_socket *socket;
+	struct http_pair pair = {};
+
+	pair_of_packet(skb, p, &pair);
+	socket = http_early.lookup(&pair);
+	if (socket && start - socket->directions[1].position <= end - start)
+		return socket;
+	buffer = take_buffer();
+	if (!buffer)
+		return 0;
+	__builtin_memset(&buffer->early, 0, sizeof(buffer->early));
+	buffer->early.cgroup_id = p->key->cgroup_id;
+	buffer->early.directions[1].position = start;
+	buffer->early.directions[1].is_guess = 1;
+	http_early.update(&pair, &buffer->early);
+	__sync_fetch_and_add(&buffer->in_use, -1);
+	return http_early.lookup(&pair);
+}
+
+/* Made with a connection's first payload. Sequence numbers begin at what the kernel has next, in both directions. */
+static inline struct http_socket *make_http_socket(struct __sk_buff *skb, struct packet *p)
+{
+	struct http_socket *socket, *early;
+	struct http_pair pair = {};
+	struct bpf_tcp_sock *tcp;
 	struct bpf_sock *sk;
 
 	sk = bpf_sk_fullsock(p->sk);
@@ -990,11 +1064,19 @@ static inline struct http_socket *make_http_socket(struct packet *p)
 	socket = http_sockets.sk_storage_get(sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
 	if (!socket || !tcp)
 		return 0;
-	socket->directions[0].position = tcp->snd_nxt;
 	socket->directions[1].position = tcp->rcv_nxt;
-	socket->directions[0].lost =
-		tcp->snd_nxt != tcp->snd_una || tcp->bytes_acked > 1; /* a SYN is acknowledged too */
 	socket->directions[1].lost = tcp->bytes_received > 0;
+	if (tcp->bytes_received) {
+		pair_of_connection(skb, p, &pair);
+		early = http_early.lookup(&pair);
+		if (early) {
+			__builtin_memcpy(socket, early, sizeof(*socket));
+			http_early.delete(&pair);
+		}
+	}
+	if (!socket->role)
+		socket->directions[0].lost = tcp->snd_nxt != tcp->snd_una || tcp->bytes_acked > 1; /* a SYN counts */
+	socket->directions[0].position = tcp->snd_nxt;
 	socket->cgroup_id = p->key->cgroup_id;
 	return socket;
 }
@@ -1002,28 +1084,34 @@ static inline struct http_socket *make_http_socket(struct packet *p)
 static inline void on_packet_http(struct __sk_buff *skb, struct packet *p)
 {
 	u8 *data = (u8 *)(long)skb->data, *end = (u8 *)(long)skb->data_end;
-	struct http_socket *socket;
 	u32 start = 0, offset = p->transport_offset;
-	u8 header = 0;
+	struct http_socket *socket;
+	u8 header[2] = {};
 
-	if (!p->is_connection)
+	if (p->transport != TRANSPORT_TCP || (!p->is_connection && !p->ingress))
 		return;
 	if (offset == 20 && data + 40 <= end) {
-		header = data[32];
+		header[0] = data[32];
+		header[1] = data[33];
 		start = *(u32 *)(data + 24);
-	} else if (bpf_skb_load_bytes(skb, offset + 12, &header, 1) < 0 ||
+	} else if (bpf_skb_load_bytes(skb, offset + 12, header, 2) < 0 ||
 		   bpf_skb_load_bytes(skb, offset + 4, &start, 4) < 0) {
 		return;
 	}
-	offset += (header >> 4) * 4;
+	offset += (header[0] >> 4) * 4;
 	if (offset >= p->length)
 		return;
-	socket = http_sockets.sk_storage_get(p->sk, 0, 0);
-	if (!socket)
-		socket = make_http_socket(p);
+	start = bpf_ntohl(start) + (header[1] >> 1 & 1); /* a SYN stands for one */
+	if (!p->is_connection) {
+		socket = make_early(skb, p, start, start + p->length - offset);
+	} else {
+		socket = http_sockets.sk_storage_get(p->sk, 0, 0);
+		if (!socket)
+			socket = make_http_socket(skb, p);
+	}
 	if (!socket || socket->is_off)
 		return;
-	follow(skb, p, socket, bpf_ntohl(start), offset);
+	follow(skb, p, socket, start, offset);
 }
 
 static inline u32 http_end(struct sock *sk)

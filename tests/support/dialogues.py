@@ -51,9 +51,10 @@ class Connection:
         """Each part in a segment of its own. heard: wait until the other side has read it."""
         other = "server" if who == "client" else "client"
         for part in parts:
-            self.ends[who].ask(do="send", number=self.number, data=part.decode("latin-1"), wait=heard)
+            self.ends[who].ask(do="send", number=self.number, data=part.decode("latin-1"))
             if heard:
                 self.ends[other].ask(do="read", number=self.number, size=len(part))
+                self.ends[who].ask(do="settle", number=self.number)
 
     def client(self, *parts: bytes, **options: bool) -> None:
         self.say("client", *parts, **options)
@@ -127,13 +128,14 @@ def serve(role: str, host: str, port: int) -> None:
             socks.append(sock)
         elif request["do"] == "send":
             socks[request["number"]].sendall(request["data"].encode("latin-1"))
-            if request["wait"]:
-                settle(socks[request["number"]])
+        elif request["do"] == "settle":
+            settle(socks[request["number"]])
         elif request["do"] == "read":
             left = request["size"]
             with contextlib.suppress(ConnectionError):
                 while part := socks[request["number"]].recv(left or 1):
                     left -= len(part)
+                    socks[request["number"]].setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
                     if left <= 0:
                         break
         elif request["do"] == "close":

@@ -2,6 +2,7 @@
 
 from collections import Counter
 
+from tests.support.agents import Agent
 from tests.support.cgroups import Cgroup
 from tests.support.pages import Page
 
@@ -14,3 +15,8 @@ def requests(page: Page, side: str, cgroup: Cgroup) -> dict[tuple[str, str, str]
             row = (have["http_request_method"], have["http_response_status_code"], have["error_type"])
             found[row] += int(value)
     return dict(found)
+
+
+def lost_requests(agent: Agent) -> int:
+    """All that the agent knows not to have counted, of every workload and side."""
+    return int(agent.page().value("bpfleet_lost_total", channel="http_requests"))
