@@ -73,6 +73,9 @@ enum http_state { HTTP_AT_START, HTTP_IN_HEAD, HTTP_AT_CHUNK, HTTP_IN_TRAILER };
 
 enum http_role { HTTP_ROLE_UNKNOWN, HTTP_CLIENT, HTTP_SERVER };
 
+/* Why a direction's place is lost: a message ends where nobody can tell, or lay in bytes that came before their turn. */
+enum http_loss { HTTP_NOT_LOST, HTTP_UNKNOWN_END, HTTP_PASSED };
+
 struct http_direction {
 	u64 body; /* bytes to pass over */
 	u64 length; /* Content-Length of the head that is being read */
@@ -86,7 +89,7 @@ struct http_direction {
 	u8 state;
 	u8 carried;
 	u8 long_line; /* its beginning was read, and is not in `carry` any more */
-	u8 lost; /* where the next message begins is not known */
+	u8 lost; /* where the next message begins is not known: enum http_loss */
 	u8 has_length;
 	u8 is_coded; /* Transfer-Encoding */
 	u8 is_chunked;
@@ -182,6 +185,7 @@ BPF_SK_STORAGE(http_sockets, struct http_socket);
 BPF_TABLE("lru_hash", struct http_pair, struct http_socket, http_early, HTTP_EARLY);
 BPF_HASH(http_rows, struct http_key, struct http_row, MAX_HTTP_ROWS);
 BPF_HASH(http_others, struct http_key, struct http_row, 2 * MAX_CGROUPS); /* two roles */
+BPF_ARRAY(http_attached, u64, 2); /* by direction */
 BPF_PERCPU_ARRAY(http_buffers, struct http_buffer, HTTP_LEVELS);
 BPF_PERCPU_ARRAY(books_http_requests, struct http_requests_books, 1);
 BPF_PROG_ARRAY(http_ingress, 1); /* one a direction: a program's kind is the table's, its direction included */
@@ -340,9 +344,11 @@ static inline u32 first_byte(u64 bits)
 }
 
 /* Nothing of this direction can be read until it is known again where a message begins. */
-static inline void lose_place(volatile struct http_direction *d)
+static inline void lose_place(volatile struct http_direction *d, u32 loss)
 {
-	d->lost = 1;
+	if (d->ahead_from != d->ahead_to && (s32)(d->ahead_to - d->position) > 0)
+		d->position = d->ahead_to;
+	d->lost = loss;
 	d->state = HTTP_AT_START;
 	d->body = 0;
 	d->carried = 0;
@@ -353,15 +359,14 @@ static inline void lose_place(volatile struct http_direction *d)
 
 static inline void http_fail(volatile struct http_buffer *b, volatile struct http_direction *d)
 {
-	lose_place(d);
+	lose_place(d, HTTP_UNKNOWN_END);
 	b->is_over = 1;
 }
 
 /* A message begins at this direction's position. */
 static inline void find_place(volatile struct http_direction *d)
 {
-	lose_place(d);
-	d->lost = 0;
+	lose_place(d, HTTP_NOT_LOST);
 	d->is_guess = 0;
 }
 
@@ -397,20 +402,32 @@ static inline void open_request(volatile struct http_buffer *b, volatile struct 
 	}
 }
 
+/* An answer whose request is not known: it was seen before the agent was there, or it lay in bytes that came before
+ * their turn. Then only who pipelines can have had several of them there, and no answer tells which request it is for. */
+static inline void close_unknown(volatile struct http_buffer *b, volatile struct http_socket *socket,
+				 volatile struct http_direction *d, volatile struct http_direction *other)
+{
+	d->answered = HTTP_UNKNOWN;
+	if (socket->beyond) {
+		d->answered = socket->is_doubtful ? HTTP_UNKNOWN : HTTP_OTHER;
+		socket->beyond -= 1;
+		b->pipelined += 1;
+	} else if (other->lost == HTTP_PASSED) {
+		d->answered = HTTP_OTHER;
+		socket->is_pipelined = 1;
+		b->gap += 1;
+	} else {
+		b->no_request += 1;
+	}
+}
+
 static inline void close_request(volatile struct http_buffer *b, volatile struct http_socket *socket,
-				 volatile struct http_direction *d)
+				 volatile struct http_direction *d, volatile struct http_direction *other)
 {
 	u32 slot = socket->first % HTTP_DEPTH, answer = b->answers;
 
 	if (socket->first == socket->next) {
-		d->answered = HTTP_UNKNOWN;
-		if (socket->beyond) {
-			d->answered = socket->is_doubtful ? HTTP_UNKNOWN : HTTP_OTHER;
-			socket->beyond -= 1;
-			b->pipelined += 1;
-		} else {
-			b->no_request += 1;
-		}
+		close_unknown(b, socket, d, other);
 		return;
 	}
 	d->answered = socket->open[slot].method;
@@ -427,8 +444,7 @@ static inline u32 has_role(volatile struct http_socket *socket, volatile struct 
 {
 	if (!socket->role) {
 		socket->role = role;
-		find_place(other);
-		other->lost = 1;
+		lose_place(other, HTTP_UNKNOWN_END);
 	}
 	return socket->role == role;
 }
@@ -463,7 +479,7 @@ static inline void read_first_line(volatile struct http_buffer *b, volatile stru
 		d->state = HTTP_IN_HEAD;
 		d->is_guess = 0;
 		if (d->status >= 200 || d->status == 101)
-			close_request(b, socket, d);
+			close_request(b, socket, d, other);
 		return;
 	}
 	if (newline - line < 12 || !is_http_version(http_word(b, newline - 8)) || http_byte(b, newline - 9) != ' ' ||
@@ -864,6 +880,11 @@ static inline u32 is_new(volatile struct http_socket *socket, volatile struct ht
 		d->body -= gap;
 		return 1;
 	}
+	if (!ingress) { /* nothing leaves before its turn: it has passed unseen */
+		d->position = end;
+		lose_place(d, HTTP_PASSED);
+		return 0;
+	}
 	if (d->ahead_from == d->ahead_to) {
 		d->ahead_from = start;
 		d->ahead_to = end;
@@ -887,11 +908,11 @@ static inline void go_on(volatile struct http_direction *d, u32 end)
 			d->ahead_from = 0;
 			d->ahead_to = 0;
 		} else if ((s32)(end - d->ahead_from) >= 0 && !d->body) {
-			end = d->ahead_to;
-			lose_place(d);
+			lose_place(d, HTTP_PASSED);
 		}
 	}
-	d->position = end;
+	if (!d->lost || (s32)(end - d->position) > 0)
+		d->position = end;
 }
 
 /* Returns 1 if there is more to read. */
@@ -941,7 +962,7 @@ static inline void follow_on(struct __sk_buff *skb, u32 ingress)
 			http_ingress.call(skb, 0);
 		else
 			http_egress.call(skb, 0);
-		lose_place(&socket->directions[ingress]);
+		lose_place(&socket->directions[ingress], HTTP_PASSED);
 	}
 	finish(buffer, socket, ingress);
 }
@@ -977,7 +998,7 @@ static inline void follow(struct __sk_buff *skb, struct packet *p, struct http_s
 	buffer = take_buffer();
 	if (!buffer) {
 		d->position = end;
-		lose_place(d);
+		lose_place(d, HTTP_PASSED);
 		return;
 	}
 	begin_buffer(buffer, d, offset + passed, length - passed);
@@ -988,7 +1009,7 @@ static inline void follow(struct __sk_buff *skb, struct packet *p, struct http_s
 			http_ingress.call(skb, 0);
 		else if (p->is_connection)
 			http_egress.call(skb, 0);
-		lose_place(d);
+		lose_place(d, HTTP_PASSED);
 	}
 	finish(buffer, socket, ingress);
 }
@@ -1049,6 +1070,18 @@ static inline struct http_socket *make_early(struct __sk_buff *skb, struct packe
 	return http_early.lookup(&pair);
 }
 
+/* The two programs are attached one after the other: what only one of them sees would look like pipelining. */
+static inline u32 are_both_attached(u32 ingress)
+{
+	u32 own = ingress, other = !ingress;
+	u64 *seen = http_attached.lookup(&own), *others = http_attached.lookup(&other);
+
+	if (!seen || !others)
+		return 0;
+	*seen = 1;
+	return *others;
+}
+
 /* Made with a connection's first payload. Sequence numbers begin at what the kernel has next, in both directions. */
 static inline struct http_socket *make_http_socket(struct __sk_buff *skb, struct packet *p)
 {
@@ -1057,6 +1090,8 @@ static inline struct http_socket *make_http_socket(struct __sk_buff *skb, struct
 	struct bpf_tcp_sock *tcp;
 	struct bpf_sock *sk;
 
+	if (!are_both_attached(p->ingress))
+		return 0;
 	sk = bpf_sk_fullsock(p->sk);
 	if (!sk || sk->protocol != PROTOCOL_TCP)
 		return 0;

@@ -4,7 +4,9 @@ Witnesses: nginx's access log, what wrk, curl and the clients of the test have r
 """
 
 import json
+import signal
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -94,7 +96,7 @@ def test_methods_and_statuses_are_those_of_nginx(
     served = asked(tmp_path)
     known = Counter({(m if m != "PURGE" else "_OTHER", status): n for (m, status), n in served.items()})
     assert sum(codes.values()) == sum(known.values()) == 36
-    assert len(codes) > 3
+    assert set(codes) == {"200", "404", "405"}
     assert without_errors(requests(page, "server", server)) == known
     assert without_errors(requests(page, "client", client)) == known
     assert lost_requests(agent) == before
@@ -149,7 +151,8 @@ def test_on_a_bad_link_counted_and_lost_are_what_was_served(
     lost = lost_requests(agent) - before
     print(f"served {sum(read.values())}, lost on both sides {lost}, {relay.settled()}")
     assert lacking == lost
-    assert lost <= (0.02 if depth == 1 else 0.6) * sum(read.values())
+    if depth == 1:
+        assert lost <= 0.01 * sum(read.values())
 
 
 HELD = """
@@ -178,12 +181,13 @@ def test_connections_that_are_older_than_the_agent_are_followed(
     web(server, tmp_path)
     held = client.start([sys.executable, "-c", HELD, V4], ready="ready")
     with Agent() as agent:
+        before = lost_requests(agent)
         tell(held, "ask", "asked")
         page = agent.settled(client, server)
         rows = {("GET", "200", ""): 77, ("HEAD", "200", ""): 77}
         assert requests(page, "server", server) == rows
         assert requests(page, "client", client) == rows
-        assert lost_requests(agent) == 0
+        assert lost_requests(agent) == before
 
 
 @needs("nginx", "wrk")
@@ -192,10 +196,13 @@ def test_what_was_under_way_when_the_agent_started_is_lost_by_number(
 ) -> None:
     client, server = place("client", pair[0]), place("server", pair[1])
     nginx = Nginx(server, tmp_path)
-    busy = client.start(["wrk", "-t1", "-c16", "-d12", f"http://{V4}/"])
+    busy = client.start(["wrk", "-t1", "-c16", "-d100", f"http://{V4}/"])
     with Agent() as agent:
         began = len(nginx.served())
-        busy.wait(60)
+        while len(nginx.served()) < began + 1000:
+            time.sleep(0.1)
+        busy.send_signal(signal.SIGINT)
+        busy.wait(10)
         page = agent.settled(client, server)
         counted = sum(requests(page, "server", server).values())
         assert lost_requests(agent) <= 32
