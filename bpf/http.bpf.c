@@ -16,6 +16,9 @@
 #define HTTP_BUFFER 512
 #define HTTP_WINDOW (HTTP_BUFFER - HTTP_CARRY)
 
+/* Of an answer only the first line is read where nobody pipelines. */
+#define HTTP_SHORT_WINDOW 64
+
 /* Bytes looked at in one step. */
 #define HTTP_STRIDE 32
 
@@ -132,6 +135,7 @@ struct http_buffer {
 	u32 end; /* behind the last byte */
 	u32 offset; /* in the packet, of what is not in the buffer yet */
 	u32 left; /* bytes of it */
+	u32 window; /* how many of them to take next */
 	u32 newline;
 	u32 length_at; /* behind "Content-Length:"; 0 where there was none */
 	u32 digits; /* are there any? */
@@ -144,7 +148,6 @@ struct http_buffer {
 	u32 bucket;
 	u32 level; /* its row */
 	u32 finish; /* sequence number behind the segment */
-	u32 pad;
 	u16 statuses[HTTP_DEPTH];
 	struct http_open answered[HTTP_DEPTH];
 	u8 bytes[HTTP_BUFFER + HTTP_STRIDE];
@@ -456,6 +459,20 @@ static inline void begin_line(volatile struct http_buffer *b, volatile struct ht
 	d->method = http_method(http_word(b, b->line));
 }
 
+/* The final answer. What follows on it in this direction is not read where it cannot be another answer: whoever does
+ * not pipeline asks again when this one has ended. */
+static inline void answer_request(volatile struct http_buffer *b, volatile struct http_socket *socket,
+				  volatile struct http_direction *d, volatile struct http_direction *other)
+{
+	close_request(b, socket, d, other);
+	if (d->status == 101 || (d->answered == HTTP_CONNECT && d->status / 100 == 2)) {
+		socket->is_off = 1;
+		b->is_over = 1;
+	} else if (!socket->is_pipelined) {
+		http_fail(b, d);
+	}
+}
+
 static inline void read_first_line(volatile struct http_buffer *b, volatile struct http_socket *socket,
 				   volatile struct http_direction *d, volatile struct http_direction *other,
 				   u32 ingress)
@@ -479,7 +496,7 @@ static inline void read_first_line(volatile struct http_buffer *b, volatile stru
 		d->state = HTTP_IN_HEAD;
 		d->is_guess = 0;
 		if (d->status >= 200 || d->status == 101)
-			close_request(b, socket, d, other);
+			answer_request(b, socket, d, other);
 		return;
 	}
 	if (newline - line < 12 || !is_http_version(http_word(b, newline - 8)) || http_byte(b, newline - 9) != ' ' ||
@@ -501,11 +518,6 @@ static inline void end_head(volatile struct http_buffer *b, volatile struct http
 
 	d->state = HTTP_AT_START;
 	if (status) {
-		if (status == 101 || (answered == HTTP_CONNECT && status / 100 == 2)) {
-			socket->is_off = 1;
-			b->is_over = 1;
-			return;
-		}
 		if (status < 200 || status == 204 || status == 304 || answered == HTTP_HEAD)
 			return;
 		if (answered == HTTP_UNKNOWN && !(d->has_length && !d->length)) {
@@ -575,19 +587,23 @@ static inline u32 copy_tail(volatile struct http_buffer *b, volatile u64 *to)
 static inline u32 fill_buffer(struct __sk_buff *skb, struct http_buffer *b)
 {
 	volatile struct http_buffer *v = b;
-	u32 length = v->left;
+	u64 length = v->left, window = v->window;
 
 	if (!length)
 		return 0;
-	v->line = HTTP_CARRY - copy_tail(v, (volatile u64 *)v->bytes);
-	if (length > HTTP_WINDOW)
-		length = HTTP_WINDOW;
-	v->left -= length;
-	asm volatile("" : "+r"(length));
-	if (length - 1 >= HTTP_WINDOW)
+	if (v->line < v->end)
+		v->line = HTTP_CARRY - copy_tail(v, (volatile u64 *)v->bytes);
+	else
+		v->line = HTTP_CARRY;
+	v->window = HTTP_WINDOW;
+	if (length > window)
+		length = window;
+	asm volatile("" : "+r"(length)); /* the verifier wants to see the bounds of what it is given */
+	if (!length || length > HTTP_WINDOW)
 		return 0;
 	if (bpf_skb_load_bytes(skb, v->offset, b->bytes + HTTP_CARRY, length) < 0)
 		return 0;
+	v->left -= length;
 	v->offset += length;
 	v->at = HTTP_CARRY;
 	v->end = HTTP_CARRY + length;
@@ -801,7 +817,7 @@ static inline void keep_rest(volatile struct http_buffer *b, volatile struct htt
 }
 
 static inline void begin_buffer(volatile struct http_buffer *b, volatile struct http_direction *d, u32 offset,
-				u32 length)
+				u32 length, u32 is_short)
 {
 	volatile u64 *from = (volatile u64 *)d->carry, *to = (volatile u64 *)b->bytes;
 
@@ -816,6 +832,7 @@ static inline void begin_buffer(volatile struct http_buffer *b, volatile struct 
 	b->end = HTTP_CARRY;
 	b->offset = offset;
 	b->left = length;
+	b->window = is_short ? HTTP_SHORT_WINDOW : HTTP_WINDOW;
 	b->is_over = 0;
 	b->answers = 0;
 	b->pipelined = 0;
@@ -1001,7 +1018,8 @@ static inline void follow(struct __sk_buff *skb, struct packet *p, struct http_s
 		lose_place(d, HTTP_PASSED);
 		return;
 	}
-	begin_buffer(buffer, d, offset + passed, length - passed);
+	begin_buffer(buffer, d, offset + passed, length - passed,
+		     !socket->is_pipelined && socket->role == (ingress ? HTTP_CLIENT : HTTP_SERVER));
 	buffer->finish = end;
 	if (go_rounds(skb, buffer, socket, ingress)) {
 		skb->cb[0] = buffer->level;
