@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 import pytest
-from tests.support.agents import Agent
+from tests.support.agents import Agent, House
 from tests.support.cgroups import Cgroup
 from tests.support.dialogues import Connection, Dialogue
 from tests.support.namespaces import Namespace
@@ -16,6 +16,8 @@ from tests.support.requests import requests
 Place = Callable[..., Cgroup]
 Pair = tuple[Namespace, Namespace]
 Rows = dict[tuple[str, str, str], int]
+
+WORDS = ("seen", "delivered", "lost")
 
 V4, V6 = "198.51.100.2", "2001:db8::2"
 GET = b"GET /a?b=c HTTP/1.1\r\nHost: example.test\r\nAccept: */*\r\n\r\n"
@@ -30,6 +32,7 @@ class Stage:
 
     def __init__(self, agent: Agent, client: Cgroup, server: Cgroup, host: str) -> None:
         self.agent, self.client, self.server = agent, client, server
+        agent.drained()
         self.before = agent.lost()
         self.dialogue = Dialogue(client, server, host)
 
@@ -247,3 +250,21 @@ def test_what_is_no_http_counts_nothing(stage: Stage) -> None:
                 c.client(question)
                 c.server(answer)
     stage.counted({})
+
+
+def test_what_finds_no_row_is_counted_without_its_status(alone: House, place: Place, pair: Pair) -> None:
+    """16 rows are the fewest there can be; both sides share them."""
+    with Agent(environment={"BPFLEET_LIMITS_HTTP_ROWS": "16"}) as agent:
+        client, server = place("client", pair[0]), place("server", pair[1])
+        with Dialogue(client, server, V4).connection() as c:
+            for status in range(200, 223):
+                c.client(GET)
+                c.server(b"HTTP/1.1 %d X\r\n" % status + body(0))
+        page = agent.settled(client, server)
+        found = [requests(page, "server", server), requests(page, "client", client)]
+        assert [sum(rows.values()) for rows in found] == [23, 23]
+        assert all(rows["_OTHER", "", ""] > 5 for rows in found)
+        books = agent.page()
+        seen, delivered, lost = (books.value(f"bpfleet_{word}_total", channel="http_requests") for word in WORDS)
+        assert seen == delivered + lost
+        assert delivered >= 46

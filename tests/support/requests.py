@@ -19,4 +19,5 @@ def requests(page: Page, side: str, cgroup: Cgroup) -> dict[tuple[str, str, str]
 
 def lost_requests(agent: Agent) -> int:
     """All that the agent knows not to have counted, of every workload and side."""
+    agent.drained()
     return int(agent.page().value("bpfleet_lost_total", channel="http_requests"))

@@ -188,7 +188,8 @@ class Isolation:
             return f" (without the capability {', '.join(lacking)})"
         if self._machine.lockdown == "confidentiality" and "probe_read" in refusal:
             return " (kernel lockdown is confidentiality, which forbids reading kernel memory)"
-        if "!root" in refusal:  # the verifier's own word for it; the packet programs themselves load without
+        # The verifier's own word for it, or it walks every path alone; the packet programs themselves load without.
+        if "!root" in refusal or ("too large" in refusal and self._machine.lacking(("PERFMON",))):
             return " (without the capability PERFMON the verifier allows less)"
         if "this kernel has no" in refusal:
             return f" (in kernels since {probe.since})"

@@ -18,6 +18,7 @@ BOUNDS = {
     "rtt_seconds": (0.001, 0.01, 0.1),
     "connect_seconds": (0.001, 0.01, 0.1, 1.0),
     "lifetime_seconds": (1.0, 60.0),
+    "request_seconds": (0.005, 0.5, 5.0),
 }
 INTERVAL = 15.0
 EVER_AFTER = 10_000.0
