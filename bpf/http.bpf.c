@@ -987,18 +987,22 @@ static inline void follow_on(struct __sk_buff *skb, u32 ingress)
 int on_http_ingress(struct __sk_buff *skb)
 {
 	int row = 0;
+	struct program_runs *runs = runs_on_http_ingress.lookup(&row);
+	u64 start_ns = count_run(runs);
 
-	count_run(runs_on_http_ingress.lookup(&row));
 	follow_on(skb, 1);
+	time_run(runs, start_ns);
 	return 1;
 }
 
 int on_http_egress(struct __sk_buff *skb)
 {
 	int row = 0;
+	struct program_runs *runs = runs_on_http_egress.lookup(&row);
+	u64 start_ns = count_run(runs);
 
-	count_run(runs_on_http_egress.lookup(&row));
 	follow_on(skb, 0);
+	time_run(runs, start_ns);
 	return 1;
 }
 
