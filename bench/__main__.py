@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-from bench import agents, bystanders, endurance, requests, rows
+from bench import agents, bystanders, endurance, images, requests, rows
 from bench.rows import Row
 
 REPOSITORY = Path(__file__).parents[1]
@@ -43,6 +43,7 @@ PARTS: dict[str, Part] = {
     "bystanders": lambda folder, quick: bystanders.measure(QUICK_PAIRS if quick else PAIRS),
     "scrapes": scrapes,
     "agents": agents.measure,
+    "images": images.measure,
     "endurance": lambda folder, quick: endurance.measure(quick),
 }
 

@@ -78,7 +78,7 @@ def build(lines: int) -> tuple[Callable[[], bytes], int]:
     """A function that makes the compressed page, and how many lines the workloads' part really has."""
     from agent.metrics.accumulate import Accumulator
     from agent.metrics.exposition import Form
-    from agent.metrics.health import Build, Health
+    from agent.metrics.health import Build, Health, Reloads
     from agent.metrics.page import Page
     from agent.settings import Settings
     from bpfleet import catalogue
@@ -113,7 +113,7 @@ def build(lines: int) -> tuple[Callable[[], bytes], int]:
     totals.add(workload_samples())
     totals.add(flow_samples(lines - totals.standing().exposed))
     totals.tick()
-    health = Health(totals.standing, Build("0", "0", "btf"))
+    health = Health(totals.standing, Build("0", "0", "btf"), lambda: Reloads(True, 0.0, 0), dict)
     page = Page(totals, health.registry())
     return lambda: page.render(Form.OPENMETRICS, compress=True, live=True), totals.standing().exposed
 

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 /* Which TCP connections does each workload open and accept, how fast, why do they fail, how long do they live?
  *
- * Hook:  BTF tracepoint inet_sock_set_state: sees every socket of every namespace, also those that never send, are
- *        never accepted or are older than the agent; 0.7 us a connection for both ends. iter/task_file once, when the
- *        agent starts, for the connections that exist by then.
+ * Hook:  tracepoint inet_sock_set_state: sees every socket of every namespace, also those that never send, are never
+ *        accepted or are older than the agent; 0.7 us a connection for both ends. As a BTF tracepoint what is known of
+ *        a socket lies in its storage, for the packet programs too; before Linux 5.11, which does not allow that, and
+ *        without BTF as a raw tracepoint, and it lies in a hash. Not cgroup/sock_release, which those kernels have with
+ *        storage: it comes with close(), before the last bytes, the end's error and the true end.
  * Owner: the socket's cgroup.
  * Counts: accepted = the handshake is complete, whether or not the application calls accept(). Failed: the kernel's
  *        error; none = the application gave up (abandoned).
@@ -63,21 +65,18 @@ struct connection_lifetimes_books {
 	u64 map_full;
 };
 
-struct connection_listener {
-	u64 namespace;
-	u64 port;
-};
-
 BPF_HASH(connection_flows, struct flow_key, struct connection_flow, MAX_FLOWS);
 BPF_HASH(connection_others, struct flow_key, struct connection_flow, 2 * MAX_CGROUPS); /* two families */
 BPF_HASH(connection_connects, u64, struct connection_connects, MAX_CGROUPS);
 BPF_HASH(connection_lifetimes, u64, struct connection_lifetimes, MAX_CGROUPS);
-/* Only while the agent starts: who listens where, to tell servers' sockets from clients'. */
-BPF_TABLE("lru_hash", struct connection_listener, u64, connection_listeners, MAX_CGROUPS);
+/* By the socket's address, from the first to the last change of its state: where storage is not to be had. */
+BPF_HASH(connection_sockets, u64, struct packet_socket, MAX_FLOWS);
 BPF_PERCPU_ARRAY(books_connection_events, struct connection_events_books, 1);
 BPF_PERCPU_ARRAY(books_connect_durations, struct connect_durations_books, 1);
 BPF_PERCPU_ARRAY(books_connection_lifetimes, struct connection_lifetimes_books, 1);
 BPF_PERCPU_ARRAY(runs_on_state, struct program_runs, 1);
+BPF_PERCPU_ARRAY(runs_on_state_left_out, struct program_runs, 1);
+BPF_PERCPU_ARRAY(runs_on_state_by_address, struct program_runs, 1);
 
 static inline struct connection_flow *connection_flow_of(struct flow_key *key)
 {
@@ -244,27 +243,31 @@ static inline void on_closed(struct sock *sk, struct packet_socket *socket)
 	socket->counted = 0;
 }
 
-static inline void on_state_change(struct sock *sk, u32 from, u32 to)
+/* Of all changes, those that begin a connection, complete it or end it. */
+static inline int is_followed(struct sock *sk, u32 from, u32 to)
+{
+	if (to != STATE_SYN_SENT && to != STATE_ESTABLISHED && to != STATE_CLOSE)
+		return 0;
+	if (to == STATE_CLOSE && (from == STATE_LISTEN || from == STATE_CLOSE))
+		return 0;
+	return is_tcp(sk);
+}
+
+static inline void lose_event(void)
 {
 	struct connection_events_books *books;
-	struct packet_socket *socket;
 	int row = 0;
 
-	if (to != STATE_SYN_SENT && to != STATE_ESTABLISHED && to != STATE_CLOSE)
+	books = books_connection_events.lookup(&row);
+	if (!books)
 		return;
-	if (to == STATE_CLOSE && (from == STATE_LISTEN || from == STATE_CLOSE))
-		return;
-	if (!is_tcp(sk))
-		return;
-	socket = sockets.sk_storage_get(sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
-	if (!socket) {
-		books = books_connection_events.lookup(&row);
-		if (books) {
-			__sync_fetch_and_add(&books->seen, 1);
-			__sync_fetch_and_add(&books->no_storage, 1);
-		}
-		return;
-	}
+	__sync_fetch_and_add(&books->seen, 1);
+	__sync_fetch_and_add(&books->no_storage, 1);
+}
+
+static inline void on_state_change(struct sock *sk, struct packet_socket *socket, u32 from, u32 to)
+{
+	socket->state = to;
 	if (to == STATE_SYN_SENT)
 		on_connecting(sk, socket);
 	else if (to == STATE_ESTABLISHED)
@@ -278,85 +281,63 @@ static inline void on_state_change(struct sock *sk, u32 from, u32 to)
 /* ctx: socket, old state, new state (include/trace/events/sock.h) */
 int on_state(u64 *ctx)
 {
+	struct sock *sk = (struct sock *)ctx[0];
+	struct packet_socket *socket;
 	int row = 0;
 	struct program_runs *runs = runs_on_state.lookup(&row);
 	u64 start_ns = count_run(runs);
 
-	on_state_change((struct sock *)ctx[0], ctx[1], ctx[2]);
+	if (is_followed(sk, ctx[1], ctx[2])) {
+		socket = sockets.sk_storage_get(sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+		if (socket && socket->state != ctx[2])
+			on_state_change(sk, socket, ctx[1], ctx[2]);
+	}
 	time_run(runs, start_ns);
 	return 0;
 }
 
-/* The verifier follows a pointer as a socket's only if it is loaded directly: BCC would turn `->` into a kernel read. */
-static inline struct sock *socket_of_file(void *file)
+/* Since 6.1, and in updates of some kernels before, the kernel leaves out a run of a program that is running on that CPU
+ * already (05b24ff9b2cf): a packet that comes in the middle of a connect() may change the state of another socket. So
+ * every change is shown to a second program, which counts what the first has not. No softirq interrupts another, so they
+ * are not both running. */
+int on_state_left_out(u64 *ctx)
 {
-	struct sock *sk;
-	void *socket;
+	struct sock *sk = (struct sock *)ctx[0];
+	struct packet_socket *socket;
+	int row = 0;
+	struct program_runs *runs = runs_on_state_left_out.lookup(&row);
+	u64 start_ns = count_run(runs);
 
-	if (!file)
-		return 0;
-	socket = bpf_sock_from_file(file);
-	if (!socket)
-		return 0;
-	asm volatile("%0 = *(u64 *)(%1 + %2)" : "=r"(sk) : "r"(socket), "i"(offsetof(struct socket, sk)));
-	return sk;
-}
-
-static inline u64 socket_namespace(struct sock *sk)
-{
-	u64 net = 0;
-
-	read_kernel(net, sk, struct sock, __sk_common.skc_net);
-	return net;
-}
-
-/* ctx: meta, task, descriptor, file (kernel/bpf/task_iter.c). A listener of MPTCP accepts plain TCP as well. */
-int on_listening_socket(u64 *ctx)
-{
-	struct connection_listener listener = {};
-	struct sock *sk = socket_of_file((void *)ctx[3]);
-	u32 protocol;
-	u64 yes = 1;
-
-	if (!sk || tcp_state_of(sk) != STATE_LISTEN)
-		return 0;
-	protocol = internet_protocol(sk);
-	if (protocol != PROTOCOL_TCP && protocol != PROTOCOL_MPTCP)
-		return 0;
-	listener.namespace = socket_namespace(sk);
-	listener.port = socket_local_port(sk);
-	connection_listeners.update(&listener, &yes);
+	if (is_followed(sk, ctx[1], ctx[2])) {
+		socket = sockets.sk_storage_get(sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+		if (!socket)
+			lose_event();
+		else if (socket->state != ctx[2])
+			on_state_change(sk, socket, ctx[1], ctx[2]);
+	}
+	time_run(runs, start_ns);
 	return 0;
 }
 
-int on_existing_socket(u64 *ctx)
+/* The kernels that this is for leave nothing out. On a newer one without BTF what is left out is not counted. */
+int on_state_by_address(struct bpf_raw_tracepoint_args *ctx)
 {
-	struct connection_listener listener = {};
-	struct sock *sk = socket_of_file((void *)ctx[3]);
-	struct packet_socket *socket;
-	struct connection_flow *flow;
-	struct flow_key key;
-	u32 state;
+	struct sock *sk = (struct sock *)ctx->args[0];
+	struct packet_socket zero = {}, *socket;
+	u64 address = ctx->args[0];
+	int row = 0;
+	struct program_runs *runs = runs_on_state_by_address.lookup(&row);
+	u64 start_ns = count_run(runs);
 
-	if (!sk || !is_tcp(sk))
-		return 0;
-	state = tcp_state_of(sk);
-	if (state == STATE_LISTEN || state == STATE_CLOSE || state == STATE_SYN_RECV)
-		return 0;
-	socket = sockets.sk_storage_get(sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
-	if (!socket || socket->counted)
-		return 0;
-	if (!socket->role) {
-		listener.namespace = socket_namespace(sk);
-		listener.port = socket_local_port(sk);
-		set_role(sk, socket, connection_listeners.lookup(&listener) ? ROLE_SERVER : ROLE_CLIENT);
+	if (is_followed(sk, ctx->args[1], ctx->args[2])) {
+		socket = connection_sockets.lookup_or_try_init(&address, &zero);
+		if (socket)
+			on_state_change(sk, socket, ctx->args[1], ctx->args[2]);
+		else
+			lose_event();
+		if (ctx->args[2] == STATE_CLOSE)
+			connection_sockets.delete(&address);
 	}
-	if (state == STATE_SYN_SENT) /* not a connection yet */
-		return 0;
-	key = socket->key;
-	socket->counted = 1;
-	flow = connection_flow_of(&key);
-	if (flow)
-		__sync_fetch_and_add(&flow->activated, 1);
+	time_run(runs, start_ns);
 	return 0;
 }

@@ -328,11 +328,6 @@ static inline u32 http_status(volatile struct http_buffer *b, u32 line)
 	return behind == ' ' || behind == '\r' || behind == '\n' ? hundreds * 100 + tens * 10 + ones : 0;
 }
 
-static inline u32 is_letter(u32 byte)
-{
-	return (byte | 0x20) - 'a' < 26;
-}
-
 /* The highest bit of the first of eight bytes that is a line feed is set, and no lower one; 0 of none. */
 static inline u64 line_feeds(u64 word)
 {

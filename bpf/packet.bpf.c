@@ -24,7 +24,8 @@ struct packet_socket {
 	u64 started_ns;
 	u8 role;
 	u8 counted;
-	u8 pad[6];
+	u8 state; /* the last change of it that was counted */
+	u8 pad[5];
 	u64 key_line[CACHE_LINE / 8];
 	u64 rtt_turn; /* written for each packet received, while the key is read for each sent */
 };
@@ -165,18 +166,58 @@ static inline void peer_of_socket(struct bpf_sock *sk, struct flow_key *key)
 	key->address[3] = socket_word(sk, offsetof(struct bpf_sock, dst_ip6[3]));
 }
 
+/* Whether somebody listens on a connection's own port. A lookup from port 0, which no connection has, finds listeners
+ * only. */
+static inline u32 is_listened_on(struct __sk_buff *skb, struct bpf_sock *sk)
+{
+	struct bpf_sock_tuple tuple = {};
+	u32 size = sizeof(tuple.ipv4), is_listening;
+	struct bpf_sock *found;
+
+	if (skb->protocol == bpf_htons(ETHERTYPE_IPV4)) {
+		tuple.ipv4.daddr = socket_word(sk, offsetof(struct bpf_sock, src_ip4));
+		tuple.ipv4.dport = bpf_htons(sk->src_port);
+	} else {
+		tuple.ipv6.daddr[0] = socket_word(sk, offsetof(struct bpf_sock, src_ip6[0]));
+		tuple.ipv6.daddr[1] = socket_word(sk, offsetof(struct bpf_sock, src_ip6[1]));
+		tuple.ipv6.daddr[2] = socket_word(sk, offsetof(struct bpf_sock, src_ip6[2]));
+		tuple.ipv6.daddr[3] = socket_word(sk, offsetof(struct bpf_sock, src_ip6[3]));
+		tuple.ipv6.dport = bpf_htons(sk->src_port);
+		size = sizeof(tuple.ipv6);
+	}
+	found = bpf_sk_lookup_tcp(skb, &tuple, size, OWN_NAMESPACE, 0);
+	if (!found)
+		return 0;
+	is_listening = found->state == STATE_LISTEN;
+	bpf_sk_release(found);
+	return is_listening;
+}
+
+/* Of a connection that nobody has seen begin: one from before the agent, or any that `connections` does not write into
+ * the storage (without it, and before Linux 5.11). A listener may be gone that the ports still tell of. */
+static inline u32 role_of(struct __sk_buff *skb, struct bpf_sock *sk)
+{
+	if (sk->state == STATE_SYN_SENT)
+		return ROLE_CLIENT;
+	if (is_listened_on(skb, sk))
+		return ROLE_SERVER;
+	return is_ephemeral(sk->src_port) == is_ephemeral(bpf_ntohs(sk->dst_port)) ? ROLE_CLIENT : ROLE_UNKNOWN;
+}
+
 /* The key of a packet whose socket does not have one in its storage. */
 static inline void identify(struct __sk_buff *skb, struct packet *p, struct flow_key *key)
 {
 	struct bpf_sock *sk = p->sk;
 	u16 ports[2] = {}, local = sk->src_port, remote = bpf_ntohs(sk->dst_port);
-	u32 role = sk->state == STATE_SYN_SENT ? ROLE_CLIENT : ROLE_UNKNOWN;
+	u32 role = ROLE_UNKNOWN;
 	u32 has_ports = p->transport == TRANSPORT_TCP || p->transport == TRANSPORT_UDP;
 
 	key->cgroup_id = bpf_skb_cgroup_id(skb);
 	key->transport = p->transport;
 	if (has_ports && remote) {
 		peer_of_socket(sk, key);
+		if (p->is_connection)
+			role = role_of(skb, sk);
 	} else {
 		peer_of_packet(skb, key, p->ingress);
 		if (!has_ports)

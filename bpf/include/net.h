@@ -9,9 +9,11 @@
 #ifndef __VMLINUX_H__
 #include <linux/bpf.h>
 #include <linux/cgroup-defs.h>
+#include <linux/fs.h>
 #include <linux/ip.h>
 #include <linux/ipv6.h>
 #include <linux/kernfs.h>
+#include <linux/net.h>
 #include <linux/tcp.h>
 #include <net/inet_sock.h>
 #include <net/sock.h>
@@ -38,6 +40,12 @@
 /* The default of net.ipv4.ip_local_port_range: which side of a socket is the client where nothing else tells. */
 #define EPHEMERAL_FIRST 32768
 #define EPHEMERAL_LAST 60999
+
+/* bpf_sk_lookup_tcp: of the packet (uapi/linux/bpf.h, BPF_F_CURRENT_NETNS). */
+#define OWN_NAMESPACE (-1L)
+
+/* linux/magic.h */
+#define SOCKFS_MAGIC 0x534F434B
 
 /* The v2 root: the owner of sockets that have no cgroup of their own. */
 #define ROOT_CGROUP 1
@@ -182,6 +190,24 @@ static inline u32 internet_protocol(struct sock *sk)
 static inline u32 is_tcp(struct sock *sk)
 {
 	return internet_protocol(sk) == PROTOCOL_TCP;
+}
+
+/* The socket that a file is, null where it is none. bpf_sock_from_file does this from 5.11 on (4f19cab76136), with a
+ * pointer that the verifier knows; this one is for reading. */
+static inline struct sock *socket_behind(void *file)
+{
+	void *inode = 0, *super = 0, *socket = 0;
+	struct sock *sk = 0;
+	unsigned long magic = 0;
+
+	read_kernel(inode, file, struct file, f_inode);
+	read_kernel(super, inode, struct inode, i_sb);
+	read_kernel(magic, super, struct super_block, s_magic);
+	if (magic != SOCKFS_MAGIC)
+		return 0;
+	read_kernel(socket, file, struct file, private_data);
+	read_kernel(sk, socket, struct socket, sk);
+	return sk;
 }
 
 /* inet_sport outlives skc_num, which is 0 by the time a socket is closed. */

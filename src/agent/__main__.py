@@ -8,26 +8,33 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from agent import configuration
+from agent import configuration, memory
 from agent.agent import Agent
 from agent.collectors import BUILT_IN, known
+from agent.configuration import Configuration
+from agent.credentials import Credentials
+from agent.events.delivery import Delivery
+from agent.events.routing import Router
 from agent.identity.model import Owner
 from agent.identity.resolver import Resolver, assemble
 from agent.kernel import facts
-from agent.kernel.door import KernelDoor, KernelSettings, Loaded
+from agent.kernel.door import KernelDoor, KernelSettings
 from agent.kernel.lock import Lock
 from agent.metrics.accumulate import Accumulator
 from agent.metrics.health import Build, Health, Report
 from agent.metrics.page import Page
+from agent.reload import Reloader, Requests
+from agent.running import Running, describe, intervals, lonely
 from agent.server import Application, Heartbeat, Server
 from agent.settings import Settings
+from agent.sinks.jsonl import Jsonl
 from agent.status import Status
 from bpfleet import __version__
-from bpfleet.api import Collector
+from bpfleet.api import Collector, Sink
 from bpfleet.errors import BpfleetError, HostError
 
 log = logging.getLogger("agent")
@@ -36,40 +43,51 @@ STALL_SECONDS = 60.0
 """A drain takes milliseconds; a starved node gets a thousand times that before the loop counts as stuck."""
 
 
+@dataclass(frozen=True)
+class Orders:
+    """What reaches an agent that runs. read: what file, environment and flags say now, for each of the reloads."""
+
+    stop: threading.Event
+    reloads: Requests
+    read: Callable[[], Configuration]
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
+    memory.share_one_heap()
+    stop, reloads = threading.Event(), Requests()
+    listen_for_signals(stop, reloads)
     parsed = configuration.Parser("bpfleet agent", "Count what every workload does on the network.").parse_args(
         arguments
     )
     try:
         flags = configuration.flags_of(parsed)
-        settings = configuration.load(parsed.config, os.environ, flags, known()).settings
-        logging.basicConfig(level=settings.log_level.upper(), format="%(levelname)s %(name)s: %(message)s")
-        run(settings, stop_on_signals())
+        orders = Orders(stop, reloads, lambda: configuration.load(parsed.config, os.environ, flags, known()))
+        given = orders.read()
+        logging.basicConfig(level=given.settings.log_level.upper(), format="%(levelname)s %(name)s: %(message)s")
+        run(given, orders)
     except BpfleetError as error:
         print(f"bpfleet agent: {error}", file=sys.stderr)
         return 1
     return 0
 
 
-def stop_on_signals() -> threading.Event:
-    stop = threading.Event()
+def listen_for_signals(stop: threading.Event, reloads: Requests) -> None:
+    """First of all: a SIGHUP that nobody listens to ends the process."""
+    signal.signal(signal.SIGHUP, lambda *_: reloads.add())
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    return stop
 
 
-def run(settings: Settings, stop: threading.Event) -> None:
-    """Until `stop` is set. Raises BpfleetError where nothing can be counted."""
-    machine = facts.gather()
+def run(given: Configuration, orders: Orders) -> None:
+    """Until it is told to stop. Raises BpfleetError where nothing can be counted."""
+    settings, machine = given.settings, facts.gather()
     cgroup_root = settings.kernel.cgroup_root or machine.cgroup_root
-    if not cgroup_root:
-        raise HostError("cgroup v2 is not mounted; a hybrid hierarchy (a cgroup2 mount beside v1) is enough")
-    if not Path(cgroup_root, "cgroup.controllers").exists():
-        raise HostError(f"{cgroup_root} is not a cgroup v2 hierarchy (it has no cgroup.controllers)")
+    facts.require_hierarchy(cgroup_root)
     if "BPF" not in machine.capabilities and "SYS_ADMIN" not in machine.capabilities:
         raise HostError(
             "this process may not load BPF programs: run it as root, or with the capabilities BPF, PERFMON, NET_ADMIN"
         )
+    credentials = Credentials(given)
     node = settings.node_name or socket.gethostname()
     with Lock(cgroup_root):
         identity = assemble(
@@ -92,9 +110,12 @@ def run(settings: Settings, stop: threading.Event) -> None:
             flow_idle_seconds=settings.flow_idle_seconds,
             keep_seconds=settings.identity.keep_seconds,
         )
-        counting = [collector.name for collector in collectors if collector.metrics]
-        status = Status(__version__, counting, machine, totals.standing, identity.status)
-        serve(settings, cgroup_root, collectors, identity, totals, status, stop)
+        reloader = Reloader(settings, {kind.name: kind.base is None for kind in BUILT_IN}, orders.read)
+        counting = [kind.name for kind in BUILT_IN if kind.metrics or kind.event_names]
+        status = Status(
+            __version__, counting, machine, totals.standing, identity.status, reloader.page, credentials.states
+        )
+        serve(settings, cgroup_root, collectors, identity, totals, status, credentials, reloader, orders)
 
 
 def serve(
@@ -104,33 +125,56 @@ def serve(
     identity: Resolver,
     totals: Accumulator[Owner],
     status: Status,
-    stop: threading.Event,
+    credentials: Credentials,
+    reloader: Reloader,
+    orders: Orders,
 ) -> None:
     """The port first: where it is taken nothing is loaded, and while the programs compile the probes have an answer."""
-    health = Health(totals.standing, Build(__version__, platform.release(), ""))
-    heartbeat = Heartbeat(STALL_SECONDS + settings.drain_interval_seconds)
-    pages = Application(Page(totals, health.registry()), heartbeat.problem, status.problem, status.page)
-    server = Server(pages, settings.address)
-    loaded: Loaded | None = None
+    health = Health(totals.standing, Build(__version__, platform.release(), ""), reloader.state, credentials.good)
+    heartbeat = Heartbeat(STALL_SECONDS)
+    pages = Application(
+        Page(totals, health.registry()), heartbeat.problem, status.problem, status.page, credentials.bearer
+    )
+    server = Server(pages, settings.address, credentials.context)
+    events = router(settings, collectors, identity)
+    agent: Agent | None = None
 
     def observe(report: Report) -> None:
         health.observe(report)
         status.observe(report)
 
     try:
-        loaded = KernelDoor().load(collectors, kernel_settings(settings, cgroup_root))
+        door, kernel = KernelDoor(), kernel_settings(settings, cgroup_root)
+        loaded = door.load(collectors, kernel)
         status.headers = health.build.headers = loaded.headers
+        agent = Agent(loaded, collectors, identity, totals, events, observe, time.monotonic, intervals(settings))
         off = [each for each in collectors if not loaded.outcomes[each.name].up]
-        totals.switch_off(metric for each in off for metric in each.metrics)
-        agent = Agent(loaded, collectors, identity, totals, observe, time.monotonic)
+        totals.switch_off(lonely((metric for each in off for metric in each.metrics), agent.metrics()))
         agent.drain()
-        say(loaded, server.address)
-        agent.run(stop, settings.drain_interval_seconds, heartbeat.beat)
+        describe(loaded.outcomes)
+        log.info("metrics at %s://%s:%d/metrics", server.scheme, *server.address)
+        kinds = {kind.name: kind for kind in BUILT_IN}
+        running = Running(settings, kinds, door, kernel, agent, identity, totals, credentials)
+        threading.Thread(
+            target=reloader.run, args=(orders.reloads, running.apply), name="reload", daemon=True
+        ).start()  # a daemon: a compile under way does not hold up the end
+        agent.run(orders.stop, running.interval, heartbeat.beat)
     finally:
+        if agent:  # first: from now on a reload under way changes nothing any more
+            agent.close()
+        events.close()
         server.close()
         identity.stop()
-        if loaded:
-            loaded.close()
+
+
+def router(settings: Settings, collectors: Sequence[Collector], identity: Resolver) -> Router[Owner]:
+    names = [name for collector in collectors for name in collector.event_names]
+    deliveries = [Delivery(sink, names, time.monotonic) for sink in sinks(settings)]
+    return Router(identity, deliveries, names, settings.limits.events_per_second)
+
+
+def sinks(settings: Settings) -> list[Sink]:
+    return [Jsonl(settings.sinks.jsonl.path)] if settings.sinks.jsonl.path else []
 
 
 def kernel_settings(settings: Settings, cgroup_root: str) -> KernelSettings:
@@ -142,20 +186,6 @@ def kernel_settings(settings: Settings, cgroup_root: str) -> KernelSettings:
         limits=asdict(settings.limits),
         bounds=asdict(settings.histograms),
     )
-
-
-def say(loaded: Loaded, address: tuple[str, int]) -> None:
-    for name, outcome in loaded.outcomes.items():
-        if outcome.up:
-            log.info(
-                "collector %s counts by %s%s",
-                name,
-                ", ".join(outcome.hooks),
-                f" ({outcome.reason})" * bool(outcome.reason),
-            )
-        else:
-            log.warning("collector %s is off: %s", name, outcome.reason)
-    log.info("metrics at http://%s:%d/metrics", *address)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The agent's heart: on each drain, what the kernel counted goes through identity into the totals.
 
     kernel maps -> collectors -> accumulator (identity inside) -> page
+    ring buffers -> collectors -> events (identity inside) -> sinks
 
 A collector that fails is its own problem: the rest count.
 """
@@ -8,21 +9,21 @@ A collector that fails is its own problem: the rest count.
 import logging
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Protocol
 
 from agent.collectors.cgroups import Cgroups
+from agent.collectors.drops import Drops, Process
+from agent.events.routing import Standing
 from agent.kernel.door import Loaded
 from agent.metrics.health import Books, CollectorState, Report, Runs, Table
-from bpfleet.api import Collector, Sample
+from agent.throttle import Throttle
+from bpfleet.api import AnyOf, Collector, Event, Metric, Sample, Walk
 
 log = logging.getLogger(__name__)
 
-FIRST_SILENCE_SECONDS = 60.0
-"""A collector that keeps failing is logged at once, then after this time, then after twice as long each time."""
-
-LONGEST_SILENCE_SECONDS = 3600.0
-OWN_STEPS = ("identity", "totals", "report")
+OWN_STEPS = ("identity", "totals", "events", "report")
 """Of a drain, besides the collectors."""
 
 
@@ -33,9 +34,17 @@ class Tree(Protocol):
     def removed(self, cgroup_id: int) -> None: ...
 
 
+class Namespaces(Protocol):
+    """What wants to know which process lives where."""
+
+    def follow(self, walk: Callable[[], Iterable[Process]] | None) -> None: ...
+
+
 class Identity(Protocol):
     @property
     def tree(self) -> Tree: ...
+    @property
+    def namespaces(self) -> Namespaces: ...
     def refresh(self) -> None: ...
 
 
@@ -46,23 +55,20 @@ class Totals(Protocol):
     def tick(self) -> None: ...
 
 
-class Throttle:
-    """When may a failure that repeats be logged again?"""
+class Events(Protocol):
+    """Where events go."""
 
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
-        self._silence: dict[str, tuple[float, float]] = {}
-
-    def allows(self, what: str) -> bool:
-        until, silence = self._silence.get(what, (float("-inf"), FIRST_SILENCE_SECONDS))
-        if self._clock() < until:
-            return False
-        self._silence[what] = (self._clock() + silence, min(2 * silence, LONGEST_SILENCE_SECONDS))
-        return True
+    def declare(self, names: Iterable[str]) -> None: ...
+    def begin(self) -> None: ...
+    def take(self, collector: str, events: Iterable[Event]) -> None: ...
+    def standing(self) -> Standing: ...
 
 
 class Agent:
-    """Drains on one thread, and says after each drain how it went. clock: monotonic seconds."""
+    """Drains on one thread, and says after each drain how it went. clock: monotonic seconds. intervals: by collector,
+    the seconds between two calls of those that are not asked at each drain.
+
+    The settings of what it works with change between two drains only: `with agent.changing(): ...`, from any thread."""
 
     def __init__(
         self,
@@ -70,28 +76,97 @@ class Agent:
         collectors: Sequence[Collector],
         identity: Identity,
         totals: Totals,
+        events: Events,
         observe: Callable[[Report], None],
         clock: Callable[[], float],
+        intervals: Mapping[str, float] | None = None,
     ) -> None:
         self._loaded = loaded
         self._collectors = [each for each in collectors if loaded.outcomes[each.name].up]
-        self._channels = [channel for each in self._collectors for channel in each.channels]
         self._identity = identity
         self._totals = totals
+        self._events = events
         self._observe = observe
+        self._clock = clock
+        self._intervals = dict(intervals or {})
+        self._due: dict[str, float] = {}
         self._throttle = Throttle(clock)
         self._failures: dict[str, str] = {}
         self._failed: Counter[str] = Counter()
+        self._lock = threading.RLock()
+        self._closed = False
+        identity.namespaces.follow(self._walk())
 
-    def run(self, stop: threading.Event, interval_seconds: float, beat: Callable[[], None]) -> None:
-        """Until `stop` is set; then once more, so that nothing that was counted stays in the kernel."""
-        while not stop.wait(interval_seconds):
+    def _walk(self) -> Callable[[], Iterable[Process]] | None:
+        """Over all processes, where a collector that runs can."""
+        for each in self._collectors:
+            if isinstance(each, Drops):
+                return each.walk(self._loaded.maps(each.name), self._loaded.outcomes[each.name].hooks)
+        return None
+
+    def run(self, stop: threading.Event, interval: Callable[[], float], beat: Callable[[float], None]) -> None:
+        """Until `stop` is set; then once more, so that nothing that was counted stays in the kernel. interval: asked
+        before each wait, in seconds; beat: told how long it will be."""
+        while True:
+            seconds = interval()
+            beat(seconds)
+            stopped = stop.wait(seconds)
             self.drain()
-            beat()
-        self.drain()
+            if stopped:
+                return
+
+    def pace(self, intervals: Mapping[str, float]) -> None:
+        """As when it was made. Who has another pace now is asked at the next drain."""
+        with self._lock:
+            for name in [name for name in self._due if intervals.get(name) != self._intervals.get(name)]:
+                del self._due[name]
+            self._intervals = dict(intervals)
+
+    @contextmanager
+    def changing(self) -> Iterator[None]:
+        """Nothing is drained meanwhile."""
+        with self._lock:
+            yield
+
+    def join(self, loaded: Loaded, collectors: Sequence[Collector]) -> None:
+        """Collectors that were loaded later, with units of their own. What they counted so far comes with the next
+        drain."""
+        with self._lock:
+            if self._closed:
+                loaded.close()
+                return
+            self._collectors += [each for each in collectors if loaded.outcomes[each.name].up]
+            self._loaded.join(loaded)
+            self._events.declare(name for each in collectors for name in each.event_names)
+            self._identity.namespaces.follow(self._walk())
+
+    def leave(self, collector: Collector) -> None:
+        """One with a unit of its own: it is drained for the last time when its programs run no more."""
+        with self._lock:
+            if self._closed:
+                return
+            self._loaded.detach(collector.name, walks(collector))
+            self.drain()
+            self._collectors = [each for each in self._collectors if each.name != collector.name]
+            self._identity.namespaces.follow(self._walk())
+            self._loaded.leave(collector.name)
+
+    def metrics(self) -> list[Metric]:
+        """Of the collectors that run."""
+        return [metric for each in self._collectors for metric in each.metrics]
+
+    def close(self) -> None:
+        """Let go of everything in the kernel."""
+        with self._lock:
+            self._closed = True
+            self._loaded.close()
 
     def drain(self) -> None:
         """Read every map once."""
+        with self._lock:
+            self._drain()
+
+    def _drain(self) -> None:
         self._loaded.begin_drain()
         self._failures.clear()
         for collector in self._collectors:
@@ -101,25 +176,32 @@ class Agent:
         for collector in self._collectors:
             self._isolated(collector.name, lambda each=collector: self._count(each))  # type: ignore[misc]
         self._isolated("totals", self._totals.tick)
+        self._isolated("events", self._events.begin)
+        for collector in self._collectors:
+            self._isolated(collector.name, lambda each=collector: self._tell(each))  # type: ignore[misc]
         self._isolated("report", lambda: self._observe(self.report()))
 
     def report(self) -> Report:
+        told = self._events.standing()
         return Report(
             collectors={
                 name: CollectorState(outcome.up and name not in self._failures, outcome.hooks, self._reason(name))
                 for name, outcome in self._loaded.outcomes.items()
             },
-            books=self._books(),
+            books=self._books() | {name: Books(*account) for name, account in told.accounts.items()},
             tables={row.name: Table(row.entries, row.capacity, row.bytes) for row in self._loaded.tables()},
             programs={name: Runs(*row) for name, row in self._loaded.runs().items()},
             failures={step: self._failed[step] for step in (*self._loaded.outcomes, *OWN_STEPS)},
+            events=told.events,
+            sinks=told.sinks,
+            waiting=told.waiting,
         )
 
     def _books(self) -> dict[str, Books]:
         rows, runs = self._loaded.books(), self._loaded.runs()
         delivered, failed = self._loaded.delivered(), self._loaded.failed()
         books = {}
-        for channel in self._channels:
+        for channel in (channel for each in self._collectors for channel in each.channels):
             if channel.name not in rows:
                 continue
             row = rows[channel.name]
@@ -149,4 +231,25 @@ class Agent:
                 self._identity.tree.made(event.cgroup_id, event.path)
 
     def _count(self, collector: Collector) -> None:
-        self._totals.add(collector.collect(self._loaded.maps(collector.name)))
+        if self._is_due(collector.name):
+            self._totals.add(collector.collect(self._loaded.maps(collector.name)))
+
+    def _is_due(self, name: str) -> bool:
+        """By a schedule of its own, so that drains that come late do not make every later one late."""
+        interval, now = self._intervals.get(name), self._clock()
+        if interval is None:
+            return True
+        due = self._due.setdefault(name, now)
+        if now < due:
+            return False
+        self._due[name] = due + interval if now < due + interval else now + interval
+        return True
+
+    def _tell(self, collector: Collector) -> None:
+        self._events.take(collector.name, collector.events(self._loaded.maps(collector.name)))
+
+
+def walks(collector: Collector) -> set[str]:
+    """Functions that run when they are asked and at no other time."""
+    probes = (probe for each in collector.probes for probe in (each.probes if isinstance(each, AnyOf) else (each,)))
+    return {probe.function for probe in probes if isinstance(probe, Walk)}

@@ -22,8 +22,20 @@ def _top(arguments: Sequence[str]) -> int:
     return main(arguments)
 
 
+def _sockets(arguments: Sequence[str]) -> int:
+    from agent.sockets import main
+
+    return main(arguments)
+
+
 def _doctor(arguments: Sequence[str]) -> int:
     from agent.doctor import main
+
+    return main(arguments)
+
+
+def _ready(arguments: Sequence[str]) -> int:
+    from agent.ready import main
 
     return main(arguments)
 
@@ -64,14 +76,16 @@ def describe(collector: type[Collector]) -> list[str]:
     for choice in collector.probes:
         probes += alternatives(choice)
         if not isinstance(choice, Packet):  # its hooks are those of the program that it is part of
-            hooks.append(" or ".join(probe.hook for probe in alternatives(choice)))
+            hooks.append(" or ".join(dict.fromkeys(probe.hook for probe in alternatives(choice))))
     needs = sorted({capability for probe in probes for capability in probe.capabilities})
+    told = [f"    events        {', '.join(collector.event_names)}"] if collector.event_names else []
     return [
         f"{collector.name} ({'default' if collector.default else 'off unless asked for'})",
         f"    {question}",
         f"    hooks         {', '.join(dict.fromkeys(hooks))}",
         f"    capabilities  {', '.join(needs)}",
         f"    metrics       {', '.join(metric.family for metric in collector.metrics) or 'none of its own'}",
+        *told,
     ]
 
 
@@ -85,6 +99,8 @@ def _module_question(collector: type[Collector]) -> str:
 
 AGENT = Command("Run the agent in the foreground.", _agent)
 TOP = Command("Show the busiest workloads, live.", _top)
+SOCKETS = Command("List the node's sockets with their owners and windows.", _sockets)
 DOCTOR = Command("Say what this machine offers and which collectors can run on it.", _doctor)
+READY = Command("Ask the agent of this machine whether it counts.", _ready)
 CONFIG = Command("Show or check the settings, or print their JSON Schema.", _config)
 COLLECTORS = Command("List the collectors with their hooks, capabilities and metrics.", _collectors)

@@ -5,7 +5,8 @@ import difflib
 import json
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +27,17 @@ class Configuration:
 
     settings: Settings
     places: Mapping[str, str]
+
+    def place(self, name: str) -> str:
+        return self.places.get(name, "the default")
+
+    @contextmanager
+    def blaming(self, name: str) -> Iterator[None]:
+        """A SettingsError of what a setting names says where the setting was given."""
+        try:
+            yield
+        except SettingsError as error:
+            raise SettingsError(f"{self.place(name)}: {name}: {error}") from error
 
 
 def load(
@@ -94,7 +106,7 @@ def show(configuration: Configuration) -> str:
     for leaf in leaves():
         if leaf.path[:-1] != section:
             section = leaf.path[:-1]
-            lines.append(f"{section[0]}:")
+            lines += [f"{'  ' * depth}{name}:" for depth, name in enumerate(section)]
         place = configuration.places.get(leaf.name)
         comment = f"  # {place}" if place else ""
         indent = "  " * len(section)

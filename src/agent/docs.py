@@ -31,6 +31,9 @@ line or the variable or flag it came from.
     bpfleet config check     # only find mistakes
     bpfleet config schema    # the JSON Schema of the file, for editors and charts
 
+A running agent reads all three again on SIGHUP. The column *Reload* says what it applies at once (live) and what waits
+for the next start (restart); [reload](reload.md) tells the rest.
+
 `collectors` names a set (`traffic,tcp`) or changes the one below it (`+name,-name`): the file's changes the default
 set, the environment's changes the file's, the flag's changes both. `bpfleet collectors` lists them.
 """
@@ -46,14 +49,14 @@ def page() -> str:
 
 
 def table(settings: Iterable[Leaf]) -> str:
-    lines = [("Setting", "Default", "Allowed", "Meaning"), ("---",) * 4, *(row(leaf) for leaf in settings)]
+    lines = [("Setting", "Default", "Allowed", "Reload", "Meaning"), ("---",) * 5, *(row(leaf) for leaf in settings)]
     return "\n".join("| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |" for line in lines) + "\n"
 
 
 def row(leaf: Leaf) -> tuple[str, ...]:
     default = "the default set" if leaf.name == "collectors" else f"`{printed(leaf.default)}`"
-    forms = f"`{leaf.path[-1]}`<br>`{leaf.variable}`<br>`{leaf.flag}`"
-    return forms, default, leaf.allowed, leaf.option.help
+    forms = f"`{'.'.join(leaf.path[1:] or leaf.path)}`<br>`{leaf.variable}`<br>`{leaf.flag}`"
+    return forms, default, leaf.allowed, "live" if leaf.option.live else "restart", leaf.option.help
 
 
 def _question(section: type[Any]) -> str:

@@ -19,9 +19,11 @@ class Option:
     """What one setting is for and which values it takes.
 
     minimum, maximum: of a number, and of each number in a list. pattern: of a text, and of each name in a list.
-    allowed: what the pattern says, in words."""
+    allowed: what the pattern says, in words. live: a reload applies it to the running agent; otherwise it takes a
+    restart."""
 
     help: str
+    live: bool = False
     minimum: float | None = None
     maximum: float | None = None
     choices: tuple[str, ...] = ()

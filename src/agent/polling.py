@@ -1,10 +1,14 @@
-"""An agent's pages over HTTP."""
+"""An agent's pages over HTTP or HTTPS."""
 
+import ssl
 import urllib.error
 import urllib.request
+from collections.abc import Callable
+from pathlib import Path
 from urllib.parse import urlsplit
 
-from bpfleet.errors import HostError
+from agent import credentials
+from bpfleet.errors import HostError, SettingsError
 
 FETCH_SECONDS = 5.0
 MAX_PAGE_BYTES = 256 * 1024 * 1024
@@ -12,9 +16,12 @@ MAX_PAGE_BYTES = 256 * 1024 * 1024
 
 
 class Server:
-    """url: with or without the path of the page. Raises HostError if it is none."""
+    """url: with or without the path of the page. trust: whom to believe over HTTPS; token_file: what to present, both
+    read anew for each page, since the agent follows its files too. Raises HostError if it is no URL."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(
+        self, url: str, trust: Callable[[], ssl.SSLContext] = ssl.create_default_context, token_file: str = ""
+    ) -> None:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise HostError(f"--url must be http://HOST:PORT or https://HOST:PORT, not {ascii(url)}")
@@ -22,8 +29,7 @@ class Server:
         self.address = self._base + (parts.path.rstrip("/") or "/metrics")
         # Prometheus sees a new series at 0 first; a person wants its value at once.
         self._page = f"{self.address}?view=live"
-        # No proxy: an agent listens on this machine or in this cluster.
-        self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        self._trust, self._token_file = trust, token_file
 
     def page(self) -> str:
         """Raises HostError."""
@@ -37,14 +43,36 @@ class Server:
         return True
 
     def _get(self, url: str) -> str:
+        # No proxy: an agent listens on this machine or in this cluster.
+        handlers: list[urllib.request.BaseHandler] = [urllib.request.ProxyHandler({})]
+        request = urllib.request.Request(url)
         try:
-            with self._opener.open(url, timeout=FETCH_SECONDS) as reply:
+            if request.type == "https":
+                handlers.append(urllib.request.HTTPSHandler(context=self._trust()))
+            if self._token_file:  # not for another server that this one may name
+                token = credentials.token(Path(self._token_file)).decode()
+                request.add_unredirected_header("Authorization", f"Bearer {token}")
+            with urllib.request.build_opener(*handlers).open(request, timeout=FETCH_SECONDS) as reply:
                 body: bytes = reply.read(MAX_PAGE_BYTES + 1)
         except urllib.error.HTTPError as error:
             error.close()
             raise HostError(f"{url}: {error.code} {error.reason}") from error
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, SettingsError) as error:
             raise HostError(f"{url}: {getattr(error, 'reason', error)}") from error
         if len(body) > MAX_PAGE_BYTES:
             raise HostError(f"{url}: the page is larger than {MAX_PAGE_BYTES} bytes")
         return body.decode("utf-8", "replace")
+
+
+def authority(file: str) -> ssl.SSLContext:
+    """Believes whom the certificates of a file have signed, or else the system's. Raises OSError."""
+    return ssl.create_default_context(cafile=file or None)
+
+
+def pinned(file: str) -> ssl.SSLContext:
+    """Believes whoever has the key of this very certificate, under whatever name: for an agent of one's own. Raises
+    OSError."""
+    context = ssl.create_default_context(cafile=file)
+    context.check_hostname = False
+    context.verify_flags = ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN
+    return context

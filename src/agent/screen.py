@@ -11,9 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from agent.activity import Quantile, Row
-
-MAX_NAME = 60
-"""Columns for a name: the end of a cgroup's path tells more than its beginning."""
+from agent.escapes import clean
 
 FRAME_LINES = 5
 """Lines of the screen that are neither rows nor notes: title, header, keys and the space between."""
@@ -72,17 +70,6 @@ NUMBERS = (
 )
 WIDE = 120
 """Columns of a terminal from which names get three columns; below, one."""
-
-
-def inert(text: str) -> str:
-    """A text that cannot do anything to a terminal: escapes for what is not printable."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
-def clean(name: str) -> str:
-    """An inert name; of a long one the end."""
-    safe = inert(name)
-    return safe if len(safe) <= MAX_NAME else "..." + safe[3 - MAX_NAME :]
 
 
 def rate(bytes_per_second: float) -> str:

@@ -1,13 +1,16 @@
-"""The agent's four pages over HTTP: /metrics, /healthz, /readyz, /status.
+"""The agent's four pages over HTTP or HTTPS: /metrics, /healthz, /readyz, /status.
 
 Waitress parses and sends on one thread that never waits for a client, so one that is slow or silent keeps nobody from
 an answer: with eight half-sent requests cheroot answered no probe for 25 s, waitress within 1 ms. It is also the
-smallest: 5.4 MiB over a bare Python, where http.server takes 9.6 and cheroot 14.
+smallest: 5.4 MiB over a bare Python, where http.server takes 9.6 and cheroot 14. It has no TLS; tls.py stands before it
+where that is set.
 """
 
+import hmac
 import json
 import logging
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -24,6 +27,8 @@ from bpfleet.errors import HostError
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIEnvironment
+
+    from agent.tls import Front
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +55,11 @@ JSON = "application/json"
 PLAIN = "text/plain; charset=utf-8"
 INDEX = "bpfleet agent: /metrics /healthz /readyz /status\n"
 
+OPEN = ("/healthz", "/readyz")
+"""Pages that ask for no token: the kubelet has none. They say yes, or why not."""
+
+CHALLENGE = 'Bearer realm="bpfleet"'
+
 
 class Page(Protocol):
     """agent.metrics.page, or a fake."""
@@ -70,27 +80,32 @@ class Heartbeat:
 
     def __init__(self, stall_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock, self._stall_seconds = clock, stall_seconds
-        self._last = clock()
+        self.beat(0.0)
 
-    def beat(self) -> None:
+    def beat(self, wait_seconds: float) -> None:
+        """wait_seconds: of rest until the next drain."""
         self._last = self._clock()
+        self._wait_seconds = wait_seconds
 
     def problem(self) -> str:
         """Empty when all is well."""
         silent = self._clock() - self._last
-        return f"the loop has not moved for {silent:.0f} s" if silent > self._stall_seconds else ""
+        too_long = silent > self._stall_seconds + self._wait_seconds
+        return f"the loop has not moved for {silent:.0f} s" if too_long else ""
 
 
 @dataclass(frozen=True)
 class Application:
     """The pages as a WSGI application.
 
-    healthy, ready: what is wrong, empty when nothing is. status: what /status shows, as JSON has it."""
+    healthy, ready: what is wrong, empty when nothing is. status: what /status shows, as JSON has it. token: what a
+    client must present; empty where nothing is asked."""
 
     page: Page
     healthy: Callable[[], str]
     ready: Callable[[], str]
     status: Callable[[], Mapping[str, object]]
+    token: Callable[[], bytes] = bytes
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         try:
@@ -118,12 +133,26 @@ class Application:
             "/readyz": lambda _: _verdict(self.ready()),
             "/status": self._status,
         }
+        if environ["PATH_INFO"] not in OPEN and (refusal := self._refusal(environ)):
+            return refusal
         page = pages.get(environ["PATH_INFO"])
         if page is None:
             return _plain("404 Not Found", INDEX)
         if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
             return _plain("405 Method Not Allowed", "GET or HEAD\n", ("Allow", "GET, HEAD"))
         return page(environ)
+
+    def _refusal(self, environ: "WSGIEnvironment") -> Answer | None:
+        """https://www.rfc-editor.org/rfc/rfc6750#section-3 . How long it takes tells the token's length at most."""
+        token = self.token()
+        if not token:
+            return None
+        scheme, _, given = environ.get("HTTP_AUTHORIZATION", "").partition(" ")
+        has_token = scheme.lower() == "bearer"
+        if has_token and hmac.compare_digest(given.strip().encode("latin-1"), token):
+            return None
+        challenge = CHALLENGE + ', error="invalid_token"' * has_token
+        return _plain("401 Unauthorized", "a bearer token is needed\n", ("WWW-Authenticate", challenge))
 
     def _metrics(self, environ: "WSGIEnvironment") -> Answer:
         """`?view=live` is for those who watch: not taken for a scrape, new series show their values at once."""
@@ -150,15 +179,23 @@ def _verdict(problem: str) -> Answer:
 class Server:
     """Serves on a thread of its own from the moment it is made until close().
 
-    address: host and port, port 0 for a free one. Raises HostError where it cannot be had."""
+    address: host and port, port 0 for a free one. context: makes it HTTPS; asked for each connection. Raises HostError
+    where the address cannot be had."""
 
-    def __init__(self, application: Application, address: tuple[str, int]) -> None:
+    def __init__(
+        self,
+        application: Application,
+        address: tuple[str, int],
+        context: Callable[[], ssl.SSLContext] | None = None,
+    ) -> None:
         logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # it warns of every request that waits for a thread
         listener = _listen(address)
         self.address: tuple[str, int] = listener.getsockname()[:2]
+        self.scheme = "https" if context else "http"
+        plain = _backend() if context else listener
         self._server = create_server(
             application,
-            sockets=[listener],
+            sockets=[plain],
             threads=THREADS,
             connection_limit=MAX_CONNECTIONS,
             channel_timeout=IDLE_SECONDS,
@@ -171,9 +208,12 @@ class Server:
         )
         self._thread = threading.Thread(target=self._server.run, name="http", daemon=True)
         self._thread.start()
+        self._front = _front(listener, plain, context) if context else None
 
     def close(self) -> None:
         """Lets go of the port; requests under way are cut off."""
+        if self._front:
+            self._front.close()
         if self._thread.is_alive():  # it closes its own sockets: it may be waiting on them
             self._server.trigger.pull_trigger(self._shut)
         self._thread.join(timeout=CLOSE_SECONDS)
@@ -181,6 +221,20 @@ class Server:
     def _shut(self) -> None:
         self._server.task_dispatcher.shutdown(timeout=CLOSE_SECONDS / 2)
         wasyncore.close_all(self._server._map, ignore_all=True)
+
+
+def _front(listener: socket.socket, plain: socket.socket, context: Callable[[], ssl.SSLContext]) -> "Front":
+    from agent.tls import Front  # here, because it takes 1.6 MiB
+
+    return Front(listener, plain.getsockname().decode(), context, MAX_CONNECTIONS, IDLE_SECONDS)
+
+
+def _backend() -> socket.socket:
+    """For tls.py only. In the abstract namespace, which needs no directory that can be written; the kernel chooses a
+    free name. Who else finds it gets no more than at the port: the token is asked for behind it."""
+    backend = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    backend.bind("")
+    return backend
 
 
 def _listen(address: tuple[str, int]) -> socket.socket:

@@ -30,13 +30,20 @@ REQUEST = (
     *(0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0),
 )
 """OpenTelemetry's bounds for HTTP, which begin at 5 ms, and some below them."""
+CONGESTION_WINDOW = (1.0, 2.0, 4.0, 8.0, 10.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0, 4096.0)
+"""10 is what a connection begins with (RFC 6928)."""
+
+WINDOW = (0.0, 4096.0, 16384.0, *(float(1 << bits) for bits in range(15, 25)))
+"""A window of 0 stops the other side."""
 
 
 _rows = partial(setting, minimum=16, maximum=MAX_ROWS)
-_series = partial(setting, minimum=1000, maximum=MAX_SERIES)
-_seconds = partial(setting, minimum=0.1, maximum=SECONDS_A_DAY)
+_series = partial(setting, live=True, minimum=1000, maximum=MAX_SERIES)
+_seconds = partial(setting, live=True, minimum=0.1, maximum=SECONDS_A_DAY)
 _bounds = partial(setting, minimum=1e-6, maximum=30 * SECONDS_A_DAY)
+_windows = partial(setting, minimum=0.0, maximum=float(1 << 30))
 _path = partial(setting, pattern=r"(/[^\x00-\x1f]*)?", allowed="an absolute path, or empty")
+_output = partial(setting, pattern=r"-|(/[^\x00-\x1f]*)?", allowed="-, an absolute path, or empty")
 
 
 @dataclass(frozen=True)
@@ -49,16 +56,42 @@ class Limits:
     http_rows: int = _rows(8_192, "Rows of HTTP in the kernel: workload, side, method and status.")
     series: int = _series(60_000, "Series of workloads on the page in all.")
     series_per_metric: int = _series(20_000, "Series of one metric.")
+    events_per_second: int = setting(
+        10_000,
+        "Events of each collector; in one moment as many as in a second. Those beyond are dropped and counted.",
+        minimum=1,
+        maximum=1_000_000,
+    )
+    sockets: int = _rows(
+        100_000, "Rows that a walk over the node's sockets reads: a socket held by two processes takes two."
+    )
 
 
 @dataclass(frozen=True)
 class Histograms:
-    """Bucket bounds in seconds. The kernel counts into these very bounds, so a threshold that is a bound is exact."""
+    """Bucket bounds, in the unit that the name ends in. Every value is counted into these very bounds, so a threshold
+    that is a bound is exact."""
 
     rtt_seconds: tuple[float, ...] = _bounds(RTT, "Bounds of the round-trip time.")
     connect_seconds: tuple[float, ...] = _bounds(CONNECT, "Bounds of the time that connecting takes.")
     lifetime_seconds: tuple[float, ...] = _bounds(LIFETIME, "Bounds of the life time of connections.")
     request_seconds: tuple[float, ...] = _bounds(REQUEST, "Bounds of the time that an HTTP request takes.")
+    congestion_window_segments: tuple[float, ...] = _windows(CONGESTION_WINDOW, "Bounds of the congestion window.")
+    receive_window_bytes: tuple[float, ...] = _windows(WINDOW, "Bounds of the receive window.")
+    send_window_bytes: tuple[float, ...] = _windows(WINDOW, "Bounds of the send window.")
+
+
+@dataclass(frozen=True)
+class Sockets:
+    """The collector `sockets`, where it is on."""
+
+    interval_seconds: float = setting(
+        15.0,
+        "How often the node's sockets are walked, for one sample of each connection.",
+        live=True,
+        minimum=0.1,
+        maximum=3600.0,
+    )
 
 
 @dataclass(frozen=True)
@@ -71,13 +104,24 @@ class Identity:
         choices=("auto", "on", "off"),
     )
     kubeconfig: str = _path("", "Credentials for the API where the pod's own are not used.")
-    static_file: str = _path("", "YAML file that names cgroups by path, for hosts and tests.")
+    static_file: str = _path(
+        "", "YAML file that names cgroups by path, for hosts and tests. A reload reads it again.", live=True
+    )
     docker: str = setting(
         "auto",
         "Ask Docker for names of containers outside Kubernetes: its files, else its socket, which is as good as root.",
         choices=("auto", "off"),
     )
     keep_seconds: float = _seconds(300.0, "How long a name outlives its pod, so that what is read late is still named.")
+
+
+@dataclass(frozen=True)
+class Server:
+    """Who may read the pages, and over what. The files are read again when they change."""
+
+    certificate_file: str = _path("", "PEM file of the server's certificate and its chain: serves HTTPS only.")
+    key_file: str = _path("", "PEM file of the certificate's private key, without a password.")
+    token_file: str = _path("", "File of the bearer token that /metrics and /status ask for; the probes stay open.")
 
 
 @dataclass(frozen=True)
@@ -92,12 +136,29 @@ class Kernel:
     )
     headers: str = setting(
         "auto",
-        "Kernel types to compile against: BTF first, or BTF only, or a header tree.",
+        "Kernel types to compile against: BTF first, or BTF only, or a header tree; one of another kernel serves "
+        "`traffic` only.",
         pattern=r"auto|btf|/[^\x00-\x1f]+",
         allowed="auto, btf or an absolute path",
     )
     cache: str = _path("", "Directory that keeps the header tree between starts; empty makes it anew.")
     cgroup_root: str = _path("", "Mount point of cgroup v2; empty finds it.")
+
+
+@dataclass(frozen=True)
+class Jsonl:
+    """Events as JSON Lines."""
+
+    path: str = _output(
+        "-", "Where events are appended, a line of JSON each: a file, - for standard output, empty for nowhere."
+    )
+
+
+@dataclass(frozen=True)
+class Sinks:
+    """Where events go. Only some collectors tell of events, and none of the default set."""
+
+    jsonl: Jsonl = Jsonl()
 
 
 @dataclass(frozen=True)
@@ -112,7 +173,9 @@ class Settings:
     )
     collectors: tuple[str, ...] = setting(
         (),
-        "Collectors that run: a list of names, or changes to the default set: +name adds, -name takes away.",
+        "Collectors that run: a list of names, or changes to the default set: +name adds, -name takes away. A reload "
+        "switches those that share no program; for the others it takes a restart.",
+        live=True,
         pattern=r"[+-]?[a-z][a-z0-9_]*",
         allowed="names (a, b) or changes (+a, -b)",
     )
@@ -122,19 +185,25 @@ class Settings:
         pattern=r"[A-Za-z0-9._-]{0,253}",
         allowed="a host name, or empty",
     )
-    log_level: str = setting("info", "What is logged.", choices=("debug", "info", "warning", "error"))
-    drain_interval_seconds: float = setting(5.0, "How often the kernel's maps are read.", minimum=0.1, maximum=300.0)
+    log_level: str = setting("info", "What is logged.", live=True, choices=("debug", "info", "warning", "error"))
+    drain_interval_seconds: float = setting(
+        5.0, "How often the kernel's maps are read.", live=True, minimum=0.1, maximum=300.0
+    )
     scrape_interval_seconds: float = setting(
         15.0,
         "How often Prometheus scrapes: decides how long a new series shows 0 and an ended one stays.",
+        live=True,
         minimum=1.0,
         maximum=3600.0,
     )
     flow_idle_seconds: float = _seconds(900.0, "A flow without traffic for so long loses its series.")
     limits: Limits = Limits()
     histograms: Histograms = Histograms()
+    sockets: Sockets = Sockets()
     identity: Identity = Identity()
+    server: Server = Server()
     kernel: Kernel = Kernel()
+    sinks: Sinks = Sinks()
 
     @property
     def address(self) -> tuple[str, int]:
@@ -164,6 +233,11 @@ def clashes(settings: Settings) -> Iterator[Clash]:
         yield Clash(
             ("drain_interval_seconds", "scrape_interval_seconds"), "{0} is longer than {1}: scrapes would repeat"
         )
+    if "sockets" in settings.collectors and settings.sockets.interval_seconds < settings.drain_interval_seconds:
+        yield Clash(
+            ("sockets.interval_seconds", "drain_interval_seconds"),
+            "{0} is shorter than {1}: sockets are walked at a drain",
+        )
     if settings.identity.keep_seconds < settings.drain_interval_seconds:
         yield Clash(
             ("identity.keep_seconds", "drain_interval_seconds"),
@@ -176,6 +250,8 @@ def clashes(settings: Settings) -> Iterator[Clash]:
         )
     if settings.identity.kubernetes == "off" and settings.identity.kubeconfig:
         yield Clash(("identity.kubeconfig", "identity.kubernetes"), "{0} has no use with {1}")
+    if bool(settings.server.certificate_file) != bool(settings.server.key_file):
+        yield Clash(("server.certificate_file", "server.key_file"), "{0} and {1} go together: both, or none")
 
 
 def leaves(section: type[Any] = Settings, path: tuple[str, ...] = ()) -> Iterator[Leaf]:

@@ -3,14 +3,15 @@
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict
 
+from agent.credentials import State
 from agent.kernel.facts import Facts
 from agent.metrics.accumulate import Standing
 from agent.metrics.health import Report
 
 
 class Status:
-    """Filled by the agent's loop, read by the server's threads. counting: the collectors that have metrics.
-    facts: of this machine. standing: of the totals; identity: what it says of itself."""
+    """Filled by the agent's loop, read by the server's threads. counting: those of all collectors that have metrics.
+    facts: of this machine. standing: of the totals; identity, reload, credentials: what they say of themselves."""
 
     def __init__(
         self,
@@ -19,9 +20,12 @@ class Status:
         facts: Facts,
         standing: Callable[[], Standing],
         identity: Callable[[], Mapping[str, object]],
+        reload: Callable[[], Mapping[str, object]],
+        credentials: Callable[[], Mapping[str, State]],
     ) -> None:
         self._version, self._counting, self._facts = version, counting, facts
         self._standing, self._identity = standing, identity
+        self._reload, self._credentials = reload, credentials
         self._report: Report | None = None
         self._drains = 0
         self.headers = ""
@@ -35,7 +39,8 @@ class Status:
         itself, and the rest counts."""
         if self._report is None:
             return "loading the programs"
-        counting = {name: self._report.collectors[name] for name in self._counting}
+        running = self._report.collectors
+        counting = {name: running[name] for name in self._counting if name in running}
         if any(state.up for state in counting.values()):
             return ""
         return "nothing is counted: " + "; ".join(f"{name}: {state.reason}" for name, state in counting.items())
@@ -55,4 +60,6 @@ class Status:
             "programs": {name: runs._asdict() for name, runs in report.programs.items()},
             "series": {**self._standing()._asdict(), "lost": dict(self._standing().lost)},
             "identity": dict(self._identity()),
+            "reload": dict(self._reload()),
+            "credentials": {name: state._asdict() for name, state in self._credentials().items()},
         }

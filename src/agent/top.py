@@ -18,11 +18,13 @@ from typing import TextIO
 from rich.console import Console, Group
 from rich.live import Live
 
-from agent import child, configuration
+from agent import child, configuration, polling, settings
 from agent.activity import Activity, Row
 from agent.collectors import known
+from agent.configuration import Configuration
+from agent.escapes import inert
 from agent.polling import Server
-from agent.screen import SORTS, Size, inert, ordered, plain, screen
+from agent.screen import SORTS, Size, ordered, plain, screen
 from bpfleet.errors import HostError
 
 DRAIN_SECONDS = 1.0
@@ -148,11 +150,11 @@ def _show(top: Top, once: bool) -> None:
 def _agent(parsed: Namespace) -> Iterator[tuple[Server, Callable[[], None]]]:
     """The agent to ask, and what to call to learn that it is gone."""
     if parsed.url:
-        yield Server(parsed.url), lambda: None
+        yield Server(parsed.url, lambda: polling.authority(parsed.ca_file), parsed.token_file), lambda: None
         return
     print("starting an agent on this host; its programs are being compiled ...", file=sys.stderr)
     flags = agent_flags(parsed, os.environ, child.port)
-    server = Server(f"http://{flags['listen']}")
+    server = own_server(flags["listen"], settings_of(parsed, os.environ).settings.server)
     words = [f"--config={parsed.config}"] if parsed.config else []
     words += [f"{configuration.flag_of(name)}={text}" for name, text in flags.items()]
     with child.Child(words) as running:
@@ -164,18 +166,31 @@ def _agent(parsed: Namespace) -> Iterator[tuple[Server, Callable[[], None]]]:
 def agent_flags(parsed: Namespace, environment: Mapping[str, str], port: Callable[[], int]) -> dict[str, str]:
     """What the agent of one's own is told: the user's words, and where there are none, a pace that suits a live table.
     Wrong settings are refused here, before anything starts."""
-    flags = configuration.flags_of(parsed)
-    given = configuration.load(parsed.config, environment, flags, known())
+    flags, given = configuration.flags_of(parsed), settings_of(parsed, environment)
     if "drain_interval_seconds" not in given.places:
         flags["drain_interval_seconds"] = f"{min(parsed.interval, DRAIN_SECONDS):g}"
+    if given.settings.sinks.jsonl.path == "-":  # its standard output is not the user's
+        flags["sinks.jsonl.path"] = ""
     host, wanted = given.settings.address
     free = port() if "listen" not in given.places or not wanted else wanted
     return flags | {"listen": f"[{host}]:{free}" if ":" in host else f"{host}:{free}"}
 
 
+def settings_of(parsed: Namespace, environment: Mapping[str, str]) -> Configuration:
+    return configuration.load(parsed.config, environment, configuration.flags_of(parsed), known())
+
+
+def own_server(address: str, asked: settings.Server) -> Server:
+    """With HTTPS and the token where the settings ask for them: this agent, too, may stand where others reach it."""
+    scheme = "https" if asked.certificate_file else "http"
+    return Server(f"{scheme}://{address}", lambda: polling.pinned(asked.certificate_file), asked.token_file)
+
+
 def _parse(arguments: Sequence[str]) -> Namespace:
     parser = configuration.Parser("bpfleet top", "Show the busiest workloads, live.")
     parser.add_argument("--url", help="ask the agent at this address instead of starting one")
+    parser.add_argument("--ca-file", default="", help="with --url: certificates to believe instead of the system's")
+    parser.add_argument("--token-file", default="", help="with --url: file of the bearer token that the agent asks for")
     parser.add_argument("--sort", choices=tuple(SORTS), default="traffic", help="order of the rows (default: traffic)")
     parser.add_argument(
         "--interval", type=_interval, default=2.0, metavar="S", help="seconds between pages (default: 2)"

@@ -4,12 +4,24 @@ A collector declares facts as class attributes and yields what happened since th
 Kubernetes nor Prometheus, keeps no thread and no totals.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import ClassVar, Protocol
 
-from bpfleet.events import Event
-from bpfleet.metrics import Counter, Distribution, Flow, Histogram, Metric, Sample, Summary, Summed, UpDownCounter
+from bpfleet.events import Event, Record
+from bpfleet.metrics import (
+    Counter,
+    Distribution,
+    Flow,
+    Histogram,
+    Metric,
+    NetworkNamespace,
+    Observations,
+    Sample,
+    Summary,
+    Summed,
+    UpDownCounter,
+)
 
 __all__ = [
     "AnyOf",
@@ -24,11 +36,15 @@ __all__ = [
     "Histogram",
     "Maps",
     "Metric",
+    "NetworkNamespace",
+    "Observations",
     "Packet",
     "Probe",
     "RawTracepoint",
+    "Record",
     "Row",
     "Sample",
+    "Sink",
     "SocketIterator",
     "Summary",
     "Summed",
@@ -62,14 +78,23 @@ class Maps(Protocol):
     def walk(self, function: str) -> bytes:
         """Run the iterator of a Walk over everything that there is now; what its program wrote (bpf_seq_write)."""
 
+    def enumeration(self, name: str) -> Mapping[int, str]:
+        """The running kernel's own names of an enumeration's values, for one that the collector has declared in
+        `enumerations`. Empty where the kernel has no such enumeration or no BTF."""
+
+    def walk_parts(self, function: str) -> Iterator[bytes]:
+        """The same in parts, each of whole bpf_seq_write()s, so that a long walk is never here as a whole."""
+
 
 @dataclass(frozen=True)
 class Probe:
     """A hook point and the C function that runs there.
 
+    beside: a function that this one completes; where that is not in use, nor is this.
     capabilities: what loading and attaching takes. since: first kernel that has the hook, for messages."""
 
     function: str
+    beside: str = field(default="", kw_only=True)
     capabilities: ClassVar[tuple[str, ...]] = ("BPF",)
     since: ClassVar[str] = "5.10"
 
@@ -146,7 +171,6 @@ class SocketIterator(Probe):
     """`int f(u64 *ctx)` on iter/task_file, walked once when the agent starts. Needs BTF, and hostPID in a pod."""
 
     capabilities = ("BPF", "PERFMON")
-    since = "5.11"
 
     @property
     def hook(self) -> str:
@@ -195,15 +219,27 @@ class Channel:
 
 
 class Collector:
-    """One question. Built-in collectors and plugins use this same class."""
+    """One question. Built-in collectors and plugins use this same class.
+
+    event_names: of what events() yields. enumerations: of the kernel (`enum skb_drop_reason`), whose values differ from
+    version to version: count by number in the kernel, name in user space (Maps.enumeration)."""
 
     name: ClassVar[str]
     program: ClassVar[str]
+    parts: ClassVar[tuple[str, ...]] = ()  # further C files of a long program, in their order
     base: ClassVar[Fragment | None] = None
     probes: ClassVar[tuple[Probe | AnyOf, ...]] = ()
     metrics: ClassVar[tuple[Metric, ...]] = ()
     channels: ClassVar[tuple[Channel, ...]] = ()
+    event_names: ClassVar[tuple[str, ...]] = ()
     default: ClassVar[bool] = True
+    enumerations: ClassVar[tuple[str, ...]] = ()
+    interval: ClassVar[str] = ""
+    """The setting that says how many seconds lie between two calls of collect(); without one each drain calls it."""
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        return (self.program, *self.parts)
 
     def defines(self, limits: Mapping[str, int]) -> dict[str, str]:
         """Constants (`#define NAME value`) that the C file is compiled with. limits: the settings' `limits`."""
@@ -216,3 +252,24 @@ class Collector:
     def events(self, maps: Maps) -> Iterator[Event]:
         """What happened since the last call, one by one."""
         return iter(())
+
+
+class Sink:
+    """A place that events go to. Built-in sinks and plugins use this same class.
+
+    Between encode() and write() there is a bounded queue, which does all the counting."""
+
+    name: ClassVar[str]
+
+    def encode(self, record: Record) -> bytes:
+        """An event as it is sent. On the thread that drains the kernel, so it may not wait."""
+        raise NotImplementedError
+
+    def write(self, items: Sequence[bytes]) -> int:
+        """Send some, on a thread of the sink's own. Returns how many of them, from the first on, are through; the
+        others are offered again. To be asked to end it has to return within a second. Whatever it raises, all of these
+        items are lost."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Nothing comes after this."""

@@ -137,6 +137,34 @@ HTTP_CLIENT_DURATION = Histogram(
     prefix="",
     bounds="request_seconds",
 )
+PACKET_DROPS = Counter(
+    "packet.drops",
+    "Packets that the kernel dropped in the network of the workload, by the kernel's own name of the reason. What is "
+    "dropped in a network that several share, or in the host's, is the node's (workload /).",
+    unit="{packet}",
+    labels=("reason",),
+)
+TCP_CONGESTION_WINDOW = Histogram(
+    "tcp.congestion_window.segments",
+    "Congestion window: one sample of each established TCP connection in each walk (`sockets.interval_seconds`).",
+    unit="{segment}",
+    bounds="congestion_window_segments",
+    in_kernel=False,
+)
+TCP_RECEIVE_WINDOW = Histogram(
+    "tcp.receive_window",
+    "Receive window that was last advertised to the peer: one sample of each established TCP connection in each walk.",
+    unit="By",
+    bounds="receive_window_bytes",
+    in_kernel=False,
+)
+TCP_SEND_WINDOW = Histogram(
+    "tcp.send_window",
+    "Send window, as the peer last advertised it: one sample of each established TCP connection in each walk.",
+    unit="By",
+    bounds="send_window_bytes",
+    in_kernel=False,
+)
 
 CONTAINER_INFO = Info(
     "container", "What is known of a container; the image as its specification names it.", labels=("node", "image")
@@ -159,9 +187,28 @@ LOST = Counter(
     labels=("channel", "reason"),
     scope=Scope.AGENT,
 )
+EVENTS = Counter(
+    "events",
+    "Events that collectors told of, by name: passed to the sinks, or why not.",
+    labels=("event", "outcome"),
+    scope=Scope.AGENT,
+)
+SINK_EVENTS = Counter(
+    "sink.events",
+    "What became at a sink of the events passed to it: their sum, once none waits, is what was passed.",
+    labels=("sink", "event", "outcome"),
+    scope=Scope.AGENT,
+)
+EVENTS_WAITING = Gauge(
+    "events.waiting",
+    "Events that wait: for their owner's name (stage owner), or in a sink's queue (stage is the sink's name).",
+    labels=("stage",),
+    scope=Scope.AGENT,
+)
 DRAIN_FAILURES = Counter(
     "drain.failures",
-    "Steps of a drain that failed: a collector's by its name, identity, totals, report. The other steps went on.",
+    "Steps of a drain that failed: a collector's by its name, identity, totals, events, report. The other steps went "
+    "on.",
     labels=("step",),
     scope=Scope.AGENT,
 )
@@ -184,6 +231,26 @@ SERIES = Gauge(
     "series",
     "Series by state: exposed, withheld (shown as 0 until scraped once), other (what exceeded the budget).",
     labels=("state",),
+    scope=Scope.AGENT,
+)
+CONFIG_RELOAD_SUCCESSFUL = Gauge(
+    "config.last_reload.successful",
+    "1 if the last reading of the settings was applied, 0 if it was refused and the last good ones are in force.",
+    scope=Scope.AGENT,
+)
+CONFIG_RELOAD_TIME = Gauge(
+    "config.last_reload.success.timestamp",
+    "When settings were last read and applied, in Unix time.",
+    unit="s",
+    scope=Scope.AGENT,
+)
+CONFIG_RESTART_REQUIRED = Gauge(
+    "config.restart_required", "Settings that differ from those in force and wait for a restart.", scope=Scope.AGENT
+)
+CREDENTIALS_RELOAD_SUCCESSFUL = Gauge(
+    "server.credentials.last_reload.successful",
+    "1 if the server's certificate or token is what its file has, 0 if that cannot be used and the last good one is.",
+    labels=("credential",),
     scope=Scope.AGENT,
 )
 BUILD_INFO = Info(

@@ -5,6 +5,7 @@ whose requirements are not installed does not stand in the way of the others.
 """
 
 import difflib
+import errno
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +16,9 @@ from bpfleet import __version__
 from bpfleet.errors import BpfleetError, SettingsError
 
 GROUP = "bpfleet.commands"
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+"""Why a file takes no more."""
 
 OK, FAILED, MISUSED, INTERRUPTED = 0, 1, 2, 130
 """Exit codes; 130 is what a shell gives to a program that Ctrl-C ended."""
@@ -30,6 +34,8 @@ class Command:
 
 def main(arguments: Sequence[str] | None = None, commands: Mapping[str, EntryPoint] | None = None) -> int:
     """Runs one command and turns what went wrong into a message and an exit code."""
+    if sys.stdout is None:  # closed (`>&-`): a file that is opened later must not get its number
+        sys.stdout = open(os.devnull, "w")
     words = list(sys.argv[1:] if arguments is None else arguments)
     points = commands if commands is not None else {point.name: point for point in entry_points(group=GROUP)}
     if not words or words[0] in ("-h", "--help", "help"):
@@ -39,17 +45,29 @@ def main(arguments: Sequence[str] | None = None, commands: Mapping[str, EntryPoi
         print(f"bpfleet {__version__}")
         return OK
     try:
-        return _run(words[0], words[1:], points)
+        code = _run(words[0], words[1:], points)
+        sys.stdout.flush()  # here a full disk has an answer
+        return code
     except BpfleetError as error:
         for line in str(error).splitlines():
             _complain(line)
         return MISUSED if isinstance(error, SettingsError) else FAILED
     except KeyboardInterrupt:
         return INTERRUPTED
-    except BrokenPipeError:
-        # The reader (`| head`) is gone; the interpreter's own flush at exit must not complain about it again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # the reader (`| head`) is gone
+        _drop_output()
         return FAILED
+    except OSError as error:
+        if error.filename is not None or error.errno not in FULL:
+            raise
+        _complain(f"standard output: {error.strerror}")
+        _drop_output()
+        return FAILED
+
+
+def _drop_output() -> None:
+    """The interpreter's own flush at exit must not complain again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _run(name: str, words: Sequence[str], points: Mapping[str, EntryPoint]) -> int:

@@ -9,7 +9,9 @@ Attribute = str | int | float | bool
 
 
 class Event(NamedTuple):
-    """name: as OpenTelemetry names events, dotted (`network.tcp.state_change`). time_ns: by the kernel's monotonic
+    """What a collector tells.
+
+    name: as OpenTelemetry names events, dotted (`bpfleet.tcp.state_change`). time_ns: by the kernel's monotonic
     clock (bpf_ktime_get_ns). cgroup_id: the owner's. attributes: by OpenTelemetry's names where there are any; strings
     may hold anything that a process wrote. flow: the peer, where there is one."""
 
@@ -18,3 +20,15 @@ class Event(NamedTuple):
     cgroup_id: int
     attributes: Mapping[str, Attribute]
     flow: Flow | None = None
+
+
+class Record(NamedTuple):
+    """What a sink gets: an event with its owner and its peer by name.
+
+    time_ns: since 1970 (UTC). resource: whose it is (`k8s.pod.name` ...). Strings are valid Unicode of bounded length;
+    they may hold control characters."""
+
+    name: str
+    time_ns: int
+    resource: Mapping[str, str]
+    attributes: Mapping[str, Attribute]

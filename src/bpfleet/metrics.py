@@ -5,6 +5,7 @@ https://opentelemetry.io/docs/specs/otel/compatibility/prometheus_and_openmetric
 unit as a plural suffix, `_total` for counters.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import ClassVar, NamedTuple
@@ -61,20 +62,35 @@ class Summed(NamedTuple):
     observations: int
 
 
-Value = int | float | Distribution | Summed
+class Observations(NamedTuple):
+    """Growth of a histogram whose values come to user space one by one: each value in the metric's base unit, and how
+    often it was observed. Their buckets are found by who keeps the totals and knows the bounds."""
+
+    counts: Mapping[int, int]
+
+
+Value = int | float | Distribution | Observations | Summed
+
+
+class NetworkNamespace(NamedTuple):
+    """Stands where a cgroup id does, for what happens in a network and to no cgroup's socket. number: the kernel's,
+    which is never given to a second namespace (net_cookie); 0 where the kernel could not tell."""
+
+    number: int
 
 
 class Sample(NamedTuple):
     """What happened since the last drain: one growth with its labels.
 
     labels: the values of `metric.labels`, in that order.
-    cgroup_id: whose it is; 0 where the kernel had no room left to tell.
+    cgroup_id: whose it is; 0 where the kernel had no room left to tell. Or the network namespace in which it happened,
+    whose owner identity knows: the pod or workload that has it to itself, else the node.
     flow: the peer, for metrics of scope FLOW.
     """
 
     metric: "Metric"
     value: Value
-    cgroup_id: int
+    cgroup_id: int | NetworkNamespace
     labels: tuple[str, ...] = ()
     flow: Flow | None = None
 
@@ -138,9 +154,12 @@ class Info(Metric):
 
 @dataclass(frozen=True, eq=False)
 class Histogram(Metric):
-    """bounds: name of the setting under `histograms` that holds the bucket bounds in seconds."""
+    """bounds: name of the setting under `histograms` that holds the bucket bounds in the metric's unit.
+    in_kernel: whether the program counts into the buckets, which it finds by `<bounds>_bucket(ns)`; else the collector
+    yields Observations."""
 
     bounds: str = ""
+    in_kernel: bool = True
     kind = "histogram"
 
 

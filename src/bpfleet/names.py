@@ -1,7 +1,8 @@
 """Every label name, once: the Prometheus word and the OpenTelemetry attribute it stands for.
 
 In Prometheus the Kubernetes identity has kube-state-metrics' names, so that joins work; over OTLP it has the
-`k8s.*` names (https://opentelemetry.io/docs/specs/semconv/resource/k8s/).
+`k8s.*` names (https://opentelemetry.io/docs/specs/semconv/resource/k8s/). What OpenTelemetry has no name for is
+`bpfleet.*`.
 """
 
 from typing import Final
@@ -22,6 +23,8 @@ OPENTELEMETRY: Final = {
     "namespace": "k8s.namespace.name",
     "pod": "k8s.pod.name",
     "container": "k8s.container.name",
+    "workload": "bpfleet.workload.name",
+    "workload_kind": "bpfleet.workload.kind",
     "node": "k8s.node.name",
     "direction": "network.io.direction",
     "transport": "network.transport",
@@ -29,5 +32,9 @@ OPENTELEMETRY: Final = {
     "port": "server.port",
     "reason": "error.type",
     "zone": "cloud.availability_zone",
+    "peer_kind": "bpfleet.peer.kind",
+    "peer_namespace": "bpfleet.peer.namespace",
+    "peer_name": "bpfleet.peer.name",
+    "peer_zone": "bpfleet.peer.zone",
     "image": "container.image.name",
 }

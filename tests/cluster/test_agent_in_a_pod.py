@@ -1,6 +1,7 @@
 """The agent as an unprivileged pod with three capabilities counts what pods do, under the names that Kubernetes has."""
 
 import http.client
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -32,11 +33,22 @@ DATAGRAM_BYTES = 100
 HEADERS_BYTES = 20 + 8
 """Of IPv4 and UDP."""
 
+HELD_SECONDS = 30
+"""Longer than two lists of sockets take, each of which compiles its program."""
+
 ASK = f"import urllib.request\nfor _ in range({REQUESTS}): urllib.request.urlopen('http://ADDRESS/hostname').read()"
 SEND = (
     "import socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
     f"for _ in range({DATAGRAMS}): s.sendto(bytes({DATAGRAM_BYTES}), ('ADDRESS', 9000))"
 )
+
+
+HOLD = (
+    "import subprocess, sys; hold = 'import socket, sys, time; s = socket.create_connection((sys.argv[1], 80)); "
+    f"time.sleep({HELD_SECONDS})'; subprocess.Popen([sys.executable, '-c', hold, 'ADDRESS'], "
+    "stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)"
+)
+LIST = "from agent.sockets import main; print('sockets'); main(['--all', '--json', '--namespace', 'NAMESPACE'])"
 
 
 @pytest.fixture(scope="session")
@@ -102,12 +114,12 @@ class Cluster:
         pods = self.core.list_namespaced_pod(self.namespace).items
         return next(pod for pod in pods if pod.metadata.name.startswith(prefix))
 
-    def run(self, code: str) -> str:
-        """Python in the client's pod."""
+    def run(self, code: str, pod: str = "client") -> str:
+        """Python in a pod. An answer that is JSON as a whole the client would take apart."""
         return str(
             self._kube.stream.stream(
                 self.core.connect_get_namespaced_pod_exec,
-                "client",
+                pod,
                 self.namespace,
                 command=["python3", "-c", code],
                 stderr=True,
@@ -203,6 +215,26 @@ def test_datagrams_of_a_pod_are_what_its_interface_counts(cluster: Cluster) -> N
     assert second["packets"] - first["packets"] >= DATAGRAMS
     received = {"pod": cluster.server.metadata.name, "container": "sink", "direction": "receive", "transport": "udp"}
     assert cluster.page().value("bpfleet_network_io_packets_total", **received) >= DATAGRAMS
+
+
+def test_the_list_of_sockets_runs_beside_the_agent_and_names_pods_and_services(cluster: Cluster) -> None:
+    address = cluster.core.read_namespaced_service("echo", cluster.namespace).spec.cluster_ip
+    assert cluster.run(HOLD.replace("ADDRESS", address)) == ""
+    told = cluster.run(LIST.replace("NAMESPACE", cluster.namespace), pod="agent")
+    sockets = json.loads(told.partition("\n")[2])["sockets"]
+
+    (client,) = [each for each in sockets if each["pod"] == "client"]
+    assert (client["state"], client["peer_address"], client["peer_port"]) == ("established", address, 80)
+    assert (client["peer_kind"], client["peer_namespace"], client["peer_name"]) == (
+        *("service", cluster.namespace, "echo"),
+    )
+    server = {(each["protocol"], each["state"], each["local_port"]): each
+              for each in sockets if each["workload"] == "echo"}  # fmt: skip
+    assert set(server) == {("tcp", "listening", 8080), ("tcp", "established", 8080), ("udp", "unconnected", 9000)}
+    served = server["tcp", "established", 8080]
+    assert (served["pod"], served["container"]) == (cluster.server.metadata.name, "server")
+    assert (served["peer_kind"], served["peer_name"]) == ("pod", "client")
+    assert served["network_namespace"] != client["network_namespace"]
 
 
 def balanced(page: Page) -> bool:

@@ -159,24 +159,25 @@ def test_without_type_information_and_headers_it_says_what_is_missing(alone: Hou
 
 
 @needs("unshare")
-def test_with_headers_instead_of_type_information_what_can_run_counts(
+def test_with_headers_of_another_kernel_what_does_not_depend_on_them_counts(
     alone: House, place: Place, pair: Pair, tmp_path: Path
 ) -> None:
+    """Connections would be counted as none: the socket's members lie elsewhere."""
     headers, empty = installed_headers(tmp_path / "headers"), tmp_path / "empty"
     empty.touch()
     prefix = in_a_mount_namespace(HIDDEN_BTF, str(empty))
     with Agent("--kernel-headers", str(headers), "--collectors=-cgroups", prefix=prefix) as agent:
         found = states(agent)
-        assert "needs BTF (/sys/kernel/btf/vmlinux)" in found.pop("connections")
-        assert found == {"traffic": "", "tcp": ""}
+        assert found.pop("traffic") == ""
+        assert set(found) == {"tcp", "connections"}
+        for reason in found.values():
+            assert f", this kernel is {os.uname().release}: what it keeps may lie elsewhere" in reason
         assert agent.status()["headers"] == str(headers)
         before = pair[0].interface("veth0")
         client, _ = exchange(place, pair)
         passed = pair[0].interface("veth0") - before
         page = agent.settled(client)
         assert page.value(PACKETS, direction="transmit", transport="tcp") == passed.tx_packets
-        segments = page.value("bpfleet_tcp_segments_total", direction="transmit")
-        assert segments == pair[0].counters()["TcpOutSegs"]
 
 
 @needs("unshare")

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -50,7 +51,8 @@ def fast_settings() -> dict[str, str]:
 
 class Agent:
     """flags: further arguments. environment: settings on top of the fast ones. prefix: a command that runs the agent,
-    e.g. setpriv. place: a cgroup to run it in."""
+    e.g. setpriv. place: a cgroup to run it in. stdout: a descriptor, instead of what output() shows. ca_file: it speaks
+    HTTPS, and this is whom to believe. token: what it asks for."""
 
     def __init__(
         self,
@@ -59,7 +61,11 @@ class Agent:
         prefix: Sequence[str] = (),
         place: Cgroup | None = None,
         port: int | None = None,
+        stdout: int | None = None,
+        ca_file: Path | None = None,
+        token: str = "",
     ) -> None:
+        self.stdout, self.ca_file, self.token = stdout, ca_file, token
         self.port = port or free_port()
         self.argv = [*prefix, *BASE, "--listen", f"127.0.0.1:{self.port}", *flags]
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("BPFLEET_")}
@@ -76,8 +82,9 @@ class Agent:
         self.started = time.monotonic()
         self.log = tempfile.TemporaryFile("w+")  # noqa: SIM115  closed in stop()
         argv, passed = self.place.command(self.argv) if self.place else (self.argv, ())
+        stdout = self.log if self.stdout is None else self.stdout
         self.process = subprocess.Popen(
-            argv, env=self.environment, pass_fds=passed, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log
+            argv, env=self.environment, pass_fds=passed, stdin=subprocess.DEVNULL, stdout=stdout, stderr=self.log
         )
 
     def ready(self, timeout_seconds: float = READY_SECONDS) -> float:
@@ -89,6 +96,17 @@ class Agent:
                     return waited
             time.sleep(0.05)
         raise AssertionError(f"not ready after {waited:.0f} s:\n{self.output()}")
+
+    def answers_at_all(self, timeout_seconds: float = READY_SECONDS) -> None:
+        """Wait until it listens; its programs are compiled after that."""
+        end = time.monotonic() + timeout_seconds
+        while time.monotonic() < end:
+            self.expect_alive()
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                self.get("/healthz")
+                return
+            time.sleep(0.01)
+        raise AssertionError(f"nobody listens:\n{self.output()}")
 
     def expect_alive(self) -> None:
         """Raises AssertionError with the agent's output if it ended; starts it again if it only came too early."""
@@ -157,13 +175,36 @@ class Agent:
             self.stop()
 
     def get(self, path: str, headers: dict[str, str] | None = None) -> tuple[int, bytes, dict[str, str]]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        connection = self._connection()
+        token = {"Authorization": f"Bearer {self.token}"} if self.token else {}
         try:
-            connection.request("GET", path, headers=headers or {})
+            connection.request("GET", path, headers=token | (headers or {}))
             answer = connection.getresponse()
             return answer.status, answer.read(), dict(answer.getheaders())
         finally:
             connection.close()
+
+    def _connection(self) -> http.client.HTTPConnection:
+        if not self.ca_file:
+            return http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        trust = ssl.create_default_context(cafile=self.ca_file)
+        return http.client.HTTPSConnection("127.0.0.1", self.port, timeout=10, context=trust)
+
+    def reload(self) -> dict[str, Any]:
+        """Have it read its settings again; what /status says of that when it is done."""
+        before = self.status()["reload"]["attempts"]
+        self.process.send_signal(signal.SIGHUP)
+        return self.told_of_reloads(before + 1)
+
+    def told_of_reloads(self, attempts: int) -> dict[str, Any]:
+        """What /status says when so many were made."""
+        end = time.monotonic() + READY_SECONDS
+        while (found := self.status()["reload"])["attempts"] < attempts:
+            self.expect_alive()
+            assert time.monotonic() < end, f"no reload:\n{self.output()}"
+            time.sleep(LOOK_SECONDS)
+        told: dict[str, Any] = found
+        return told
 
     def text(self) -> str:
         status, body, _ = self.get("/metrics")

@@ -22,15 +22,33 @@ scrape_configs:
       - targets: ["127.0.0.1:{port}"]
         labels: {{namespace: bpfleet-system, pod: agent-pod, container: agent, node: node-1}}
 """
+HTTPS = """
+    scheme: https
+    tls_config: {{ca_file: {ca_file}}}
+"""
+TOKEN = """
+    authorization: {{credentials_file: {token_file}}}
+"""
 
 
 class Prometheus:
-    """For the time of a `with`."""
+    """For the time of a `with`. ca_file: asks over HTTPS and believes this one; token_file: presents what is there.
+    first: what is to hold before the `with` begins."""
 
-    def __init__(self, folder: Path, agent_port: int) -> None:
-        self.folder, self.port = folder, free_port()
+    def __init__(
+        self,
+        folder: Path,
+        agent_port: int,
+        ca_file: Path | None = None,
+        token_file: Path | None = None,
+        first: str = "up == 1",
+    ) -> None:
+        self.folder, self.port, self.first = folder, free_port(), first
         self.configuration = folder / "prometheus.yml"
-        self.configuration.write_text(CONFIGURATION.format(port=agent_port))
+        text = CONFIGURATION.format(port=agent_port)
+        text += HTTPS.format(ca_file=ca_file) if ca_file else ""
+        text += TOKEN.format(token_file=token_file) if token_file else ""
+        self.configuration.write_text(text)
 
     def __enter__(self) -> "Prometheus":
         with (self.folder / "log").open("w") as log:
@@ -39,7 +57,7 @@ class Prometheus:
                  f"--web.listen-address=127.0.0.1:{self.port}", "--log.level=warn"], stdout=log, stderr=log
             )  # fmt: skip
         try:
-            self.until("up == 1", START_SECONDS)
+            self.until(self.first, START_SECONDS)
         except BaseException:
             self.__exit__()
             raise
@@ -51,14 +69,23 @@ class Prometheus:
 
     def query(self, expression: str) -> list[dict[str, Any]]:
         """The samples of an instant query: [{"metric": {...}, "value": [time, text]}]."""
+        found: list[dict[str, Any]] = self._get("query?" + urllib.parse.urlencode({"query": expression}))["result"]
+        return found
+
+    def problem(self) -> str:
+        """Why the agent could not be scraped, in Prometheus' own words."""
+        (target,) = self._get("targets")["activeTargets"]
+        return str(target["lastError"])
+
+    def _get(self, path: str) -> dict[str, Any]:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
         try:
-            connection.request("GET", "/api/v1/query?" + urllib.parse.urlencode({"query": expression}))
+            connection.request("GET", f"/api/v1/{path}")
             answer = json.loads(connection.getresponse().read())
         finally:
             connection.close()
         assert answer["status"] == "success", answer
-        found: list[dict[str, Any]] = answer["data"]["result"]
+        found: dict[str, Any] = answer["data"]
         return found
 
     def until(self, expression: str, within_seconds: float = ANSWER_SECONDS) -> list[dict[str, Any]]:

@@ -180,6 +180,15 @@ def udp_sink(arguments: argparse.Namespace) -> None:
     say("received", received)
 
 
+def udp_deaf(arguments: argparse.Namespace) -> None:
+    """Never receive; a receive buffer of --size bytes."""
+    sock = socket.socket(family_of(arguments.host), socket.SOCK_DGRAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, arguments.size)
+    sock.bind((arguments.host, arguments.port))
+    say("ready")
+    sys.stdin.readline()
+
+
 def udp_burst(arguments: argparse.Namespace) -> None:
     """--count datagrams of --size bytes, from a connected socket unless --unconnected."""
     sock = socket.socket(family_of(arguments.host), socket.SOCK_DGRAM)
@@ -235,7 +244,7 @@ def dns(arguments: argparse.Namespace) -> None:
     say("answers", answers)
 
 
-COMMANDS = (serve, connect, hold, abandon, many, udp_sink, udp_burst, udp_ports, udp_peers, raw_burst, dns)
+COMMANDS = (serve, connect, hold, abandon, many, udp_sink, udp_deaf, udp_burst, udp_ports, udp_peers, raw_burst, dns)
 
 
 def main() -> None:

@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 from importlib.metadata import EntryPoint
 
 import pytest
@@ -93,11 +95,34 @@ def test_an_error_is_a_message_and_an_exit_code(
     assert capsys.readouterr().err == told
 
 
+LIST = (sys.executable, "-c", "from bpfleet.cli import main; raise SystemExit(main(['collectors']))")
+
+
+def test_a_full_disk_is_a_message_and_an_exit_code() -> None:
+    with open("/dev/full", "w") as full:
+        told = subprocess.run(LIST, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert (told.returncode, told.stderr) == (1, "bpfleet: standard output: No space left on device\n")
+
+
+def test_a_reader_that_is_gone_is_an_exit_code() -> None:
+    with subprocess.Popen(("true",), stdin=subprocess.PIPE) as reader:
+        reader.wait()
+        told = subprocess.run(LIST, stdout=reader.stdin, stderr=subprocess.PIPE, text=True)
+    assert (told.returncode, told.stderr) == (1, "")
+
+
+def test_a_standard_output_that_is_closed_gets_nothing_and_lends_its_number_to_nobody() -> None:
+    looks = "import os; from bpfleet.cli import main; main(['--version']); print(os.readlink('/proc/self/fd/1')); "
+    looks += "os.write(2, os.readlink('/proc/self/fd/1').encode())"
+    told = subprocess.run(("sh", "-c", 'exec "$@" >&-', "sh", sys.executable, "-c", looks), capture_output=True)
+    assert (told.returncode, told.stdout, told.stderr) == (0, b"", b"/dev/null")
+
+
 def test_the_agents_commands_are_installed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     out = capsys.readouterr().out
-    for command in (agent_cli.AGENT, agent_cli.TOP, agent_cli.DOCTOR, agent_cli.CONFIG, agent_cli.COLLECTORS):
-        assert command.help in out
+    for name in ("AGENT", "TOP", "SOCKETS", "DOCTOR", "CONFIG", "COLLECTORS"):
+        assert getattr(agent_cli, name).help in out
 
 
 def test_config_show_prints_what_is_in_force(capsys: pytest.CaptureFixture[str]) -> None:
@@ -124,6 +149,9 @@ def test_collectors_tells_every_collectors_hooks_and_metrics(capsys: pytest.Capt
         assert f"{collector.name} (" in out
         for metric in collector.metrics:
             assert metric.family in out
+        for event in collector.event_names:
+            assert event in out
         for choice in collector.probes:
             for probe in agent_cli.alternatives(choice):
                 assert probe.hook in out
+    assert "    hooks         raw_tracepoint/kfree_skb, iter/task\n" in out  # three programs for one hook

@@ -104,3 +104,13 @@ def test_what_show_prints_is_a_settings_file_that_says_the_same(tmp_path: Path) 
     printed = show(first)
     assert "  flows: 64  # flag --limits-flows\n" in printed
     assert read(tmp_path, printed).settings == first.settings
+
+
+def test_a_section_inside_a_section_is_read_and_shown(tmp_path: Path) -> None:
+    configuration = read(tmp_path, "sinks:\n  jsonl:\n    path: /var/log/events.jsonl\n")
+    assert configuration.settings.sinks.jsonl.path == "/var/log/events.jsonl"
+    shown = show(configuration)
+    assert 'sinks:\n  jsonl:\n    path: "/var/log/events.jsonl"  # ' in shown
+    assert read(tmp_path, shown).settings == configuration.settings
+    with pytest.raises(SettingsError, match="sinks.jsonl.path must be -, an absolute path, or empty"):
+        read(tmp_path, "sinks:\n  jsonl:\n    path: events.jsonl\n")

@@ -5,6 +5,7 @@ import pytest
 
 from agent import docs
 from agent.collectors import BUILT_IN
+from agent.events import delivery, routing
 from agent.settings import leaves
 from bpfleet.cli import main
 from bpfleet.docs import PAGE as METRICS
@@ -48,6 +49,12 @@ def test_every_collector_has_a_page_that_names_its_hooks_and_metrics() -> None:
     for collector in BUILT_IN:
         page = (ROOT / "docs" / "collectors" / f"{collector.name}.md").read_text(encoding="utf-8")
         assert [metric.family for metric in collector.metrics if metric.family not in page] == []
+        assert [event for event in collector.event_names if event not in page] == []
+
+
+def test_every_reason_for_which_an_event_is_lost_is_explained() -> None:
+    page = (ROOT / "docs/events.md").read_text(encoding="utf-8")
+    assert [reason for reason in (*delivery.REASONS, *routing.REASONS) if f"`{reason}`" not in page] == []
 
 
 def test_no_file_names_a_package_index_or_a_directory_of_a_machine() -> None:

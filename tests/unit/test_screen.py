@@ -4,14 +4,13 @@ import pytest
 from rich.console import Console, Group
 
 from agent.activity import Quantile, Row, Workload
+from agent.escapes import clean
 from agent.screen import (
     FRAME_LINES,
-    MAX_NAME,
     NUMBERS,
     SORTS,
     WIDE,
     Size,
-    clean,
     duration,
     number,
     ordered,
@@ -50,11 +49,6 @@ def test_a_hostile_name_is_inert_in_plain_rows_and_in_the_table(name: str) -> No
         assert all(c.isprintable() or c == "\n" for c in text)
         assert clean(name) in text
     assert len(plain([row]).splitlines()) == 2
-
-
-def test_a_long_name_keeps_its_end() -> None:
-    assert clean("/system.slice/" + "x" * 100 + "/leaf") == "..." + "x" * (MAX_NAME - 8) + "/leaf"
-    assert len(clean("\x00" * 100)) == MAX_NAME
 
 
 @pytest.mark.parametrize(

@@ -29,12 +29,14 @@ class FakePage:
 class Agent:
     """A server, what it serves, and clients of it."""
 
-    def __init__(self) -> None:
-        self.page, self.clock = FakePage(), Clock()
+    def __init__(self, token: str = "") -> None:
+        self.page, self.clock, self.token = FakePage(), Clock(), token
         self.heartbeat = Heartbeat(30, self.clock)
         self.problem = ""
         self.facts: Mapping[str, object] = {}
-        application = Application(self.page, self.heartbeat.problem, lambda: self.problem, lambda: self.facts)
+        application = Application(
+            self.page, self.heartbeat.problem, lambda: self.problem, lambda: self.facts, lambda: self.token.encode()
+        )
         self.server = Server(application, ("127.0.0.1", 0))
 
     def ask(self, path: str, method: str = "GET", **headers: str) -> tuple[HTTPResponse, bytes]:
@@ -110,8 +112,16 @@ def test_health_ends_when_the_loop_stalls_and_comes_back(agent: Agent) -> None:
     agent.clock.sleep(31)
     answer, body = agent.ask("/healthz")
     assert (answer.status, body) == (503, b"the loop has not moved for 31 s\n")
-    agent.heartbeat.beat()
+    agent.heartbeat.beat(0.0)
     assert agent.ask("/healthz")[0].status == 200
+
+
+def test_a_rest_between_two_drains_is_no_stall(agent: Agent) -> None:
+    agent.heartbeat.beat(300.0)
+    agent.clock.sleep(330)
+    assert agent.ask("/healthz")[0].status == 200
+    agent.clock.sleep(1)
+    assert agent.ask("/healthz")[0].status == 503
 
 
 def test_readiness_says_what_is_missing(agent: Agent) -> None:
@@ -225,3 +235,75 @@ def test_what_is_no_request_is_refused(agent: Agent, request_bytes: bytes) -> No
     assert status.split(b" ")[1].startswith(b"4")
     assert agent.page.asked == []
     assert agent.ask("/healthz")[0].status == 200
+
+
+TOKEN = "0123456789abcdef"
+WRONG = 'Bearer realm="bpfleet", error="invalid_token"'
+
+
+@pytest.fixture
+def guarded() -> Iterator[Agent]:
+    made = Agent(token=TOKEN)
+    yield made
+    made.server.close()
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/status", "/", "/nothing"])
+def test_pages_ask_for_the_token(guarded: Agent, path: str) -> None:
+    answer, body = guarded.ask(path)
+    assert (answer.status, answer.headers["WWW-Authenticate"]) == (401, 'Bearer realm="bpfleet"')
+    assert body == b"a bearer token is needed\n"
+    assert guarded.page.asked == []
+
+
+@pytest.mark.parametrize("given", [f"Bearer {TOKEN}", f"bearer   {TOKEN}", f"BEARER {TOKEN} "])
+def test_the_token_opens_them(guarded: Agent, given: str) -> None:
+    assert guarded.ask("/metrics", Authorization=given)[1] == b"page\n"
+    assert guarded.ask("/status", Authorization=given)[0].status == 200
+    assert guarded.ask("/nothing", Authorization=given)[0].status == 404
+
+
+@pytest.mark.parametrize(
+    ("given", "challenge"),
+    [
+        ("Bearer", WRONG),
+        ("Bearer ", WRONG),
+        (f"Bearer {TOKEN[:-1]}", WRONG),
+        (f"Bearer {TOKEN}f", WRONG),
+        (f"Bearer {TOKEN.upper()}", WRONG),
+        (f"Bearer {TOKEN} {TOKEN}", WRONG),
+        ("Bearer \xe9\xff", WRONG),
+        (f"Basic {TOKEN}", 'Bearer realm="bpfleet"'),
+        (TOKEN, 'Bearer realm="bpfleet"'),
+    ],
+)
+def test_anything_else_does_not(guarded: Agent, given: str, challenge: str) -> None:
+    answer, _ = guarded.ask("/metrics", Authorization=given)
+    assert (answer.status, answer.headers["WWW-Authenticate"]) == (401, challenge)
+    assert guarded.page.asked == []
+
+
+@pytest.mark.parametrize("path", ["/metrics?token=" + TOKEN, "/metrics?access_token=" + TOKEN])
+def test_a_token_in_the_address_is_none(guarded: Agent, path: str) -> None:
+    """It would stand in logs."""
+    assert guarded.ask(path)[0].status == 401
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz"])
+def test_the_probes_ask_for_nothing(guarded: Agent, path: str) -> None:
+    assert guarded.ask(path)[0].status == 200
+
+
+@pytest.mark.parametrize("path", ["/healthz/../metrics", "//metrics", "/healthz/", "/metrics%2f..%2fhealthz"])
+def test_no_spelling_of_a_page_goes_round_the_token(guarded: Agent, path: str) -> None:
+    assert guarded.ask(path)[0].status == 401
+
+
+def test_the_token_is_asked_for_before_anything_else_is_told(guarded: Agent) -> None:
+    assert guarded.ask("/metrics", "POST")[0].status == 401
+
+
+def test_a_new_token_counts_from_the_next_request_on(guarded: Agent) -> None:
+    guarded.token = "fedcba9876543210"
+    assert guarded.ask("/metrics", Authorization=f"Bearer {TOKEN}")[0].status == 401
+    assert guarded.ask("/metrics", Authorization="Bearer fedcba9876543210")[0].status == 200

@@ -31,7 +31,7 @@ def test_the_defaults_go_together() -> None:
 
 
 def test_default_bounds_ascend_and_are_few_enough_for_the_kernel() -> None:
-    for bounds in (settings.RTT, settings.CONNECT, settings.LIFETIME):
+    for bounds in (settings.RTT, settings.CONNECT, settings.LIFETIME, settings.CONGESTION_WINDOW, settings.WINDOW):
         assert list(bounds) == sorted(set(bounds)) and len(bounds) <= MAX_BOUNDS
 
 
@@ -56,6 +56,10 @@ def test_what_is_no_address_is_refused(listen: str) -> None:
         ({"limits.series": 100, "limits.series_per_metric": 101}, ("limits.series_per_metric", "limits.series")),
         ({"drain_interval_seconds": 16.0}, ("drain_interval_seconds", "scrape_interval_seconds")),
         ({"identity.keep_seconds": 4.0}, ("identity.keep_seconds", "drain_interval_seconds")),
+        (
+            {"collectors": ("sockets",), "sockets.interval_seconds": 4.0},
+            ("sockets.interval_seconds", "drain_interval_seconds"),
+        ),
         ({"flow_idle_seconds": 59.0}, ("flow_idle_seconds", "scrape_interval_seconds")),
         (
             {"identity.kubernetes": "off", "identity.kubeconfig": "/root/.kube/config"},

@@ -1,5 +1,6 @@
 import json
 
+from agent.credentials import State
 from agent.kernel.facts import Facts
 from agent.metrics.accumulate import Standing
 from agent.metrics.health import Books, CollectorState, Report, Runs, Table
@@ -8,11 +9,14 @@ from agent.status import Status
 FACTS = Facts("6.18.4", "x86_64", True, "", ("BPF",), "2", "none", "/sys/fs/cgroup", -1)
 STANDING = Standing(exposed=23, withheld=3, other=1, held=2, seen=29, delivered=28, lost={"budget": 1, "invalid": 0})
 PODS = {"pods": {"synced": False, "error": "Kubernetes API: refused"}}
+RELOAD = {"successful": False, "error": "agent.yaml:3: no"}
 ON, OFF = CollectorState(True, ("cgroup_skb/ingress",)), CollectorState(False, (), "tcp.bpf.c:23: no member named 'x'")
 
 
 def status() -> Status:
-    return Status("0.1.0", ("traffic", "tcp"), FACTS, lambda: STANDING, lambda: PODS)
+    credentials = {"token": State(("/etc/bpfleet/token",), "the token is empty")}
+    known = ("traffic", "tcp", "sockets")
+    return Status("0.1.0", known, FACTS, lambda: STANDING, lambda: PODS, lambda: RELOAD, lambda: credentials)
 
 
 def observed(**collectors: CollectorState) -> Status:
@@ -85,6 +89,8 @@ def test_the_page_has_everything_by_name_and_is_json() -> None:
     assert page["programs"] == {"on_ingress": {"runs": 2048, "timed_runs": 2, "timed_ns": 700}}
     assert page["series"] == {**STANDING._asdict(), "lost": {"budget": 1, "invalid": 0}}
     assert page["identity"] == PODS
+    assert page["reload"] == RELOAD
+    assert page["credentials"] == {"token": {"files": ["/etc/bpfleet/token"], "problem": "the token is empty"}}
 
 
 def test_before_the_first_report_the_page_says_what_is_known() -> None:

@@ -3,14 +3,22 @@ import signal
 import threading
 from argparse import Namespace
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
+from tests.support import certificates
+from tests.support.marks import needs
 from tests.support.terminals import Terminal
 
-from agent import configuration
+from agent import configuration, settings
+from agent.credentials import certificate, token
+from agent.metrics.exposition import Form
 from agent.polling import Server
-from agent.top import Top, agent_flags, main
+from agent.server import Application
+from agent.server import Server as HttpServer
+from agent.top import Top, agent_flags, main, own_server
 from bpfleet.errors import HostError, SettingsError
 
 WHO = 'namespace="_host",pod="",container="",workload="{}",workload_kind="SystemdUnit"'
@@ -128,6 +136,74 @@ def test_what_is_no_address_is_refused(wrong: str) -> None:
         Server(wrong)
 
 
+TOKEN = "0123456789abcdef"
+
+
+class Guarded:
+    """An agent's own server over HTTPS with a token, and its files."""
+
+    def __init__(self, folder: Path) -> None:
+        self.pair, self.token = certificates.make(folder), folder / "token"
+        self.token.write_text(f"{TOKEN}\n")
+        values = {"certificate_file": self.pair.chain, "key_file": self.pair.key, "token_file": self.token}
+        self.settings = settings.Server(**{name: str(path) for name, path in values.items()})
+        context = certificate(*self.pair)
+        application = Application(Text(), str, lambda: "loading", dict, lambda: token(self.token))
+        self.server = HttpServer(application, ("127.0.0.1", 0), lambda: context)
+        self.address = f"127.0.0.1:{self.server.address[1]}"
+
+
+class Text:
+    def render(self, form: Form, compress: bool = False, live: bool = False) -> bytes:
+        return page(1000).encode()
+
+
+@pytest.fixture
+def guarded(tmp_path: Path) -> Iterator[Guarded]:
+    made = Guarded(tmp_path)
+    yield made
+    made.server.close()
+
+
+@needs("openssl")
+def test_an_agent_of_ones_own_is_asked_as_its_settings_demand(guarded: Guarded, tmp_path: Path) -> None:
+    """Its certificate need not be for this address, and nobody need have signed it; but it must be the very one."""
+    own = own_server(guarded.address, guarded.settings)
+    assert own.address == f"https://{guarded.address}/metrics"
+    assert "bpfleet_network_io_bytes_total" in own.page()
+    assert not own.ready()
+    foreign = certificates.make(tmp_path, "foreign").chain
+    with pytest.raises(HostError, match="certificate verify failed"):
+        own_server(guarded.address, replace(guarded.settings, certificate_file=str(foreign))).page()
+    with pytest.raises(HostError, match="401"):
+        own_server(guarded.address, replace(guarded.settings, token_file="")).page()
+    guarded.token.write_text("")
+    with pytest.raises(HostError, match="the token is empty"):
+        own.page()
+
+
+def test_an_agent_of_ones_own_without_certificate_or_token_is_asked_plainly(url: str) -> None:
+    own = own_server(url.removeprefix("http://"), settings.Server())
+    assert "bpfleet_network_io_bytes_total" in own.page()
+
+
+@needs("openssl")
+def test_another_agent_is_asked_with_the_files_that_are_named(
+    guarded: Guarded, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ["--once", "--interval", "0.1", "--url", f"https://{guarded.address}"]
+    ca, given = ["--ca-file", str(guarded.pair.chain)], ["--token-file", str(guarded.token)]
+    assert main([*asked, *ca, *given]) == 0
+    assert "collector tcp is off" in capsys.readouterr().out
+    for words, why in (
+        (ca, "401 Unauthorized"),
+        (given, "certificate verify failed"),
+        ([*given, "--ca-file", "/absent"], "No such file"),
+    ):
+        with pytest.raises(HostError, match=why):
+            main([*asked, *words])
+
+
 def parsed(*words: str) -> Namespace:
     parser = configuration.Parser("bpfleet top", "")
     parser.set_defaults(interval=2.0)
@@ -139,12 +215,22 @@ def test_an_agent_of_ones_own_gets_a_free_port_and_a_quick_pace() -> None:
         "collectors": "-tcp",
         "listen": "127.0.0.1:4321",
         "drain_interval_seconds": "1",
+        "sinks.jsonl.path": "",
     }
 
 
 def test_the_users_own_address_and_pace_are_kept() -> None:
     words = parsed("--listen", "[::1]:80", "--drain-interval-seconds", "3")
-    assert agent_flags(words, {}, lambda: 4321) == {"listen": "[::1]:80", "drain_interval_seconds": "3"}
+    kept = {"listen": "[::1]:80", "drain_interval_seconds": "3", "sinks.jsonl.path": ""}
+    assert agent_flags(words, {}, lambda: 4321) == kept
+
+
+def test_events_go_to_a_file_that_the_user_names_and_never_to_the_screen() -> None:
+    named = agent_flags(parsed("--sinks-jsonl-path", "/var/log/events.jsonl"), {}, lambda: 4321)
+    assert named["sinks.jsonl.path"] == "/var/log/events.jsonl"
+    assert agent_flags(parsed("--sinks-jsonl-path", "-"), {}, lambda: 4321)["sinks.jsonl.path"] == ""
+    environment = {"BPFLEET_SINKS_JSONL_PATH": "/var/log/events.jsonl"}
+    assert "sinks.jsonl.path" not in agent_flags(parsed(), environment, lambda: 4321)
 
 
 def test_an_address_in_the_environment_is_kept_and_port_0_is_made_a_real_one() -> None:

@@ -1,6 +1,6 @@
 """TCP connections per workload and peer: opened, accepted, failed, closed, active, how fast and how long.
 
-Kernel half: connections.bpf.c.
+Kernel half: connections.bpf.c and old_connections.bpf.c.
 """
 
 import struct
@@ -8,7 +8,18 @@ from collections.abc import Iterator, Mapping
 
 from agent.collectors import packet
 from bpfleet import catalogue
-from bpfleet.api import AnyOf, Channel, Collector, Distribution, Maps, Metric, Sample, SocketIterator, TracingTracepoint
+from bpfleet.api import (
+    AnyOf,
+    Channel,
+    Collector,
+    Distribution,
+    Maps,
+    Metric,
+    RawTracepoint,
+    Sample,
+    SocketIterator,
+    TracingTracepoint,
+)
 
 NANOSECONDS = 1e9
 
@@ -16,12 +27,28 @@ NANOSECONDS = 1e9
 class Connections(Collector):
     name = "connections"
     program = "connections.bpf.c"
+    parts = ("old_connections.bpf.c",)
     base = packet.PACKET
     # The order matters: state changes are followed first, then the listeners are known, then what is open already.
     probes = (
-        TracingTracepoint("on_state", tracepoint="inet_sock_set_state"),
+        AnyOf(
+            (
+                TracingTracepoint("on_state", tracepoint="inet_sock_set_state"),
+                RawTracepoint("on_state_by_address", tracepoint="inet_sock_set_state"),
+            )
+        ),
+        AnyOf(
+            (TracingTracepoint("on_state_left_out", tracepoint="inet_sock_set_state", beside="on_state"),),
+            optional=True,
+        ),
         AnyOf((SocketIterator("on_listening_socket"),), optional=True),
-        AnyOf((SocketIterator("on_existing_socket"),), optional=True),
+        AnyOf(
+            (
+                SocketIterator("on_old_socket", beside="on_state"),
+                SocketIterator("on_old_socket_by_address", beside="on_state_by_address"),
+            ),
+            optional=True,
+        ),
     )
     metrics = (
         catalogue.CONNECTIONS_OPENED,

@@ -28,7 +28,7 @@ class CgroupTree:
     def __init__(self, root: Path, clock: Callable[[], float], keep_seconds: float = 300.0) -> None:
         self._root = os.fsencode(root)
         self._clock = clock
-        self._keep_seconds = keep_seconds
+        self.keep_seconds = keep_seconds
         self._paths: dict[int, str] = {}
         self._gone: dict[int, tuple[str, float]] = {}
         self._prefix = ""
@@ -62,7 +62,7 @@ class CgroupTree:
         now = self._clock()
         if now - self._scanned >= AUDIT_SECONDS:
             self.scan()
-        old = [key for key, (_, since) in self._gone.items() if now - since > self._keep_seconds]
+        old = [key for key, (_, since) in self._gone.items() if now - since > self.keep_seconds]
         for cgroup_id in old:
             del self._gone[cgroup_id]
 

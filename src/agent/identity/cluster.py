@@ -59,6 +59,10 @@ class Cluster:
         for thread in self.threads:
             thread.start()
 
+    def keep(self, seconds: float) -> None:
+        """For so long names outlive what they name."""
+        self.pods.keep_seconds = self.peers.keep_seconds = seconds
+
     def stop(self) -> None:
         """The threads end with their present step, or with the process."""
         self._stop.set()

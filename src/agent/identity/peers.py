@@ -155,7 +155,7 @@ class ClusterPeers:
         self._pods = pods
         self._clock = clock
         self._node = node
-        self._keep_seconds = keep_seconds
+        self.keep_seconds = keep_seconds
         self._index = _Index()
         self._retired: dict[bytes, tuple[Peer, float]] = {}
         self._built: tuple[int, ...] = ()
@@ -172,7 +172,7 @@ class ClusterPeers:
             before, self._index, self._built = self._index, self._build(), versions
             self._retire(before)
         now = self._clock()
-        old = [key for key, (_, since) in self._retired.items() if now - since > self._keep_seconds]
+        old = [key for key, (_, since) in self._retired.items() if now - since > self.keep_seconds]
         for key in old:
             del self._retired[key]
 

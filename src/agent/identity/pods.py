@@ -30,7 +30,7 @@ class Pods:
 
     def __init__(self, clock: Callable[[], float], keep_seconds: float = 300.0) -> None:
         self._clock = clock
-        self._keep_seconds = keep_seconds
+        self.keep_seconds = keep_seconds
         self._lock = threading.Lock()
         self._pods: dict[str, Pod] = {}
         self._static: dict[str, str] = {}
@@ -87,9 +87,9 @@ class Pods:
         """Forgets the pods, and the former containers of living pods, that ended long ago."""
         now = self._clock()
         with self._lock:
-            for uid in [uid for uid, since in self._ended.items() if now - since > self._keep_seconds]:
+            for uid in [uid for uid, since in self._ended.items() if now - since > self.keep_seconds]:
                 self._forget(uid)
-            for container_id in [key for key, since in self._past.items() if now - since > self._keep_seconds]:
+            for container_id in [key for key, since in self._past.items() if now - since > self.keep_seconds]:
                 del self._past[container_id]
                 self._containers.pop(container_id, None)
 

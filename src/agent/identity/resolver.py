@@ -12,10 +12,11 @@ from agent.identity.cluster import Cluster
 from agent.identity.host import Docker, Host
 from agent.identity.kubernetes import KubernetesApi, is_in_cluster
 from agent.identity.model import NOBODY, OTHER, Owner, Peer
+from agent.identity.netns import Namespaces
 from agent.identity.peers import HostPeers
 from agent.identity.runtimes import ContainerRef
 from bpfleet.errors import SettingsError
-from bpfleet.metrics import Flow
+from bpfleet.metrics import Flow, NetworkNamespace
 
 
 class Peers(Protocol):
@@ -35,8 +36,10 @@ class Resolver:
         cluster: Cluster | None = None,
         rules: Sequence[static.Rule] = (),
         node: str = "",
+        namespaces: Namespaces | None = None,
     ) -> None:
         self.tree = tree
+        self.namespaces = namespaces or Namespaces(time.monotonic)
         self._names = names
         self._peers = peers
         self._cluster = cluster
@@ -45,11 +48,13 @@ class Resolver:
         self._zone = ""
         self._settled: dict[int, Owner] = {}
         self._living: dict[str, Owner] = {}
-        self._alive: set[str] = {OTHER.key, NOBODY.key}
+        self._alive = {(owner.key, owner.labels) for owner in (OTHER, NOBODY)}
+        self._pods: set[str] = set()
 
     def refresh(self) -> None:
         """Once before each drain: follows what ended, what is new, and the cluster."""
         self.tree.refresh()
+        self.namespaces.refresh()
         if self._cluster:
             self._cluster.refresh()
             self._move(self._cluster.peers.zone())
@@ -58,11 +63,18 @@ class Resolver:
         self._settled = {key: owner for key, owner in self._settled.items() if self.tree.path(key, scan=False)}
         owners = [self.owner(cgroup_id) or self.final_owner(cgroup_id) for cgroup_id in self.tree.living()]
         self._living = {owner.key: owner for owner in owners if owner.container and owner.settled}
-        self._alive = {OTHER.key, NOBODY.key, *(owner.key for owner in owners)}
-        self._names.forget(self._alive)
+        self._alive = {(owner.key, owner.labels) for owner in (OTHER, NOBODY, *owners)}
+        self._pods = {owner.pod_uid for owner in owners if owner.pod_uid}
+        self._names.forget({owner.key for owner in owners})
 
-    def owner(self, cgroup_id: int) -> Owner | None:
+    def is_ready(self) -> bool:
+        """Whether what is not known now will not be known in a moment: the cluster's first listings have arrived."""
+        return self._cluster is None or self._cluster.is_ready()
+
+    def owner(self, cgroup_id: int | NetworkNamespace) -> Owner | None:
         """None: not known yet, ask again at the next drain."""
+        if isinstance(cgroup_id, NetworkNamespace):
+            return self._of_namespace(cgroup_id.number)
         if found := self._settled.get(cgroup_id):
             return found
         owner = self._look_up(cgroup_id)
@@ -71,8 +83,10 @@ class Resolver:
         self._settled[cgroup_id] = owner
         return owner
 
-    def final_owner(self, cgroup_id: int) -> Owner:
+    def final_owner(self, cgroup_id: int | NetworkNamespace) -> Owner:
         """The best that is known now. Not settled: a later answer may be better."""
+        if isinstance(cgroup_id, NetworkNamespace):
+            return self._of_namespace(cgroup_id.number, wait=False) or NOBODY
         if found := self._settled.get(cgroup_id):
             return found
         return self._look_up(cgroup_id, wait=False) or NOBODY
@@ -85,8 +99,21 @@ class Resolver:
         return self._living.values()
 
     def ended(self, owner: Owner) -> bool:
-        """Whether all cgroups of an owner are gone, as of the last refresh."""
-        return owner.key not in self._alive
+        """Whether all cgroups of an owner are gone, or have another name, as of the last refresh."""
+        if owner.key in self._pods:  # a pod as a whole, who owns a network namespace
+            return False
+        return (owner.key, owner.labels) not in self._alive
+
+    def adjust(self, rules: Sequence[static.Rule], keep_seconds: float) -> bool:
+        """rules: the names given by hand, from now on. Returns whether they are others than before."""
+        renamed = tuple(rules) != tuple(self._rules)
+        if renamed:
+            self._rules = rules
+            self._settled.clear()
+        self.tree.keep_seconds = keep_seconds
+        if self._cluster:
+            self._cluster.keep(keep_seconds)
+        return renamed
 
     def status(self) -> dict[str, object]:
         """For /status."""
@@ -101,8 +128,27 @@ class Resolver:
         if cgroup_id == 0:
             return OTHER
         path = self.tree.path(cgroup_id, scan=wait)
-        if path is None:
+        return None if path is None else self._of_path(path, wait)
+
+    def _of_namespace(self, number: int, wait: bool = True) -> Owner | None:
+        cgroups = self.namespaces.cgroups(number) if number else None
+        if cgroups is None:
+            return None if wait and number and self.namespaces.is_whole else NOBODY
+        owners = [self._of_process(cgroup_id, wait) for cgroup_id in cgroups]
+        if any(owner is None or (wait and not owner.settled) for owner in owners):
             return None
+        if len({owner.labels for owner in owners if owner}) == 1:
+            return owners[0]
+        return self._of_path("/", wait)
+
+    def _of_process(self, cgroup_id: int, wait: bool) -> Owner | None:
+        """All containers of a pod, and the pause process that is in none, count as the pod."""
+        path = self.tree.path(cgroup_id, scan=wait)
+        if path is None:
+            return None if wait else NOBODY
+        return self._of_path(runtimes.whole_pod(path), wait)
+
+    def _of_path(self, path: str, wait: bool) -> Owner | None:
         if rule := static.match(self._rules, path):
             return rule.owner(path, self._node)
         if wait and self._cluster and not self._cluster.is_ready():
@@ -134,6 +180,11 @@ def _nameless(ref: ContainerRef) -> Owner:
     )
 
 
+def rules_of(static_file: str) -> Sequence[static.Rule]:
+    """Empty without a file. Raises SettingsError."""
+    return static.read(Path(static_file)) if static_file else ()
+
+
 def assemble(
     cgroup_root: Path,
     *,
@@ -150,7 +201,7 @@ def assemble(
     docker: ask its files and its socket for names of containers.
 
     Raises SettingsError (static file, no node name) and ClusterError (the client cannot be used)."""
-    rules = static.read(Path(static_file)) if static_file else ()
+    rules = rules_of(static_file)
     cluster = None
     if kubernetes == "on" or (kubernetes == "auto" and (kubeconfig or is_in_cluster())):
         if not node:
@@ -164,4 +215,5 @@ def assemble(
         cluster,
         rules,
         node,
+        Namespaces(clock, keep_seconds),
     )

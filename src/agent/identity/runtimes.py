@@ -57,6 +57,17 @@ def parse(path: str) -> ContainerRef | None:
     return _standalone(segments)
 
 
+def whole_pod(path: str) -> str:
+    """The path of the pod's own cgroup; outside a pod the path as it is."""
+    segments = path.split("/")
+    for position, segment in enumerate(segments):
+        joined = _ONE_SEGMENT.fullmatch(segment)
+        name = joined["pod"] if joined else segment
+        if _POD.fullmatch(name):
+            return "/".join([*segments[:position], name])
+    return path
+
+
 def _in_pod(pod: re.Match[str], parents: list[str], scope: re.Match[str] | None) -> ContainerRef:
     qos = pod["qos"] or (parents[-1] if parents and parents[-1] in ("burstable", "besteffort") else "guaranteed")
     uid = pod["uid"].replace("_", "-")

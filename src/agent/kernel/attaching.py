@@ -5,10 +5,14 @@ cgroup stays there for ever after a SIGKILL.
 """
 
 import os
+import struct
 from typing import Any, Protocol
 
 from agent.kernel import btf, syscalls
 from agent.kernel.failure import Failure
+
+MAP_LOAD = (0x18, 1)
+"""BPF_LD | BPF_IMM | BPF_DW, BPF_PSEUDO_MAP_FD."""
 
 
 class Code(Protocol):
@@ -26,6 +30,7 @@ class Attaching:
     def __init__(self, compiled: Code) -> None:
         self._compiled = compiled
         self._programs: dict[str, int] = {}
+        self._maps: dict[str, set[int]] = {}
         self._btf_ids: dict[str, int] = {}
         self.links: dict[str, int] = {}
 
@@ -43,6 +48,7 @@ class Attaching:
             btf_id = self._btf_id(f"bpf_iter_{where}", btf.FUNC, f"iterator {where}")
         code = self._compiled.code(function)
         self._forget(function)
+        self._maps[function] = maps_of(code)
         try:
             self._programs[function] = syscalls.load_program(program_type, code, function, attach_type, btf_id)
         except syscalls.Rejected as error:
@@ -91,6 +97,10 @@ class Attaching:
         finally:
             os.close(link)
 
+    def maps(self) -> set[int]:
+        """Descriptors of the maps that the loaded programs use."""
+        return {fd for function in self._programs for fd in self._maps[function]}
+
     def _forget(self, function: str) -> None:
         for kept in (self._programs, self.links):
             if function in kept:
@@ -102,6 +112,12 @@ class Attaching:
             os.close(descriptor)
         self._programs.clear()
         self.links.clear()
+
+
+def maps_of(code: bytes) -> set[int]:
+    """Descriptors that BPF code names: loads of 64 bits whose source register says so (uapi/linux/bpf.h)."""
+    instructions = struct.iter_unpack("=BBhi", code)
+    return {value for operation, registers, _, value in instructions if (operation, registers >> 4) == MAP_LOAD}
 
 
 def _direction(where: str) -> int:

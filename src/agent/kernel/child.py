@@ -5,7 +5,6 @@ import os
 import socket
 import struct
 import subprocess
-import tempfile
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -33,7 +32,8 @@ class Child:
         ours, theirs = socket.socketpair()
         ours.settimeout(TIMEOUT_SECONDS)
         self._channel = ours
-        self._errors = tempfile.TemporaryFile()
+        # In memory: a container may have no directory that can be written.
+        self._errors = open(os.memfd_create("loader"), "w+b")  # noqa: SIM115  closed in _leave()
         command = [self._python, "-I", str(LOADER), str(theirs.fileno()), str(os.getpid())]
         environment = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
         try:

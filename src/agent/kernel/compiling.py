@@ -69,7 +69,7 @@ class Compiling:
             if not Path(mode, "include").is_dir():
                 raise Failure(f"{mode}: not a tree of kernel headers (it has no include directory)")
             os.environ[SOURCE] = mode
-            return {"headers": mode, "assertions": 0}
+            return {"headers": mode, "assertions": 0, "release": _release(Path(mode))}
         if self.types is None:
             build = self._modules / os.uname().release / "build"
             if mode == "auto" and build.is_dir():
@@ -98,6 +98,13 @@ class Compiling:
         os.environ[SOURCE] = str(tree.path)
         self._proven = False
         return tree
+
+    def enumerations(self, names: list[str]) -> dict[str, list[tuple[str, int]]]:
+        """Of these, the ones that the kernel has, each with its values' names."""
+        if self.types is None:
+            return {}
+        found = self.types.find(names, btf.ENUMS)
+        return {name: self.types.values(number) for name, number in found.items()}
 
     def compile(self, text: str) -> list[dict[str, Any]]:
         """Its maps. What was compiled before is let go."""
@@ -171,6 +178,16 @@ class Compiling:
         if self._cache and self._proven:
             headers.store(self._scratch, Path(self._cache), self._key())
         headers.remove(self._scratch)
+
+
+def _release(tree: Path) -> str:
+    """Of which kernel these headers are, as `uname -r` says it; empty where they do not tell."""
+    try:
+        text = (tree / "include/generated/utsrelease.h").read_text()
+    except OSError:
+        return ""
+    found = re.search(r'#define UTS_RELEASE "([^"]*)"', text)
+    return found[1] if found else ""
 
 
 def _mapped_library() -> Path:

@@ -15,7 +15,7 @@ from agent.kernel import facts, maps, programs
 from agent.kernel.child import Child, LoaderGone
 from agent.kernel.facts import Facts
 from agent.kernel.isolation import Attached, Isolation, Outcome
-from agent.kernel.loaded import Loaded
+from agent.kernel.loaded import Enumerations, Loaded
 from agent.kernel.maps import MapInfo
 from agent.kernel.programs import Unit
 from agent.kernel.tables import KernelTables, MapFacts, Tables
@@ -60,11 +60,14 @@ class KernelDoor:
         units: list[tuple[list[str], Tables]] = []
         waiting = programs.units(collectors)
         headers: dict[str, Any] = {}
+        enumerations: Enumerations = {}
         with ExitStack() as stack:
             while waiting:  # one child does it all, unless a text kills it
                 with Child(settings.python) as child:
                     headers = self._choose_headers(child, collectors, settings)
-                    isolation = Isolation(child, cgroup, settings.limits, settings.bounds, machine)
+                    enumerations = _enumerations(child, collectors)
+                    release = headers.get("release", "")
+                    isolation = Isolation(child, cgroup, settings.limits, settings.bounds, machine, release)
                     while waiting:
                         unit = waiting.pop(0)
                         try:
@@ -79,7 +82,7 @@ class KernelDoor:
                             units.append((_running(unit, outcomes), tables))
             stack.pop_all()  # from here on they are closed with what is returned
         ordered = {each.name: outcomes[each.name] for each in collectors}
-        return Loaded(ordered, units, headers.get("headers", ""), headers.get("assertions", 0))
+        return Loaded(ordered, units, headers.get("headers", ""), headers.get("assertions", 0), enumerations)
 
     @staticmethod
     def _choose_headers(child: Child, collectors: Sequence[Collector], settings: KernelSettings) -> dict[str, Any]:
@@ -96,9 +99,19 @@ class KernelDoor:
 
     def _tables(self, attached: Attached) -> KernelTables:
         descriptors = dict(attached.descriptors)
-        infos = [MapInfo(**{**row, "fd": descriptors.pop(f"map:{row['name']}")}) for row in attached.maps]
+        infos = [
+            MapInfo(**{**row, "fd": descriptors.pop(name)})
+            for row in attached.maps
+            if (name := f"map:{row['name']}") in descriptors
+        ]
         links = {name.removeprefix("link:"): descriptor for name, descriptor in descriptors.items()}
         return KernelTables(infos, links, maps.possible_cpus(), self._clock)
+
+
+def _enumerations(child: Child, collectors: Sequence[Collector]) -> Enumerations:
+    names = sorted({name for each in collectors for name in each.enumerations})
+    answer = child.ask("enumerations", names=names)["enumerations"] if names else {}
+    return {name: {number: value for value, number in values} for name, values in answer.items()}
 
 
 def _running(unit: Unit, outcomes: Mapping[str, Outcome]) -> list[str]:

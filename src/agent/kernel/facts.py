@@ -8,8 +8,13 @@ from pathlib import Path
 
 from bpfleet.errors import HostError
 
-OLDEST = (5, 10)  # the first that has what every collector but `connections` needs (5.11)
+OLDEST = (5, 10)  # the oldest that docs/kernels.md has
 MACHINES = ("x86_64", "aarch64")
+
+MAPS_ARE_ACCOUNTED = (5, 11)
+"""From here on maps count against the cgroup's memory, before against the limit of locked memory."""
+
+LOCKED_MEMORY = "maps count against the limit of locked memory here: raise that, or give the capability SYS_RESOURCE"
 
 # linux/capability.h; the ones that an agent can have use for.
 CAPABILITIES = {
@@ -62,6 +67,20 @@ def require(machine: Facts, cgroup_root: str) -> None:
         lacks.append("the capability BPF (run as root, or with BPF, PERFMON and NET_ADMIN)")
     if lacks:
         raise HostError(f"this machine lacks {'; '.join(lacks)}")
+
+
+def locks_maps(machine: Facts) -> bool:
+    """Whether maps may be refused for the limit of locked memory."""
+    limited = machine.memlock_bytes >= 0 and bool(machine.lacking(["SYS_RESOURCE"]))
+    return limited and version(machine.release) < MAPS_ARE_ACCOUNTED
+
+
+def require_hierarchy(cgroup_root: str) -> None:
+    """Raises HostError where names of cgroups cannot be had from there."""
+    if not cgroup_root:
+        raise HostError("cgroup v2 is not mounted; a hybrid hierarchy (a cgroup2 mount beside v1) is enough")
+    if not Path(cgroup_root, "cgroup.controllers").exists():
+        raise HostError(f"{cgroup_root} is not a cgroup v2 hierarchy (it has no cgroup.controllers)")
 
 
 def version(release: str) -> tuple[int, int]:

@@ -5,11 +5,11 @@ loaded = FakeDoor({"traffic": tables}).load([Traffic()], KernelSettings())
 tables.hashes["flows"][key] = (3, 180)      # what the kernel would have counted by the next drain
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from agent.kernel.door import KernelSettings
 from agent.kernel.isolation import Outcome
-from agent.kernel.loaded import Loaded
+from agent.kernel.loaded import Enumerations, Loaded
 from agent.kernel.tables import MapFacts
 from bpfleet.api import Collector, Row
 
@@ -19,8 +19,8 @@ ROW_BYTES = 64
 
 class FakeTables:
     """hashes: by name, key -> the row as the kernel has it now (cumulative). rows: per-CPU rows, summed already.
-    rings: records that wait; reading takes them. walks: by function, what a walk writes. closed: whether the agent let
-    go of them."""
+    rings: records that wait; reading takes them. walks: by function, what a walk writes. attached, closed: whether the
+    programs run, and whether the agent let go of the maps."""
 
     def __init__(
         self,
@@ -33,7 +33,7 @@ class FakeTables:
         self.rows = dict(rows or {})
         self.rings = dict(rings or {})
         self.walks = dict(walks or {})
-        self.closed = False
+        self.attached, self.closed = True, False
         self._read: dict[str, dict[bytes, tuple[int, ...]]] = {}
 
     def names(self) -> Iterable[str]:
@@ -59,26 +59,38 @@ class FakeTables:
     def walk(self, function: str) -> bytes:
         return self.walks[function]
 
+    def walk_parts(self, function: str) -> Iterator[bytes]:
+        return iter((self.walks[function],))
+
     def facts(self) -> list[MapFacts]:
         return [MapFacts(name, len(self._read.get(name, ())), CAPACITY, CAPACITY * ROW_BYTES) for name in self.names()]
 
+    def detach(self, walks: Collection[str] = ()) -> None:
+        self.attached = False
+
     def close(self) -> None:
-        self.closed = True
+        self.attached, self.closed = False, True
 
 
 class FakeDoor:
     """tables: by collector; the same object for collectors that share their maps. refused: collectors that do not
-    load, with the reason."""
+    load, with the reason. enumerations: of the kernel that there is not. loads: how often it was asked."""
 
     def __init__(
-        self, tables: Mapping[str, FakeTables] | None = None, refused: Mapping[str, str] | None = None
+        self,
+        tables: Mapping[str, FakeTables] | None = None,
+        refused: Mapping[str, str] | None = None,
+        enumerations: Enumerations | None = None,
     ) -> None:
+        self.enumerations = enumerations
         self.tables = dict(tables or {})
         self.refused = dict(refused or {})
         self.settings: KernelSettings | None = None
+        self.loads = 0
 
     def load(self, collectors: Sequence[Collector], settings: KernelSettings) -> Loaded:
         self.settings = settings
+        self.loads += 1
         outcomes: dict[str, Outcome] = {}
         units: dict[int, tuple[list[str], FakeTables]] = {}
         for each in collectors:
@@ -88,4 +100,4 @@ class FakeDoor:
             outcomes[each.name] = Outcome(True, ("fake",))
             tables = self.tables.setdefault(each.name, FakeTables())
             units.setdefault(id(tables), ([], tables))[0].append(each.name)
-        return Loaded(outcomes, list(units.values()), headers="none")
+        return Loaded(outcomes, list(units.values()), headers="none", enumerations=self.enumerations)

@@ -4,18 +4,23 @@ What fails is found out, left out with its reason, and the rest is compiled agai
 nothing; this file decides and does nothing.
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from errno import EINVAL
 from typing import Any, Protocol
 
-from agent.kernel import programs
+from agent.kernel import facts, programs
 from agent.kernel.child import LoaderGone
 from agent.kernel.facts import Facts
 from agent.kernel.programs import Culprit, Unit
-from bpfleet.api import AnyOf, Collector, Packet, Probe, SocketIterator
+from bpfleet.api import AnyOf, Collector, Packet, Probe, RawTracepoint, SocketIterator
 from bpfleet.errors import CompileError, HeadersError, KernelError, LoadError
 
 LAYOUT_PROOF = "layout_proof.h"
+READS_KERNEL = "PERFMON"
+"""What a program needs that reads the kernel's own structures. Packets it has in a form that is the same everywhere."""
+MAP = "bpf map"  # in BCC's message that one cannot be made
 
 
 class Asks(Protocol):
@@ -45,14 +50,16 @@ class Attached:
 
 @dataclass
 class Uses:
-    """Of one collector: hooks in use, and what an optional one lacks."""
+    """Of one collector: hooks in use with their functions, and what an optional one lacks."""
 
     hooks: list[str] = field(default_factory=list)
+    functions: set[str] = field(default_factory=set)
     notes: list[str] = field(default_factory=list)
 
 
 class Isolation:
-    """cgroup: the directory on which packet programs are attached. machine: explains what the kernel refuses."""
+    """cgroup: the directory on which packet programs are attached. machine: explains what the kernel refuses.
+    headers_release: of which kernel the headers are that are compiled against, where they tell."""
 
     def __init__(
         self,
@@ -61,12 +68,14 @@ class Isolation:
         limits: Mapping[str, int],
         bounds: Mapping[str, Sequence[float]],
         machine: Facts,
+        headers_release: str = "",
     ) -> None:
         self._child = child
         self._cgroup = cgroup
         self._limits = limits
         self._bounds = bounds
         self._machine = machine
+        self._strange = headers_release if headers_release != machine.release else ""
 
     def attach(self, unit: Unit) -> Attached:
         """Raises HeadersError if the header tree is wrong, and LoaderGone: then nothing can be said of the others."""
@@ -121,7 +130,7 @@ class Isolation:
         """Compile, and have the base's programs verified. Returns the maps."""
         answer = self._child.ask("compile", text=programs.text(unit, kept, self._limits, self._bounds))
         if "error" in answer:
-            raise _blame(kept, answer["error"])
+            raise _blame(kept, answer["error"], self._machine)
         for probe in unit.base.probes if unit.base else ():
             self._load(probe)
         maps: list[dict[str, Any]] = answer["maps"]
@@ -154,6 +163,8 @@ class Isolation:
         """Use the first alternative that works. Raises Culprit if there is none and one is needed."""
         reasons = []
         for probe in wanted.probes if isinstance(wanted, AnyOf) else (wanted,):
+            if probe.beside and probe.beside not in uses.functions:
+                continue
             try:
                 self._load(probe)
                 self._attach(probe)
@@ -161,13 +172,19 @@ class Isolation:
                 reasons.append(str(error))
             else:
                 uses.hooks.append(probe.hook)
+                uses.functions.add(probe.function)
                 uses.notes += reasons
                 return
         if not (isinstance(wanted, AnyOf) and wanted.optional):
-            raise Culprit(collector, "; ".join(reasons))
+            raise Culprit(collector, "; ".join(dict.fromkeys(reasons)))
         uses.notes += reasons
 
     def _load(self, probe: Probe) -> None:
+        if self._strange and READS_KERNEL in probe.capabilities:
+            raise LoadError(
+                f"the headers are of {self._strange}, this kernel is {self._machine.release}: "
+                "what it keeps may lie elsewhere"
+            )
         answer = self._child.ask("load", function=probe.function, hook=probe.hook)
         if "error" in answer:
             reason = programs.verifier_reason(answer.get("log", ""))
@@ -188,24 +205,29 @@ class Isolation:
             return f" (without the capability {', '.join(lacking)})"
         if self._machine.lockdown == "confidentiality" and "probe_read" in refusal:
             return " (kernel lockdown is confidentiality, which forbids reading kernel memory)"
-        # The verifier's own word for it, or it walks every path alone; the packet programs themselves load without.
-        if "!root" in refusal or ("too large" in refusal and self._machine.lacking(("PERFMON",))):
+        # The verifier's own words for it, or it walks too many paths. The packet programs themselves load without, but
+        # not on old kernels.
+        alone = "too large" in refusal and self._machine.lacking(("PERFMON",))
+        if alone or "!root" in refusal or "pointer comparison prohibited" in refusal:
             return " (without the capability PERFMON the verifier allows less)"
-        if "this kernel has no" in refusal:
+        if isinstance(probe, RawTracepoint) and refusal.endswith(os.strerror(EINVAL)):
+            return " (this kernel passes fewer arguments there)"
+        if "this kernel has no" in refusal or "unknown func" in refusal:
             return f" (in kernels since {probe.since})"
         return ""
 
 
-def _blame(kept: Sequence[Collector], messages: str) -> KernelError:
-    """The compiler's first error, as the failure of the collector in whose file it is."""
+def _blame(kept: Sequence[Collector], messages: str, machine: Facts) -> KernelError:
+    """The compiler's first error, as the failure of the collector in whose file it is. Maps are made there too."""
     error = programs.first_error(messages)
     if error is None:
         lines = [line for line in messages.splitlines() if line.strip()]
-        return CompileError(lines[0] if lines else "the compiler failed without a message")
+        said = lines[0] if lines else "the compiler failed without a message"
+        return CompileError(said + (f" ({facts.LOCKED_MEMORY})" if facts.locks_maps(machine) and MAP in said else ""))
     if error.file == LAYOUT_PROOF:
         return HeadersError(f"the header tree does not have the kernel's layout: {error.text}")
     for collector in kept:
-        if collector.program == error.file:
+        if error.file in collector.files:
             return Culprit(collector, str(error))
     return CompileError(str(error))
 

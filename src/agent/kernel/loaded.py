@@ -1,7 +1,7 @@
-"""Collectors that run: what became of each, and their maps."""
+"""Collectors that run: what became of each, and their maps. More can join, and one with a unit of its own can leave."""
 
-from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from operator import add
 
 from agent.kernel.isolation import Outcome
@@ -21,13 +21,18 @@ MAX_KEPT_ROWS = 32768
 lost, and shows as what its channels have seen and neither delivered nor lost."""
 
 
+Enumerations = Mapping[str, Mapping[int, str]]
+"""By the enumeration's name in C: the names of its values."""
+
+
 class UnitMaps:
     """The maps of a unit: each hash is read once a drain, for all its collectors.
 
     failed: by channel, what was delivered from rows on which a collector failed."""
 
-    def __init__(self, tables: Tables) -> None:
+    def __init__(self, tables: Tables, enumerations: Enumerations) -> None:
         self.tables = tables
+        self.enumerations = enumerations
         self.delivered: dict[str, int] = {}
         self.failed: dict[str, int] = {}
         self._views: list[CollectorMaps] = []
@@ -66,7 +71,7 @@ class CollectorMaps:
     booked as failed."""
 
     def __init__(self, unit: UnitMaps) -> None:
-        self._unit = unit
+        self.unit = unit
         self._waiting: dict[str, deque[Row]] = {}
         self._asked: set[str] = set()
         self._in_hand = False
@@ -74,7 +79,7 @@ class CollectorMaps:
 
     def begin_drain(self, read: Mapping[str, list[Row]]) -> None:
         """read: what the drain before has read; a collector that failed has not asked for all of it."""
-        self._book(self._unit.failed)
+        self._book(self.unit.failed)
         for name in self._waiting.keys() & read.keys() - self._asked:
             self._waiting[name].extend(read[name])
         self._asked.clear()
@@ -85,7 +90,7 @@ class CollectorMaps:
     def growth(self, name: str) -> Iterator[Row]:
         waiting = self._waiting.setdefault(name, deque())
         if name not in self._asked:
-            waiting.extend(self._unit.growth(name))
+            waiting.extend(self.unit.growth(name))
             self._asked.add(name)
         return self._rows(waiting)
 
@@ -94,21 +99,27 @@ class CollectorMaps:
             while waiting:
                 self._in_hand = True
                 yield waiting.popleft()
-                self._book(self._unit.delivered)
+                self._book(self.unit.delivered)
         finally:
             self._in_hand = False
 
     def totals(self, name: str) -> tuple[int, ...]:
-        return self._unit.tables.totals(name)
+        return self.unit.tables.totals(name)
 
     def records(self, name: str) -> Iterator[bytes]:
-        return self._unit.tables.records(name)
+        return self.unit.tables.records(name)
 
     def walk(self, function: str) -> bytes:
-        return self._unit.tables.walk(function)
+        return self.unit.tables.walk(function)
+
+    def enumeration(self, name: str) -> Mapping[int, str]:
+        return self.unit.enumerations.get(name, {})
+
+    def walk_parts(self, function: str) -> Iterator[bytes]:
+        return self.unit.tables.walk_parts(function)
 
     def deliver(self, channel: str, count: int) -> None:
-        into = self._delivered if self._in_hand else self._unit.delivered
+        into = self._delivered if self._in_hand else self.unit.delivered
         into[channel] = into.get(channel, 0) + count
 
     def _book(self, into: dict[str, int]) -> None:
@@ -143,13 +154,21 @@ class NoMaps:
     def walk(self, function: str) -> bytes:
         return b""
 
+    def enumeration(self, name: str) -> Mapping[int, str]:
+        return {}
+
+    def walk_parts(self, function: str) -> Iterator[bytes]:
+        return iter(())
+
     def deliver(self, channel: str, count: int) -> None:
         raise KernelError(f"{count} delivered from {channel}, which is off")
 
 
 class Loaded:
     """Collectors that run. outcomes: by collector, in the order in which they were given. headers: what was compiled
-    against. assertions: how many statements about the kernel's layout the compiler has checked."""
+    against. assertions: how many statements about the kernel's layout the compiler has checked.
+
+    Books and runs of a collector that left are kept, and go on from there if it joins again: no counter goes back."""
 
     def __init__(
         self,
@@ -157,15 +176,50 @@ class Loaded:
         units: Sequence[tuple[Sequence[str], Tables]],
         headers: str = "",
         assertions: int = 0,
+        enumerations: Enumerations | None = None,
     ) -> None:
-        """units: names of collectors, and the tables that they share."""
+        """units: names of collectors, and the tables that they share. enumerations: those of the kernel that the
+        collectors have declared."""
         self.outcomes = dict(outcomes)
         self.headers = headers
         self.assertions = assertions
-        self._units = [UnitMaps(tables) for _, tables in units]
+        self._units = [UnitMaps(tables, enumerations or {}) for _, tables in units]
         self._by_name = {
             name: unit.view() for (names, _), unit in zip(units, self._units, strict=True) for name in names
         }
+        self._past: dict[str, tuple[int, ...]] = {}
+        self._past_delivered: Counter[str] = Counter()
+        self._past_failed: Counter[str] = Counter()
+
+    def join(self, other: "Loaded") -> None:
+        """Take over what `other` has loaded; it is empty afterwards."""
+        self.outcomes.update(other.outcomes)
+        self._units += other._units
+        self._by_name.update(other._by_name)
+        other._units.clear()
+        other._by_name.clear()
+
+    def detach(self, collector: str, walks: Collection[str] = ()) -> None:
+        """Its programs run no more, but for its walks; what they counted can still be read. Only for one that shares
+        no unit."""
+        if collector in self._by_name:
+            self._by_name[collector].unit.tables.detach(walks)
+
+    def leave(self, collector: str) -> None:
+        """Let go of its maps. Only for one that shares no unit."""
+        del self.outcomes[collector]
+        view = self._by_name.pop(collector, None)
+        if view is None:
+            return
+        self._units.remove(view.unit)
+        try:
+            view.unit.begin_drain()  # books what the collector failed on
+            self._past_delivered.update(view.unit.delivered)
+            self._past_failed.update(view.unit.failed)
+            for name, row in _rows_of(view.unit.tables):
+                self._past[name] = _sum(self._past.get(name), row)
+        finally:
+            view.unit.tables.close()
 
     def maps(self, collector: str) -> Maps:
         """Of the unit that the collector is part of."""
@@ -189,11 +243,11 @@ class Loaded:
 
     def delivered(self) -> dict[str, int]:
         """By channel: what the collectors say that they counted."""
-        return {channel: count for unit in self._units for channel, count in unit.delivered.items()}
+        return _added(self._past_delivered, [unit.delivered for unit in self._units])
 
     def failed(self) -> dict[str, int]:
         """By channel: what was in rows on which a collector failed, up to the drain before."""
-        return {channel: count for unit in self._units for channel, count in unit.failed.items()}
+        return _added(self._past_failed, [unit.failed for unit in self._units])
 
     def close(self) -> None:
         """Detach everything. Nothing can be read afterwards."""
@@ -204,6 +258,22 @@ class Loaded:
 
     def _rows(self, prefix: str) -> Iterator[tuple[str, tuple[int, ...]]]:
         for unit in self._units:
-            for name in unit.tables.names():
-                if name.startswith(prefix):
-                    yield name.removeprefix(prefix), unit.tables.totals(name)
+            for name, row in _rows_of(unit.tables, (prefix,)):
+                yield name.removeprefix(prefix), _sum(self._past.get(name), row)
+
+
+def _rows_of(tables: Tables, prefixes: tuple[str, ...] = (BOOKS, RUNS)) -> Iterator[tuple[str, tuple[int, ...]]]:
+    for name in tables.names():
+        if name.startswith(prefixes):
+            yield name, tables.totals(name)
+
+
+def _added(past: Mapping[str, int], counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    total = Counter(past)
+    for each in counts:
+        total.update(each)
+    return dict(total)
+
+
+def _sum(past: tuple[int, ...] | None, row: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(map(add, past, row)) if past else row

@@ -55,6 +55,8 @@ class Loader:
         compiling, attaching = self._compiling, self._attaching
         if command == "headers":
             return compiling.choose_headers(**arguments)
+        if command == "enumerations":
+            return {"enumerations": compiling.enumerations(**arguments)}
         if command == "compile":
             attaching.release()
             return {"maps": compiling.compile(**arguments)}
@@ -66,8 +68,9 @@ class Loader:
 
     def hand_over(self, channel: socket.socket) -> None:
         """The maps in the order in which `compile` named them, then the links; what the unit keeps here is closed by
-        the next one."""
-        maps, links = self._compiling.maps(), self._attaching.links
+        the next one, or goes with this process: so does a map that only functions use that were not needed."""
+        used, links = self._attaching.maps(), self._attaching.links
+        maps = [row for row in self._compiling.maps() if row["fd"] in used]
         names = [*(f"map:{row['name']}" for row in maps), *(f"link:{function}" for function in links)]
         descriptors = [*(row["fd"] for row in maps), *links.values()]
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

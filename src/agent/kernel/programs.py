@@ -42,7 +42,7 @@ class Unit:
     @property
     def files(self) -> tuple[str, ...]:
         base = (self.base.program,) if self.base else ()
-        return (*base, *(collector.program for collector in self.collectors))
+        return (*base, *(name for collector in self.collectors for name in collector.files))
 
 
 def units(collectors: Iterable[Collector]) -> list[Unit]:
@@ -116,7 +116,7 @@ def text(
 
 def _fragment(collector: Collector) -> str:
     try:
-        return _file(collector.program, source(collector.program, (collector,)))
+        return "".join(_file(name, source(name, (collector,))) for name in collector.files)
     except KernelError as error:
         raise Culprit(collector, str(error)) from error
 
@@ -137,8 +137,9 @@ def prelude(
     limits: Mapping[str, int],
     bounds: Mapping[str, Sequence[float]],
 ) -> str:
-    """Constants from the settings, and a function for each histogram that finds a value's bucket. kept: the collectors
-    whose texts follow; declared: all that could, in whose constants the base's may be. Raises Culprit."""
+    """Constants from the settings, and a function for each histogram that the kernel counts: it finds a value's bucket.
+    kept: the collectors whose texts follow; declared: all that could, in whose constants the base's may be. Raises
+    Culprit."""
     defines: dict[str, str] = {}
     buckets: dict[str, Sequence[float]] = {}
     for collector in kept:
@@ -146,7 +147,7 @@ def prelude(
             if defines.setdefault(name, value) != value:
                 raise Culprit(collector, f"defines {name} as {value}, another collector as {defines[name]}")
         for metric in collector.metrics:
-            if isinstance(metric, Histogram):
+            if isinstance(metric, Histogram) and metric.in_kernel:
                 if metric.bounds not in bounds:
                     raise Culprit(collector, f"there is no setting histograms.{metric.bounds}")
                 buckets[metric.bounds] = bounds[metric.bounds]

@@ -4,15 +4,17 @@ Layouts: union bpf_attr in include/uapi/linux/bpf.h. Every function raises OSErr
 """
 
 import ctypes
+import mmap
 import os
 import platform
 import struct
+from collections.abc import Iterator
 
 NUMBERS = {"x86_64": 321, "aarch64": 280}
 ATTRIBUTES_SIZE = 144  # of union bpf_attr on the newest kernel known; older ones accept the zeros behind theirs
 
 MAP_LOOKUP, MAP_UPDATE, MAP_DELETE, MAP_NEXT_KEY = 1, 2, 3, 4
-PROG_LOAD, RAW_TRACEPOINT_OPEN = 5, 17
+PROG_LOAD, PROG_GET_FD_BY_ID, RAW_TRACEPOINT_OPEN = 5, 13, 17
 MAP_LOOKUP_AND_DELETE, MAP_LOOKUP_BATCH = 21, 24
 LINK_CREATE, ITER_CREATE = 28, 33
 
@@ -21,6 +23,9 @@ ATTACH_INGRESS, ATTACH_EGRESS, ATTACH_RAW_TRACEPOINT, ATTACH_ITER = 0, 1, 23, 28
 
 LOG_SIZE = 1 << 20  # the end of a verifier's log tells why; a longer one is cut by the kernel with ENOSPC
 NAME_SIZE = 15
+
+ITERATOR_BUFFER = 8 * mmap.PAGESIZE
+"""The kernel's own buffer of an iterator (bpf_seq_read), in which a program's write is whole or not at all."""
 
 
 class Attributes:
@@ -103,6 +108,20 @@ def open_raw_tracepoint(program: int, tracepoint: str = "") -> int:
 
 def walk_iterator(link: int) -> bytes:
     """Run an iterator over everything once; returns what its program wrote."""
+    return b"".join(walk_iterator_parts(link))
+
+
+def walk_iterator_parts(link: int) -> Iterator[bytes]:
+    """The same in parts, each of whole writes of its program."""
     reader = Attributes().call(ITER_CREATE, "=II", link, 0)
-    with open(reader, "rb", buffering=0) as stream:
-        return stream.read()
+    try:
+        while True:
+            try:
+                part = os.read(reader, ITERATOR_BUFFER)
+            except BlockingIOError:  # a million objects of which the program wrote nothing: the kernel takes a breath
+                continue
+            if not part:
+                return
+            yield part
+    finally:
+        os.close(reader)

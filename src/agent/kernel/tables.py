@@ -1,7 +1,7 @@
 """The maps of one unit, by the descriptors that the loader handed over."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -32,7 +32,9 @@ class Tables(Protocol):
     def totals(self, name: str) -> tuple[int, ...]: ...
     def records(self, name: str) -> Iterator[bytes]: ...
     def walk(self, function: str) -> bytes: ...
+    def walk_parts(self, function: str) -> Iterator[bytes]: ...
     def facts(self) -> list[MapFacts]: ...
+    def detach(self, walks: Collection[str] = ()) -> None: ...
     def close(self) -> None: ...
 
 
@@ -70,7 +72,10 @@ class KernelTables:
         return self._ring(name).records()
 
     def walk(self, function: str) -> bytes:
-        return syscalls.walk_iterator(self._links[function])
+        return b"".join(self.walk_parts(function))
+
+    def walk_parts(self, function: str) -> Iterator[bytes]:
+        return syscalls.walk_iterator_parts(self._links[function])
 
     def _ring(self, name: str) -> Ring:
         if name not in self._rings:
@@ -90,15 +95,18 @@ class KernelTables:
             return self._ring(info.name).unread
         return info.max_entries if info.type in (maps.ARRAY, maps.PERCPU_ARRAY) else 0
 
+    def detach(self, walks: Collection[str] = ()) -> None:
+        """No program runs any more, but for these, which run when they are asked. The maps can still be read."""
+        for function in self._links.keys() - set(walks):
+            os.close(self._links.pop(function))
+
     def close(self) -> None:
         """Links first, so that no program writes into a ring that nobody reads."""
-        for link in self._links.values():
-            os.close(link)
+        self.detach()
         for ring in self._rings.values():
             ring.close()
         for info in self._infos.values():
             os.close(info.fd)
-        self._links.clear()
         self._infos.clear()
 
 

@@ -76,10 +76,11 @@ class Accumulator(Generic[OwnerT]):
         self._lock = Lock()
         self._hold = Hold(scrape_interval, clock())
         self._budget = Budget(series, series_per_metric)
-        self._containers = Containers(min(MAX_CONTAINERS, series // 20), scrape_interval)
+        self._containers = Containers(_containers_of(series), scrape_interval)
         self._budget.reserve(self._containers.limit)
         self._pending = Pending()
         self._families: dict[Metric, Family] = {}
+        self._off: dict[Metric, float] = {}
         self._levels = Levels()
         self._subjects = Subjects(resolver, self._levels)
         self._delivered = self._folded = self._invalid = 0
@@ -88,13 +89,45 @@ class Accumulator(Generic[OwnerT]):
                 self._family(metric)
 
     def switch_off(self, metrics: Iterable[Metric]) -> None:
-        """Metrics of collectors that do not run are not there at all: a 0 would say that nothing happened."""
+        """Metrics of collectors that do not run are not there at all: a 0 would say that nothing happened. What has
+        series goes when every scraper has seen the last values."""
+        with self._lock:
+            now = self._clock()
+            self._off.update(dict.fromkeys(metrics, now))
+            self._retire(now)
+
+    def switch_on(self, metrics: Iterable[Metric]) -> None:
+        """They are exposed from now on; what is still there goes on."""
         with self._lock:
             for metric in metrics:
-                family = self._families.get(metric)
-                if family and not family.series:
-                    del self._families[metric]
-                    self._budget.reserve(-family.reserve)
+                self._off.pop(metric, None)
+                if metric not in self._families and metric.scope is not Scope.AGENT:
+                    self._family(metric)
+            for workload in self._subjects.workloads.values():
+                workload.zeroed = False  # the new ones' zeros are missing
+
+    def rename(self) -> None:
+        """The resolver may name those who live otherwise from now on: what they had under the old name ends."""
+        with self._lock:
+            self._subjects.rename()
+
+    def adjust(
+        self,
+        *,
+        series: int,
+        series_per_metric: int,
+        scrape_interval: float,
+        flow_idle_seconds: float,
+        keep_seconds: float,
+    ) -> None:
+        """As when it was made. A smaller budget holds for what is new: series that are there stay until they end."""
+        with self._lock:
+            self._budget.total, self._budget.per_metric = series, series_per_metric
+            self._hold.interval = scrape_interval
+            before = self._containers.limit
+            self._containers.adjust(_containers_of(series), scrape_interval)
+            self._budget.reserve(self._containers.limit - before)
+            self._flow_idle, self._keep = flow_idle_seconds, keep_seconds
 
     def add(self, samples: Iterable[Sample]) -> None:
         """Raises what went wrong first when all is counted: ValueError if a sample did not fit its metric, or what the
@@ -124,6 +157,7 @@ class Accumulator(Generic[OwnerT]):
             self._levels.settle()
             self._meet_living(now)
             self._expire(subjects.leave(now), now)
+            self._retire(now)
         self._raise_first([])
 
     def _raise_first(self, refused: list[Exception]) -> None:
@@ -281,6 +315,20 @@ class Accumulator(Generic[OwnerT]):
         if removed:
             self._remove(removed)
 
+    def _retire(self, now: float) -> None:
+        """Metrics that are switched off."""
+        for metric in self._off.keys() & self._families.keys():
+            family = self._families[metric]
+            shown = max((series.until for series in family.series), default=0.0)
+            if family.series and now < self._hold.gone(shown, self._off[metric]):
+                continue
+            self._levels.retire(family)
+            for series in family.series:
+                del series.subject.series[series.own]
+                self._budget.give(family)
+            self._budget.reserve(-family.reserve)
+            del self._families[metric]
+
     def _may_go(self, subject: Subject, now: float, until: float = inf) -> bool:
         """until: when it goes even if not all that it had open has ended."""
         if now < until and self._levels.stands(subject):
@@ -302,3 +350,8 @@ class Accumulator(Generic[OwnerT]):
         gone = set(map(id, subjects))
         for family in touched:
             family.series = [series for series in family.series if id(series.subject) not in gone]
+
+
+def _containers_of(series: int) -> int:
+    """Lines of bpfleet_container_info in a budget."""
+    return min(MAX_CONTAINERS, series // 20)

@@ -18,8 +18,11 @@ class Containers:
     """limit: lines at most; interval: the scrape interval."""
 
     def __init__(self, limit: int, interval: float) -> None:
-        self.limit, self._keep = limit, KEEP_INTERVALS * interval
+        self.adjust(limit, interval)
         self._seen: dict[tuple[str, ...], tuple[float, Owner, str]] = {}
+
+    def adjust(self, limit: int, interval: float) -> None:
+        self.limit, self._keep = limit, KEEP_INTERVALS * interval
 
     def __len__(self) -> int:
         return len(self._seen)

@@ -5,7 +5,7 @@ The agent's loop hands in a Report after each drain, so a scrape never touches t
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
@@ -57,13 +57,26 @@ class Runs(NamedTuple):
 
 @dataclass(frozen=True)
 class Report:
-    """Each by name: collector, channel, map, program; failures by the drain's step."""
+    """Each by name: collector, channel, map, program; failures by the drain's step; events by name and outcome; sinks
+    by sink, event and outcome; waiting by the stage at which events wait."""
 
     collectors: Mapping[str, CollectorState] = field(default_factory=dict)
     books: Mapping[str, Books] = field(default_factory=dict)
     tables: Mapping[str, Table] = field(default_factory=dict)
     programs: Mapping[str, Runs] = field(default_factory=dict)
     failures: Mapping[str, int] = field(default_factory=dict)
+    events: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    sinks: Mapping[tuple[str, str, str], int] = field(default_factory=dict)
+    waiting: Mapping[str, int] = field(default_factory=dict)
+
+
+class Reloads(NamedTuple):
+    """How the last reading of the settings went. success_time: of the last good one, Unix time; waiting: settings that
+    wait for a restart."""
+
+    successful: bool
+    success_time: float
+    waiting: int
 
 
 @dataclass
@@ -92,10 +105,18 @@ class RunTime:
 
 
 class Health(Collector):
-    """A collector of prometheus_client. standing: of the accumulator, asked at each scrape."""
+    """A collector of prometheus_client. standing: of the accumulator; reloads, credentials: of the settings and the
+    server, by name whether its files are what is in use. All are asked at each scrape."""
 
-    def __init__(self, standing: Callable[[], Standing], build: Build) -> None:
+    def __init__(
+        self,
+        standing: Callable[[], Standing],
+        build: Build,
+        reloads: Callable[[], Reloads],
+        credentials: Callable[[], Mapping[str, bool]],
+    ) -> None:
         self._standing, self.build = standing, build
+        self._reloads, self._credentials = reloads, credentials
         self._times: dict[str, RunTime] = {}
         self._shown = (Report(), dict[str, float]())
 
@@ -121,12 +142,16 @@ class Health(Collector):
                 _add_info(info, catalogue.COLLECTOR_INFO, (name, hook, state.reason))
         yield info
         yield from self._books(report)
+        yield _counter(catalogue.EVENTS, report.events)
+        yield _counter(catalogue.SINK_EVENTS, report.sinks)
+        yield _gauge(catalogue.EVENTS_WAITING, {(stage,): count for stage, count in report.waiting.items()})
         yield _counter(catalogue.PROGRAM_RUNS, {(name,): runs.runs for name, runs in programs.items()})
         yield _counter(catalogue.PROGRAM_RUN_TIME, {(name,): seconds for name, seconds in times.items()})
         yield _counter(catalogue.DRAIN_FAILURES, {(step,): count for step, count in report.failures.items()})
         yield _gauge(catalogue.MAP_ENTRIES, {(name,): table.entries for name, table in tables.items()})
         yield _gauge(catalogue.MAP_CAPACITY, {(name,): table.capacity for name, table in tables.items()})
         yield _gauge(catalogue.MAP_BYTES, {(name,): table.size_bytes for name, table in tables.items()})
+        yield from self._settings()
         build = _info(catalogue.BUILD_INFO)
         _add_info(build, catalogue.BUILD_INFO, (self.build.version, self.build.kernel, self.build.headers))
         yield build
@@ -134,6 +159,14 @@ class Health(Collector):
     def describe(self) -> Iterator[Families]:
         """Nothing: the registry need not ask for a page just to learn the names."""
         return iter(())
+
+    def _settings(self) -> Iterator[Families]:
+        reloads = self._reloads()
+        yield _gauge(catalogue.CONFIG_RELOAD_SUCCESSFUL, {(): float(reloads.successful)})
+        yield _gauge(catalogue.CONFIG_RELOAD_TIME, {(): reloads.success_time})
+        yield _gauge(catalogue.CONFIG_RESTART_REQUIRED, {(): reloads.waiting})
+        credentials: dict[tuple[str, ...], float] = {(name,): float(good) for name, good in self._credentials().items()}
+        yield _gauge(catalogue.CREDENTIALS_RELOAD_SUCCESSFUL, credentials)
 
     def _books(self, report: Report) -> Iterator[Families]:
         standing = self._standing()
@@ -149,7 +182,7 @@ class Health(Collector):
         yield _gauge(catalogue.SERIES, {(state,): count for state, count in states.items()})
 
 
-def _counter(metric: Metric, values: Mapping[tuple[str, ...], float]) -> CounterMetricFamily:
+def _counter(metric: Metric, values: Mapping[Any, float]) -> CounterMetricFamily:
     family = CounterMetricFamily(metric.family, metric.help, labels=metric.labels)
     for own, value in values.items():
         family.add_metric([labels.clean(each) for each in own], value)

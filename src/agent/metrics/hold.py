@@ -26,6 +26,7 @@ class Hold:
         self.scraped: float | None = None
         self._unscraped_until = started + UNSCRAPED_SECONDS
         self._last = (started, inf)
+        self._latest = inf
 
     def until(self, now: float) -> float:
         """Until when a series born now shows 0; inf before the first scrape."""
@@ -33,11 +34,12 @@ class Hold:
             return inf
         if self._last[0] != now or self._last[1] == inf:  # one float for all that is born in one batch
             self._last = (now, now + SHOW_INTERVALS * self.interval)
+            self._latest = self._last[1] if self._latest == inf else max(self._latest, self._last[1])
         return self._last[1]
 
     def is_over(self, now: float) -> bool:
         """True when no series shows 0 any more: nobody need be asked."""
-        return now >= self._last[1]
+        return now >= self._latest
 
     def gone(self, until: float, changed: float) -> float:
         """When the series of an ended workload may go. until: the last of its holds; changed: its last growth."""

@@ -3,7 +3,10 @@
 from collections.abc import Collection, Hashable
 from typing import Protocol, TypeVar
 
-from bpfleet.metrics import Flow
+from bpfleet.metrics import Flow, NetworkNamespace
+
+Place = int | NetworkNamespace
+"""Where something happened: a cgroup by its id, or a network namespace."""
 
 
 class Owner(Protocol):
@@ -43,10 +46,10 @@ OwnerT = TypeVar("OwnerT", bound=Owner)
 
 
 class Resolver(Protocol[OwnerT]):
-    def owner(self, cgroup_id: int) -> OwnerT | None:
+    def owner(self, cgroup_id: Place) -> OwnerT | None:
         """None: not known yet, ask again."""
 
-    def final_owner(self, cgroup_id: int) -> OwnerT:
+    def final_owner(self, cgroup_id: Place) -> OwnerT:
         """The best that is known."""
 
     def peer(self, flow: Flow, owner: OwnerT) -> Peer:

@@ -75,6 +75,16 @@ class Levels:
             if isinstance(level, Level) and level in self._debts:
                 self.late += self._debts.pop(level).samples
 
+    def retire(self, family: Family) -> None:
+        """The metric goes: with what its series had, and their parts of the `other` ones."""
+        gone = [series for series in family.series if isinstance(series, Level)]
+        for subject, parts in list(self._folded.items()):
+            gone += [parts.pop(key) for key in list(parts) if key[0] is family]
+            self._tidy(subject)
+        for level in gone:
+            if level in self._debts:
+                self.late += self._debts.pop(level).samples
+
     def settle(self) -> None:
         """The end of a drain. A row is read while it is counted into, so a beginning may come one drain after its end;
         after that it will not."""

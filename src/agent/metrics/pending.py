@@ -4,9 +4,11 @@ A container's first packets come before the Kubernetes API has told whose it is.
 for ever.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 
-from bpfleet.metrics import Distribution, Flow, Metric, Sample, Summed, Value
+from agent.metrics.identities import Place
+from bpfleet.metrics import Distribution, Flow, Metric, Observations, Sample, Summed, Value
 
 HELD_SECONDS = 15.0
 """A pod is on the watch within a second or two. After this the API is away, and a count without a full name is worth
@@ -20,11 +22,11 @@ Row = tuple[Metric, tuple[str, ...], Flow | None]
 
 class Pending:
     def __init__(self) -> None:
-        self._since: dict[int, float] = {}
-        self._rows: dict[int, dict[Row, Value]] = {}
+        self._since: dict[Place, float] = {}
+        self._rows: dict[Place, dict[Row, Value]] = {}
         self.size = 0
 
-    def __contains__(self, cgroup_id: int) -> bool:
+    def __contains__(self, cgroup_id: Place) -> bool:
         return cgroup_id in self._rows
 
     def hold(self, sample: Sample, now: float) -> bool:
@@ -41,11 +43,11 @@ class Pending:
         self._since.setdefault(sample.cgroup_id, now)
         return True
 
-    def waiting(self, now: float) -> list[tuple[int, bool]]:
+    def waiting(self, now: float) -> list[tuple[Place, bool]]:
         """Every cgroup, and whether it has waited long enough."""
         return [(cgroup_id, now - since >= HELD_SECONDS) for cgroup_id, since in self._since.items()]
 
-    def release(self, cgroup_id: int) -> Iterator[Sample]:
+    def release(self, cgroup_id: Place) -> Iterator[Sample]:
         rows = self._rows.pop(cgroup_id)
         del self._since[cgroup_id]
         self.size -= len(rows)
@@ -58,6 +60,8 @@ def merged(old: Value, new: Value) -> Value:
     if isinstance(old, Distribution) and isinstance(new, Distribution):
         counts = tuple(a + b for a, b in zip(old.counts, new.counts, strict=True))
         return Distribution(counts, old.total + new.total)
+    if isinstance(old, Observations) and isinstance(new, Observations):
+        return Observations(Counter(old.counts) + Counter(new.counts))
     if isinstance(old, Summed) and isinstance(new, Summed):
         return Summed(old.total + new.total, old.observations + new.observations)
     if isinstance(old, (int, float)) and isinstance(new, (int, float)):

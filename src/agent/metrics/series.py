@@ -4,6 +4,7 @@ There may be 100,000 of them, so label text is held once per workload, per peer 
 put together when it is scraped: half the memory of a cached line, and as fast (bench/scrape.py).
 """
 
+from bisect import bisect_left
 from itertools import product
 from math import inf, isfinite
 from typing import Generic
@@ -11,7 +12,18 @@ from typing import Generic
 from agent.metrics import labels
 from agent.metrics.identities import OwnerT
 from bpfleet import names
-from bpfleet.metrics import Counter, Distribution, Histogram, Metric, Scope, Summary, Summed, UpDownCounter, Value
+from bpfleet.metrics import (
+    Counter,
+    Distribution,
+    Histogram,
+    Metric,
+    Observations,
+    Scope,
+    Summary,
+    Summed,
+    UpDownCounter,
+    Value,
+)
 
 
 class Subject:
@@ -124,6 +136,8 @@ class Buckets(Series):
         self.counts: list[int] | None = None
 
     def add(self, value: Value) -> None:
+        if isinstance(value, Observations):
+            value = self._sorted(value)
         if not isinstance(value, Distribution) or min(value.counts, default=-1) < 0 or not value.total >= 0:
             raise ValueError(f"a histogram cannot grow by {value!r}")
         if len(value.counts) != len(self.own.family.bounds) + 1:
@@ -133,6 +147,13 @@ class Buckets(Series):
             self.counts = list(value.counts)
         else:
             self.counts = [old + new for old, new in zip(self.counts, value.counts, strict=True)]
+
+    def _sorted(self, observed: Observations) -> Distribution:
+        """A value is in the first bucket whose bound is not below it."""
+        counts = [0] * (len(self.own.family.bounds) + 1)
+        for value, count in observed.counts.items():
+            counts[bisect_left(self.own.family.bounds, value)] += count
+        return Distribution(tuple(counts), sum(value * count for value, count in observed.counts.items()))
 
 
 KINDS: dict[type[Metric], type[Series]] = {Counter: Count, UpDownCounter: Level, Histogram: Buckets, Summary: Sum}

@@ -5,7 +5,7 @@ from math import inf
 from typing import Generic, NamedTuple
 
 from agent.metrics import labels
-from agent.metrics.identities import OwnerT, Peer, Resolver
+from agent.metrics.identities import OwnerT, Peer, Place, Resolver
 from agent.metrics.levels import Levels
 from agent.metrics.series import Subject, Workload
 from bpfleet import names
@@ -43,13 +43,14 @@ class Subjects(Generic[OwnerT]):
         nobodies_flows = Subject(nobody.subject.head, TAIL % (("",) * len(names.PEER)), permanent=True)
         self.workloads: dict[tuple[str, ...], Workload[OwnerT]] = {NOBODY: nobody}
         self.others = {Scope.WORKLOAD: nobody.subject, Scope.FLOW: nobodies_flows}
-        self.remembered: dict[tuple[int, Flow | None], Subject] = {}
+        self.remembered: dict[tuple[Place, Flow | None], Subject] = {}
         self.failure: Exception | None = None
-        self._owned: dict[int, tuple[OwnerT, Workload[OwnerT]]] = {}
+        self._owned: dict[Place, tuple[OwnerT, Workload[OwnerT]]] = {}
         self._met: dict[str, tuple[OwnerT, Workload[OwnerT]]] = {}
         self._new_flows: list[tuple[Workload[OwnerT], Subject]] = []
+        self._renamed = False
 
-    def find(self, cgroup_id: int, flow: Flow | None) -> Subject | None:
+    def find(self, cgroup_id: Place, flow: Flow | None) -> Subject | None:
         """None: its owner is not known yet."""
         if cgroup_id not in self._owned:
             owner = self.owner(cgroup_id)
@@ -58,7 +59,7 @@ class Subjects(Generic[OwnerT]):
             self._owned[cgroup_id] = (owner, self._workload(owner))
         return self._remember(cgroup_id, flow)
 
-    def final(self, cgroup_id: int, flow: Flow | None) -> Subject:
+    def final(self, cgroup_id: Place, flow: Flow | None) -> Subject:
         """The best that is known."""
         try:
             owner = self._resolver.final_owner(cgroup_id)
@@ -68,7 +69,7 @@ class Subjects(Generic[OwnerT]):
         self._owned[cgroup_id] = (owner, self._workload(owner))
         return self._remember(cgroup_id, flow)
 
-    def _remember(self, cgroup_id: int, flow: Flow | None) -> Subject:
+    def _remember(self, cgroup_id: Place, flow: Flow | None) -> Subject:
         owner, workload = self._owned[cgroup_id]
         if len(self.remembered) >= MAX_REMEMBERED:
             self.forget()
@@ -76,7 +77,7 @@ class Subjects(Generic[OwnerT]):
         self.remembered[cgroup_id, flow] = subject
         return subject
 
-    def owner(self, cgroup_id: int) -> OwnerT | None:
+    def owner(self, cgroup_id: Place) -> OwnerT | None:
         """None: not known yet."""
         try:
             return self._resolver.owner(cgroup_id)
@@ -112,18 +113,23 @@ class Subjects(Generic[OwnerT]):
             self._met[owner.key] = known
         return self._met.values()
 
+    def rename(self) -> None:
+        """Who lives may have another name by the next drain."""
+        self._renamed = True
+
     def leave(self, now: float) -> list[Workload[OwnerT]]:
         """Owners that ended are no longer their workload's. Returns the workloads of which something may go: those
         without owners, and those with flows."""
         ended, met, found = self._resolver.ended, self._met.keys(), []
         for workload in self.workloads.values():
-            if not workload.owners.keys() <= met:  # who lives has not ended
+            if self._renamed or not workload.owners.keys() <= met:  # who lives under this name has not ended
                 for key in [key for key, owner in workload.owners.items() if ended(owner)]:
                     del workload.owners[key]
             if not workload.owners and workload.ended == inf:
                 workload.ended = now
             if workload.flows or not workload.owners:
                 found.append(workload)
+        self._renamed = False
         return found
 
     def _workload(self, owner: OwnerT) -> Workload[OwnerT]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from agent.collectors.packet import MAPPED
 from agent.kernel.door import KernelSettings, Loaded
 from agent.kernel.fake import FakeDoor, FakeTables
+from agent.kernel.loaded import Enumerations
 from bpfleet.api import Collector, Sample
 from bpfleet.metrics import Flow
 
@@ -53,7 +54,16 @@ class Fed:
         return {channel: count for channel, count in self.loaded.delivered().items() if count}
 
 
-def feed(collector: Collector, hashes: Mapping[str, Mapping[bytes, tuple[int, ...]]], *names: str) -> Fed:
-    """names: the hashes that the collector reads; those without rows are empty."""
+def feed(
+    collector: Collector,
+    hashes: Mapping[str, Mapping[bytes, tuple[int, ...]]],
+    *names: str,
+    enumerations: Enumerations | None = None,
+) -> Fed:
+    """names: the hashes that the collector reads; those without rows are empty. enumerations: of the kernel."""
     tables = FakeTables(hashes={name: dict(hashes.get(name, {})) for name in names})
-    return Fed(collector, tables, FakeDoor({collector.name: tables}).load([collector], KernelSettings()))
+    return Fed(
+        collector,
+        tables,
+        FakeDoor({collector.name: tables}, enumerations=enumerations).load([collector], KernelSettings()),
+    )

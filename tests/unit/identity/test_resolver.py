@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from tests.unit.identity import recordings
@@ -12,10 +13,11 @@ from agent.identity.cluster import GRACE_SECONDS, Cluster
 from agent.identity.fake import FakeApi
 from agent.identity.host import Docker, Host
 from agent.identity.model import NOBODY, OTHER, Owner, Peer
+from agent.identity.netns import KERNEL_THREAD
 from agent.identity.peers import HostPeers
 from agent.identity.resolver import Resolver
 from bpfleet.errors import SettingsError
-from bpfleet.metrics import Flow
+from bpfleet.metrics import Flow, NetworkNamespace
 
 WEB = "d6556dcb-28bc-47aa-99e3-6e7a24ef957b"
 NGINX = "0e1d3c4c6a3c20c1fba72b742a707d8c5bd782b8fb204a2ad8f0b822aafd8f10"
@@ -210,6 +212,35 @@ def test_a_thousand_short_lived_cgroups_under_ten_names_are_never_confused(host:
     assert wrong == []
 
 
+def test_rules_that_change_rename_who_lives_and_the_old_name_has_ended(host: Node) -> None:
+    edge = static.Rule("/unit.service", {"namespace": "shop", "workload": "edge"})
+    cgroup_id, other = host.make("/unit.service"), host.make("/other.service")
+    before, kept = host.resolver.owner(cgroup_id), host.resolver.owner(other)
+    host.resolver.refresh()
+    assert host.resolver.adjust((edge,), 60.0)
+    assert not host.resolver.adjust((edge,), 60.0), "the same rules are no change"
+    after = host.resolver.owner(cgroup_id)
+    assert after.labels == ("shop", "", "", "edge", "")
+    host.resolver.refresh()
+    assert host.resolver.ended(before) and not host.resolver.ended(after) and not host.resolver.ended(kept)
+    assert host.resolver.adjust((), 60.0)
+    assert host.resolver.owner(cgroup_id) == before
+
+
+def test_names_are_kept_for_the_new_time(node: Node, clock) -> None:
+    node.connect()
+    cgroup_id = node.make("/unit.service")
+    node.resolver.adjust((), 10.0)
+    node.remove("/unit.service", cgroup_id)
+    clock.pass_by(9)
+    node.resolver.refresh()
+    assert node.resolver.owner(cgroup_id) is not None
+    clock.pass_by(2)
+    node.resolver.refresh()
+    assert node.resolver.owner(cgroup_id) is None
+    assert node.cluster.pods.keep_seconds == node.cluster.peers.keep_seconds == 10.0
+
+
 HOSTILE = ["a\nb", 'a"b\\', "\x1b[31m", "{}", "‮", "a" * 200, "𝕏", "%s%n", "$(reboot)", "pod", "..."]
 
 
@@ -248,3 +279,85 @@ def test_the_api_being_away_at_the_start_is_no_error(node: Node, clock) -> None:
         assert watch.step() == 1.0
     node.resolver.refresh()
     assert node.resolver.status()["kubernetes"]["pods"]["error"] == "the server is away"
+
+
+class Process(NamedTuple):
+    namespace: int
+    cgroup_id: int
+    number: int = 4711
+
+
+HOST_NETWORK, POD_NETWORK = NetworkNamespace(3), NetworkNamespace(7)
+
+
+def live(node: Node, *cgroups: int, in_host: tuple[int, ...] = ()) -> None:
+    """These cgroups have a process each in the pod's network."""
+    processes = [Process(3, node.resolver.tree.scan() or 1, KERNEL_THREAD), *(Process(3, each) for each in in_host)]
+    node.resolver.namespaces.follow(lambda: [*processes, *(Process(7, each) for each in cgroups)])
+    node.resolver.refresh()
+
+
+def test_the_network_of_one_pod_is_the_pods_and_no_containers(node: Node) -> None:
+    pause = node.make(f"/kubepods/burstable/pod{WEB}/{SANDBOX}")
+    nginx = node.make(f"/kubepods/burstable/pod{WEB}/{NGINX}")
+    below = node.make(f"/kubepods/burstable/pod{WEB}/{NGINX}/init.scope")
+    node.connect()
+    live(node, pause, nginx, below)
+    owner = node.resolver.owner(POD_NETWORK)
+    assert owner and owner.labels == ("shop", "web-99b876dc4-4wqmg", "", "web", "Deployment")
+    assert owner.zone == "zone-b" and not node.resolver.ended(owner)
+    for path, cgroup_id in (("/init.scope", below), ("", nginx)):
+        node.remove(f"/kubepods/burstable/pod{WEB}/{NGINX}{path}", cgroup_id)
+    node.remove(f"/kubepods/burstable/pod{WEB}/{SANDBOX}", pause)
+    (node.root / "cgroup" / f"kubepods/burstable/pod{WEB}").rmdir()
+    node.resolver.tree.scan()
+    node.resolver.refresh()
+    assert node.resolver.ended(owner)
+
+
+def test_a_network_that_a_pod_shares_is_the_nodes(node: Node) -> None:
+    nginx = node.make(f"/kubepods/burstable/pod{WEB}/{NGINX}")
+    shell = node.make("/user.slice/user-0.slice")
+    node.connect()
+    live(node, nginx, shell)
+    assert node.resolver.owner(POD_NETWORK).labels == ("_host", "", "", "/", "Cgroup")
+    live(node, nginx)
+    assert node.resolver.final_owner(POD_NETWORK).pod == "web-99b876dc4-4wqmg"
+
+
+def test_the_hosts_network_is_the_nodes_also_for_a_pod_in_it(node: Node) -> None:
+    nginx = node.make(f"/kubepods/burstable/pod{WEB}/{NGINX}")
+    node.connect()
+    live(node, in_host=(nginx,))
+    owner = node.resolver.owner(HOST_NETWORK)
+    assert owner and owner.labels == ("_host", "", "", "/", "Cgroup")
+    assert owner.node == "node0" and not node.resolver.ended(owner)
+
+
+def test_the_network_of_a_pod_waits_until_the_api_has_told_of_it(node: Node, clock) -> None:
+    nginx = node.make(f"/kubepods/burstable/pod{WEB}/{NGINX}")
+    clock.pass_by(GRACE_SECONDS)
+    live(node, nginx)
+    assert node.resolver.owner(POD_NETWORK) is None
+    assert node.resolver.final_owner(POD_NETWORK).labels == ("_unknown", WEB, "", WEB, "Pod")
+
+
+def test_outside_kubernetes_a_network_is_its_one_workloads(host: Node) -> None:
+    first, second = host.make("/tenants.service/a"), host.make("/tenants.service/b")
+    live(host, first, second)
+    assert host.resolver.owner(POD_NETWORK).labels == ("_host", "", "", "tenants.service", "SystemdUnit")
+    live(host, first, host.make("/other.service"))
+    assert host.resolver.owner(POD_NETWORK).workload == "/"
+
+
+def test_a_pod_is_one_workload_also_where_the_api_is_not_asked(host: Node) -> None:
+    containers = [host.make(f"/kubepods/burstable/pod{WEB}/{each}") for each in (SANDBOX, NGINX)]
+    live(host, *containers)
+    assert host.resolver.owner(POD_NETWORK).workload == f"/kubepods/burstable/pod{WEB}"
+
+
+def test_a_packet_that_tells_no_network_is_nobodys(host: Node) -> None:
+    live(host)
+    assert host.resolver.owner(NetworkNamespace(0)) is NOBODY
+    host.resolver.namespaces.follow(None)
+    assert host.resolver.owner(POD_NETWORK) is NOBODY

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from agent.identity.runtimes import ContainerRef, parse
+from agent.identity.runtimes import ContainerRef, parse, whole_pod
 
 UID = "0c2d5a9e-6f0b-4a52-9d6e-3b1f7c8a9d10"
 ID = "4d2f" + "0123456789abcdef" * 3 + "aa55aa55aa55"
@@ -151,3 +151,19 @@ NEAR_MISSES = [
 @pytest.mark.parametrize("path", NEAR_MISSES)
 def test_names_that_only_look_like_a_container_are_none(path: str) -> None:
     assert parse(path) is None
+
+
+@pytest.mark.parametrize(("path", "runtime", "qos"), grid())
+def test_all_of_a_pod_is_in_one_directory(path: str, runtime: str, qos: str) -> None:
+    pod = path.rpartition("/")[0]
+    assert whole_pod(path) == whole_pod(f"{path}/init.scope") == whole_pod(pod) == pod
+
+
+def test_the_pod_of_a_joined_directory_has_its_name() -> None:
+    slices = "/system.slice/kubepods-burstable-pod" + UID.replace("-", "_") + ".slice"
+    assert whole_pod(f"{slices}:cri-containerd:{ID}") == slices
+
+
+@pytest.mark.parametrize("path", ["/", "/system.slice/nginx.service", f"/docker/{ID}", "/pods/web"])
+def test_what_is_in_no_pod_stays_as_it_is(path: str) -> None:
+    assert whole_pod(path) == path

@@ -1,9 +1,10 @@
+import struct
 from typing import Any
 
 import pytest
 from tests.support.synthetic_btf import SyntheticBtf
 
-from agent.kernel.attaching import Attaching
+from agent.kernel.attaching import Attaching, maps_of
 from agent.kernel.btf import Btf
 from agent.kernel.failure import Failure
 
@@ -48,3 +49,14 @@ def test_what_needs_type_information_says_so_where_there_is_none(hook: str) -> N
 def test_a_hook_that_the_kernel_does_not_know_is_named(kernel: Btf, hook: str, message: str) -> None:
     with pytest.raises(Failure, match=message):
         Attaching(Code(kernel)).load("f", hook)
+
+
+def test_the_maps_that_code_names_are_found() -> None:
+    """A 64-bit load takes two instructions, the second without an operation; only source register 1 means a map."""
+    load_map, load_number, more, leave = (0x18, 0x11, 0, 7), (0x18, 0x01, 0, 9), (0, 0, 0, 0), (0x95, 0, 0, 0)
+    other_map = (0x18, 0x12, 0, 12)
+    code = b"".join(
+        struct.pack("=BBhi", *one)
+        for one in (load_map, more, load_number, more, other_map, more, load_map, more, leave)
+    )
+    assert maps_of(code) == {7, 12}

@@ -95,6 +95,24 @@ def test_with_neither_both_are_named(tmp_path: Path) -> None:
         choose(compiling_with(Bcc(), NO_TYPES, tmp_path), "auto")
 
 
+def test_the_kernel_tells_its_names_of_an_enumerations_values(tmp_path: Path) -> None:
+    kernel = SyntheticBtf()
+    kernel.enumeration("why", {"WHY_NOT": 0, "BECAUSE": 7})
+    kernel.struct("who", 4, [("x", kernel.integer("int", 4), 0)])
+    (tmp_path / "vmlinux").write_bytes(kernel.data())
+    compiler = compiling_with(Bcc(), tmp_path / "vmlinux")
+    choose(compiler, "auto")
+    assert compiler.enumerations(["why", "who", "where"]) == {"why": [("WHY_NOT", 0), ("BECAUSE", 7)]}
+    compiler.close()
+
+
+def test_without_type_information_no_enumeration_has_names(tmp_path: Path) -> None:
+    (tmp_path / os.uname().release / "build").mkdir(parents=True)
+    compiler = compiling_with(Bcc(), NO_TYPES, tmp_path)
+    choose(compiler, "auto")
+    assert compiler.enumerations(["why"]) == {}
+
+
 def test_headers_do_not_serve_where_only_type_information_may(tmp_path: Path) -> None:
     (tmp_path / os.uname().release / "build").mkdir(parents=True)
     with pytest.raises(Failure, match="nor its headers"):
@@ -104,9 +122,17 @@ def test_headers_do_not_serve_where_only_type_information_may(tmp_path: Path) ->
 def test_a_path_is_taken_as_it_is(types: Path, tmp_path: Path) -> None:
     (tmp_path / "linux/include").mkdir(parents=True)
     compiler = compiling_with(Bcc(), types)
-    assert choose(compiler, str(tmp_path / "linux")) == {"headers": str(tmp_path / "linux"), "assertions": 0}
+    chosen = {"headers": str(tmp_path / "linux"), "assertions": 0, "release": ""}
+    assert choose(compiler, str(tmp_path / "linux")) == chosen
     assert os.environ[compiling.SOURCE] == str(tmp_path / "linux")
     assert compiler.types is not None
+
+
+def test_headers_say_of_which_kernel_they_are(types: Path, tmp_path: Path) -> None:
+    generated = tmp_path / "include/generated"
+    generated.mkdir(parents=True)
+    (generated / "utsrelease.h").write_text('#define UTS_RELEASE "6.1.0-50-amd64"\n')
+    assert choose(compiling_with(Bcc(), types), str(tmp_path))["release"] == "6.1.0-50-amd64"
 
 
 def test_a_path_without_headers_is_refused(types: Path, tmp_path: Path) -> None:

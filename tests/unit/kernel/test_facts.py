@@ -117,3 +117,15 @@ def test_a_kernel_from_the_oldest_on_is_enough(release: str) -> None:
 
 def test_a_release_that_does_not_start_with_a_version_is_too_old() -> None:
     assert facts.version("generic") == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("root", "said"), [("", "cgroup v2 is not mounted"), ("/proc", "/proc is not a cgroup v2 hierarchy")]
+)
+def test_a_directory_that_is_no_hierarchy_is_refused(root: str, said: str) -> None:
+    with pytest.raises(HostError, match=said):
+        facts.require_hierarchy(root)
+
+
+def test_a_hierarchy_is_taken(tmp_path: Path) -> None:
+    facts.require_hierarchy(str(tree(tmp_path, {"cgroup.controllers": "cpu io"})))

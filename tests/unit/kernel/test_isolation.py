@@ -59,8 +59,8 @@ class Script:
         return {"bytes": 0}
 
 
-def machine(*capabilities: str, lockdown: str = "none") -> Facts:
-    return Facts("6.18.0", "x86_64", True, "", capabilities, "2", lockdown, "/sys/fs/cgroup", -1)
+def machine(*capabilities: str, lockdown: str = "none", release: str = "6.18.0", memlock: int = -1) -> Facts:
+    return Facts(release, "x86_64", True, "", capabilities, "2", lockdown, "/sys/fs/cgroup", memlock)
 
 
 EVERYTHING = machine("BPF", "PERFMON", "NET_ADMIN")
@@ -77,9 +77,9 @@ def place(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def attach(script: Script, *collectors: Collector, facts: Facts = EVERYTHING) -> Attached:
+def attach(script: Script, *collectors: Collector, facts: Facts = EVERYTHING, headers: str = "") -> Attached:
     unit = Unit(collectors[0].base, collectors)
-    return Isolation(script, "/sys/fs/cgroup", {}, {}, facts).attach(unit)
+    return Isolation(script, "/sys/fs/cgroup", {}, {}, facts, headers).attach(unit)
 
 
 def fragment(place: Path, name: str, *probes: Probe | AnyOf) -> Collector:
@@ -95,6 +95,20 @@ def test_what_works_is_up_with_its_hooks(script: Script, place: Path) -> None:
     }
     assert attached.maps == MAPS
     assert attached.descriptors == {"map:rows": 7, "link:on_ingress": 8}
+
+
+@pytest.mark.parametrize("headers", ["6.18.0", ""])
+def test_headers_of_this_kernel_or_of_none_that_they_name_serve_all(script: Script, place: Path, headers: str) -> None:
+    synack = fragment(place, "tcp", RawTracepoint("on_synack", tracepoint="tcp_synack"))
+    assert attach(script, synack, headers=headers).outcomes["tcp"].up
+
+
+def test_headers_of_another_kernel_serve_packets_only(script: Script, place: Path) -> None:
+    synack = fragment(place, "tcp", Packet("on_packet_tcp"), RawTracepoint("on_synack", tracepoint="tcp_synack"))
+    outcomes = attach(script, fragment(place, "traffic"), synack, headers="6.1.0-50-amd64").outcomes
+    assert outcomes["traffic"] == Outcome(True, PACKETS)
+    assert not outcomes["tcp"].up
+    assert "the headers are of 6.1.0-50-amd64, this kernel is 6.18.0" in outcomes["tcp"].reason
 
 
 def test_existing_sockets_are_walked_after_new_ones_are_followed_and_before_the_first_packet(
@@ -132,6 +146,23 @@ def test_an_error_that_names_no_fragment_is_found_by_adding_one_at_a_time(script
     assert attached.outcomes["one"].up
 
 
+@pytest.mark.parametrize(
+    ("facts", "is_told"),
+    [
+        (machine("BPF", release="5.10.0-46", memlock=65536), True),
+        (machine("BPF", release="5.10.0-46", memlock=-1), False),
+        (machine("BPF", "SYS_RESOURCE", release="5.10.0-46", memlock=65536), False),
+        (machine("BPF", release="5.11.0", memlock=65536), False),
+    ],
+)
+def test_where_maps_count_as_locked_memory_that_is_told(
+    script: Script, place: Path, facts: Facts, is_told: bool
+) -> None:
+    script.compile_errors["one_text"] = "could not open bpf map: rows, error: Operation not permitted\n"
+    reason = attach(script, fragment(place, "one"), facts=facts).outcomes["one"].reason
+    assert ("limit of locked memory" in reason) == is_told
+
+
 def test_a_broken_base_takes_out_all_and_says_so(script: Script, place: Path) -> None:
     script.compile_errors["base.bpf.c"] = "base.bpf.c:1:1: error: broken\n"
     attached = attach(script, fragment(place, "one"), fragment(place, "two"))
@@ -161,6 +192,19 @@ def test_the_first_alternative_that_works_is_used_and_the_reason_kept(script: Sc
     assert outcome.reason == "tp_btf/new: on_new: this kernel has no tracepoint new (in kernels since 5.11)"
 
 
+@pytest.mark.parametrize(("refused", "walked"), [("", "on_new_too"), ("on_new", "on_old_too")])
+def test_what_completes_a_function_is_used_only_beside_it(
+    script: Script, place: Path, refused: str, walked: str
+) -> None:
+    script.refusals = {refused: {"error": "Invalid argument", "log": "unknown func bpf_new#200"}}
+    either = AnyOf((TracingTracepoint("on_new", tracepoint="new"), RawTracepoint("on_old", tracepoint="old")))
+    walks = (SocketIterator("on_new_too", beside="on_new"), SocketIterator("on_old_too", beside="on_old"))
+    outcome = attach(script, fragment(place, "either", either, AnyOf(walks, optional=True))).outcomes["either"]
+    assert [line for line in script.log if line.startswith("walk")] == [f"walk {walked}"]
+    reason = "tp_btf/new: on_new: Invalid argument: unknown func bpf_new#200 (in kernels since 5.11)"
+    assert outcome.reason == (reason if refused else "")
+
+
 def test_without_any_alternative_the_collector_is_off_unless_it_can_do_without(script: Script, place: Path) -> None:
     script.refusals = {"on_a": {"error": "no"}, "on_b": {"error": "neither"}}
     alternatives = (RawTracepoint("on_a", tracepoint="a"), RawTracepoint("on_b", tracepoint="b"))
@@ -179,6 +223,11 @@ def test_without_any_alternative_the_collector_is_off_unless_it_can_do_without(s
             machine("BPF", "PERFMON", lockdown="confidentiality"),
             {"error": "Invalid argument", "log": "unknown func bpf_probe_read_kernel#113"},
             "lockdown is confidentiality",
+        ),
+        (
+            machine("SYS_ADMIN"),
+            {"error": "raw_tracepoint/x: cannot attach on_x: Invalid argument"},
+            "this kernel passes fewer arguments there",
         ),
         (machine("SYS_ADMIN"), {"error": "this kernel has no tracepoint x"}, "in kernels since 5.10"),
     ],

@@ -188,3 +188,103 @@ def test_the_fake_door_loads_what_it_is_told_to(tmp_path: Path) -> None:
     assert list(loaded.maps("b").growth("flows")) == [(KEY, (5,))]
     assert list(loaded.maps("a").records("events")) == [b"one", b"two"]
     assert list(loaded.maps("a").records("events")) == []
+
+
+def up(*names: str) -> dict[str, Outcome]:
+    return {name: Outcome(True, ("fake",)) for name in names}
+
+
+def test_a_collector_that_joins_is_read_beside_the_others_and_takes_nothing_of_theirs() -> None:
+    traffic, sockets = FakeTables(hashes={"flows": {KEY: (1,)}}), FakeTables(hashes={"windows": {KEY: (7,)}})
+    loaded = Loaded(up("traffic", "tcp"), [(("traffic", "tcp"), traffic)])
+    loaded.begin_drain()
+    assert list(loaded.maps("traffic").growth("flows")) == [(KEY, (1,))]
+    traffic.hashes["flows"][KEY] = (3,)
+    other = Loaded(up("sockets"), [(("sockets",), sockets)])
+    loaded.join(other)
+    other.close()
+    assert not sockets.closed, "it belongs to the first one now"
+    assert list(loaded.maps("sockets").growth("windows")) == [(KEY, (7,))]
+    assert list(loaded.maps("tcp").growth("flows")) == [(KEY, (1,))], "read before, for all that share it"
+    loaded.begin_drain()
+    assert list(loaded.maps("traffic").growth("flows")) == [(KEY, (2,))]
+    assert list(loaded.outcomes) == ["traffic", "tcp", "sockets"]
+    loaded.close()
+    assert traffic.closed and sockets.closed
+
+
+def test_one_that_could_not_load_joins_as_its_reason() -> None:
+    loaded = Loaded(up("traffic"), [(("traffic",), FakeTables())])
+    loaded.join(Loaded({"drops": Outcome(False, reason="no hook")}, []))
+    assert loaded.outcomes["drops"].reason == "no hook"
+    loaded.leave("drops")
+    assert list(loaded.outcomes) == ["traffic"]
+
+
+def test_a_collector_leaves_in_two_steps_and_what_it_counted_is_read_between_them() -> None:
+    traffic, sockets = FakeTables(), FakeTables(hashes={"windows": {KEY: (7,)}})
+    loaded = Loaded(up("traffic", "sockets"), [(("traffic",), traffic), (("sockets",), sockets)])
+    loaded.detach("sockets")
+    assert not sockets.attached and not sockets.closed
+    loaded.begin_drain()
+    assert list(loaded.maps("sockets").growth("windows")) == [(KEY, (7,))]
+    loaded.leave("sockets")
+    assert sockets.closed and traffic.attached
+    assert list(loaded.outcomes) == ["traffic"]
+    assert list(loaded.maps("sockets").growth("windows")) == []
+
+
+def test_books_and_runs_go_on_when_a_collector_comes_back() -> None:
+    def tables(seen: int, runs: int) -> FakeTables:
+        return FakeTables(rows={"books_events": (seen, 1), "runs_on_event": (runs, 1, 700), "other": (5,)})
+
+    def delivered(loaded: Loaded, count: int) -> None:
+        loaded.maps("sockets").deliver("events", count)
+
+    loaded = Loaded(up("sockets"), [(("sockets",), tables(23, 46))])
+    delivered(loaded, 22)
+    for _ in range(2):
+        before = loaded.books(), loaded.runs(), loaded.delivered()
+        loaded.leave("sockets")
+        assert loaded.books() == {} and loaded.runs() == {}
+        loaded.join(Loaded(up("sockets"), [(("sockets",), tables(0, 0))]))
+        assert loaded.delivered() == before[2]
+        assert loaded.books()["events"][0] == before[0]["events"][0]
+        assert loaded.runs()["on_event"][0] == before[1]["on_event"][0]
+    loaded.leave("sockets")
+    loaded.join(Loaded(up("sockets"), [(("sockets",), tables(10, 10))]))
+    delivered(loaded, 9)
+    assert (loaded.books(), loaded.runs()) == ({"events": (33, 4)}, {"on_event": (56, 4, 2800)})
+    assert loaded.delivered() == {"events": 31}
+
+
+def test_what_a_collector_failed_on_is_booked_when_it_leaves() -> None:
+    loaded = Loaded(up("a"), [(("a",), FakeTables(hashes={"rows": {KEY: (7,)}}))])
+    with pytest.raises(ValueError, match="strange"):
+        for _ in loaded.maps("a").growth("rows"):
+            loaded.maps("a").deliver("events", 7)
+            raise ValueError("a strange row")
+    loaded.leave("a")
+    loaded.join(Loaded(up("a"), [(("a",), FakeTables())]))
+    assert loaded.failed() == {"events": 7}
+    assert loaded.delivered() == {}
+
+
+def test_maps_that_cannot_be_read_any_more_are_closed_all_the_same() -> None:
+    tables = FakeTables(rows={"books_events": (1,)})
+
+    def refuse(name: str) -> tuple[int, ...]:
+        raise OSError(ENOMEM, "no memory")
+
+    tables.totals = refuse  # type: ignore[method-assign]
+    loaded = Loaded(up("a"), [(("a",), tables)])
+    with pytest.raises(OSError, match="no memory"):
+        loaded.leave("a")
+    assert tables.closed and loaded.outcomes == {}
+
+
+def test_an_enumeration_is_the_kernels_or_empty() -> None:
+    loaded = Loaded({}, [(("drops",), FakeTables())], enumerations={"why": {7: "BECAUSE"}})
+    assert loaded.maps("drops").enumeration("why") == {7: "BECAUSE"}
+    assert loaded.maps("drops").enumeration("where") == {}
+    assert loaded.maps("a collector that is off").enumeration("why") == {}

@@ -35,6 +35,17 @@ def test_collectors_of_one_base_are_compiled_together_and_others_alone(tmp_path:
     assert Unit(BASE, (first, second)).files == ("base.bpf.c", "first.bpf.c", "second.bpf.c")
 
 
+def test_the_parts_of_a_long_program_follow_it_under_their_own_names(place: Path) -> None:
+    long = made_collector(place, "long", text="int a;")
+    type(long).parts = ("rest.bpf.c",)
+    (place / "rest.bpf.c").write_text("int b;\n")
+    unit = Unit(BASE, (long,))
+    assert unit.files == ("base.bpf.c", "long.bpf.c", "rest.bpf.c")
+    lines = programs.text(unit, [long], {}, {}).splitlines()
+    at = lines.index('#line 1 "long.bpf.c"')
+    assert lines[at : at + 4] == ['#line 1 "long.bpf.c"', "int a;", '#line 1 "rest.bpf.c"', "int b;"]
+
+
 def test_fragments_stand_at_their_marker_and_every_line_keeps_its_number(place: Path) -> None:
     unit = Unit(
         BASE,
@@ -103,6 +114,16 @@ def test_a_histogram_gets_a_function_that_finds_its_bucket(place: Path) -> None:
         "\t\treturn 1;",
         "\treturn 2;",
         "}",
+        '#line 1 "lone.bpf.c"',
+        "int l;",
+    ]
+
+
+def test_a_histogram_that_user_space_counts_gets_none(place: Path) -> None:
+    counted = Histogram("size", "How large.", unit="By", bounds="size_bytes", in_kernel=False)
+    lone = made_collector(place, "lone", base=None, text="int l;", metrics=(counted,))
+    assert programs.text(Unit(None, (lone,)), (lone,), {}, {}).splitlines() == [
+        '#line 1 "settings"',
         '#line 1 "lone.bpf.c"',
         "int l;",
     ]

@@ -19,6 +19,9 @@ BOUNDS = {
     "connect_seconds": (0.001, 0.01, 0.1, 1.0),
     "lifetime_seconds": (1.0, 60.0),
     "request_seconds": (0.005, 0.5, 5.0),
+    "congestion_window_segments": (1.0, 10.0, 100.0),
+    "receive_window_bytes": (0.0, 4096.0, 65536.0),
+    "send_window_bytes": (0.0, 4096.0, 65536.0),
 }
 INTERVAL = 15.0
 EVER_AFTER = 10_000.0
@@ -67,6 +70,7 @@ class FakeResolver:
     peers: dict[bytes, FakePeer] = field(default_factory=dict)
     running: list[FakeOwner] = field(default_factory=list)
     gone: set[str] = field(default_factory=set)
+    renamed: set[FakeOwner] = field(default_factory=set)
     final: FakeOwner = FakeOwner(("_unknown", "", "", "_unknown", ""), "_unknown", settled=False)
 
     def owner(self, cgroup_id: int) -> FakeOwner | None:
@@ -82,7 +86,7 @@ class FakeResolver:
         return self.running
 
     def ended(self, owner: FakeOwner) -> bool:
-        return owner.key in self.gone
+        return owner.key in self.gone or owner in self.renamed
 
 
 class Bench:

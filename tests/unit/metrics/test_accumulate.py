@@ -7,13 +7,13 @@ from tests.unit.metrics.fakes import EVER_AFTER, INTERVAL, Bench, FakeOwner, Fak
 from agent.metrics.accumulate import BATCH
 from agent.metrics.pending import HELD_SECONDS, MAX_HELD
 from bpfleet import catalogue
-from bpfleet.metrics import Counter, Distribution, Flow, Gauge, Sample, Summed
+from bpfleet.metrics import Counter, Distribution, Flow, Gauge, NetworkNamespace, Sample, Summed
 
 OPENED = "bpfleet_tcp_connections_opened_total"
 FLOW_BYTES = "bpfleet_flow_bytes_total"
 
 
-def opened(count: int = 1, cgroup_id: int = 1) -> Sample:
+def opened(count: int = 1, cgroup_id: int | NetworkNamespace = 1) -> Sample:
     return Sample(catalogue.CONNECTIONS_OPENED, count, cgroup_id)
 
 
@@ -456,3 +456,196 @@ def test_owners_without_a_name_of_their_own_share_the_other_series() -> None:
     bench.resolver.owners[0] = FakeOwner(("_other", "", "", "_other", ""), "_other")
     bench.totals.add([opened(2, cgroup_id=0), opened(3, cgroup_id=1)])
     assert list(bench.values(OPENED, live=True).values()) == [5]
+
+
+def scraped(bench: Bench) -> Bench:
+    """Every hold is over from the first sample on."""
+    bench.values(OPENED)
+    return bench
+
+
+def test_a_collector_that_is_switched_off_keeps_its_series_until_its_last_value_was_scraped() -> None:
+    bench = scraped(Bench())
+    bench.totals.add([opened(23), Sample(catalogue.CONNECTIONS_CLOSED, 7, 1)])
+    bench.clock.sleep(2 * INTERVAL)
+    bench.totals.switch_off([catalogue.CONNECTIONS_OPENED])
+    bench.clock.sleep(2 * INTERVAL)
+    bench.totals.tick()
+    assert of_workload(bench.values(OPENED), "web") == [23]
+    bench.clock.sleep(INTERVAL)
+    bench.totals.tick()
+    assert OPENED not in bench.text()
+    assert of_workload(bench.values("bpfleet_tcp_connections_closed_total"), "web") == [7]
+
+
+def test_a_first_event_right_before_the_end_of_its_collector_is_still_shown() -> None:
+    bench = scraped(Bench())
+    bench.totals.add([opened(23)])
+    bench.totals.switch_off([catalogue.CONNECTIONS_OPENED])
+    seen = []
+    for _ in range(6):
+        bench.clock.sleep(INTERVAL)
+        bench.totals.tick()
+        seen.append(of_workload(bench.values(OPENED), "web"))
+    assert seen == [[0], [23], [23], [], [], []]
+
+
+def test_room_of_a_collector_that_is_off_is_free_again() -> None:
+    bench = scraped(Bench(metrics=[], series=1000, series_per_metric=1000))
+    before = bench.totals.standing()
+    bench.totals.add([opened(23), flow_bytes(1), opened(7, cgroup_id=2)])
+    bench.totals.switch_off([catalogue.CONNECTIONS_OPENED, catalogue.FLOW_BYTES])
+    bench.clock.sleep(EVER_AFTER)
+    bench.totals.tick()
+    after = bench.totals.standing()
+    assert (after.exposed, after.other, after.withheld) == (before.exposed, before.other, before.withheld)
+    bench.totals.add([flow_bytes(number) for number in range(5000)])
+    assert bench.totals.standing().exposed <= 1000
+
+
+def test_a_collector_that_is_on_again_soon_goes_on_from_where_it_was() -> None:
+    bench = scraped(Bench())
+    bench.totals.add([opened(23)])
+    bench.totals.switch_off([catalogue.CONNECTIONS_OPENED])
+    bench.totals.switch_on([catalogue.CONNECTIONS_OPENED])
+    bench.clock.sleep(EVER_AFTER)
+    bench.totals.tick()
+    bench.totals.add([opened(4)])
+    assert of_workload(bench.values(OPENED), "web") == [27]
+
+
+def test_samples_that_waited_for_a_name_go_with_their_collector() -> None:
+    bench = scraped(Bench())
+    bench.totals.add([opened(23, cgroup_id=9)])
+    bench.totals.switch_off([catalogue.CONNECTIONS_OPENED])
+    bench.clock.sleep(HELD_SECONDS + 3 * INTERVAL)
+    bench.totals.tick()
+    assert bench.total(OPENED) == 23
+    bench.clock.sleep(EVER_AFTER)
+    bench.totals.tick()
+    assert OPENED not in bench.text()
+
+
+def test_levels_of_a_collector_that_is_off_leave_nothing_behind() -> None:
+    bench = scraped(Bench(series_per_metric=1000, metrics=[catalogue.CONNECTIONS_ACTIVE]))
+    bench.totals.add([Sample(catalogue.CONNECTIONS_ACTIVE, 5, 1), Sample(catalogue.CONNECTIONS_ACTIVE, -3, 2)])
+    bench.totals.switch_off([catalogue.CONNECTIONS_ACTIVE])
+    bench.clock.sleep(EVER_AFTER)
+    bench.totals.tick()
+    standing = bench.totals.standing()
+    assert standing.lost["late"] == 1 and standing.seen == standing.delivered + sum(standing.lost.values())
+    bench.totals.switch_on([catalogue.CONNECTIONS_ACTIVE])
+    bench.totals.add([Sample(catalogue.CONNECTIONS_ACTIVE, 2, 1)])
+    bench.resolver.gone.add("web")
+    bench.totals.tick()
+    bench.clock.sleep(EVER_AFTER)
+    bench.totals.tick()
+    assert bench.values("bpfleet_tcp_connections_active", live=True) == {}
+
+
+def test_a_collector_that_is_switched_on_has_the_zeros_of_who_runs_already() -> None:
+    bench = scraped(Bench(metrics=[catalogue.CONNECTIONS_CLOSED]))
+    bench.resolver.running = [owner("web")]
+    bench.totals.tick()
+    bench.totals.switch_on([catalogue.CONNECTIONS_OPENED])
+    bench.totals.tick()
+    assert of_workload(bench.values(OPENED), "web") == [0]
+    bench.clock.sleep(2 * INTERVAL)
+    bench.totals.add([opened(1)])
+    assert of_workload(bench.values(OPENED), "web") == [1]
+
+
+def adjusted(bench: Bench, **options: float) -> None:
+    usual: dict[str, float] = {
+        "series": 60_000,
+        "series_per_metric": 20_000,
+        "scrape_interval": INTERVAL,
+        "flow_idle_seconds": 900.0,
+        "keep_seconds": 300.0,
+    }
+    bench.totals.adjust(**(usual | options))  # type: ignore[arg-type]
+
+
+def test_a_larger_budget_has_room_at_once() -> None:
+    bench = Bench(series_per_metric=10)
+    bench.resolver.peers = {flow(n).address: FakePeer("pod", "shop", f"p{n}") for n in range(200)}
+    bench.totals.add([flow_bytes(number) for number in range(100)])
+    assert len(bench.values(FLOW_BYTES, live=True)) == 8  # room for all `other` series is set aside
+    adjusted(bench, series_per_metric=50)
+    bench.totals.add([flow_bytes(number) for number in range(200)])
+    assert len(bench.values(FLOW_BYTES, live=True)) == 47
+    assert bench.total(FLOW_BYTES) == 300
+
+
+def test_a_smaller_budget_takes_nothing_away_and_holds_for_what_is_new() -> None:
+    bench = scraped(Bench())
+    bench.resolver.peers = {flow(n).address: FakePeer("pod", "shop", f"p{n}") for n in range(200)}
+    bench.totals.add([flow_bytes(number) for number in range(100)])
+    before = bench.values(FLOW_BYTES, live=True)
+    adjusted(bench, series_per_metric=20, series=1000)
+    bench.totals.add([flow_bytes(number) for number in range(200)])
+    after = bench.values(FLOW_BYTES, live=True)
+    assert len(after) == 101 and all(after[labels] == 2 for labels in before)
+    assert bench.total(FLOW_BYTES) == 300
+
+
+def test_a_shorter_scrape_interval_counts_for_series_born_from_then_on() -> None:
+    bench = scraped(Bench())
+    bench.totals.add([opened(23)])
+    bench.clock.sleep(0.1)
+    adjusted(bench, scrape_interval=1.0)
+    bench.totals.add([opened(7, cgroup_id=2)])
+    bench.clock.sleep(1.2)
+    found = bench.values(OPENED)
+    assert (of_workload(found, "web"), of_workload(found, "db")) == ([0], [7])
+    assert bench.totals.standing().withheld == 1
+    bench.clock.sleep(2 * INTERVAL)
+    assert of_workload(bench.values(OPENED), "web") == [23]
+
+
+def test_flows_go_after_the_new_idle_time() -> None:
+    bench = scraped(Bench())
+    bench.totals.add([flow_bytes(1)])
+    bench.clock.sleep(10 * INTERVAL)
+    bench.totals.tick()
+    assert len(bench.values(FLOW_BYTES)) == 1
+    adjusted(bench, flow_idle_seconds=5 * INTERVAL)
+    bench.totals.tick()
+    assert bench.values(FLOW_BYTES) == {}
+
+
+def test_who_lives_under_another_name_ends_under_the_old_one_and_the_sum_stays_exact() -> None:
+    bench = scraped(Bench())
+    old, new = owner("web"), owner("shop", key="web")
+    bench.resolver.running = [old]
+    bench.totals.add([opened(23)])
+    bench.totals.tick()
+    bench.resolver.owners[1], bench.resolver.running = new, [new]
+    bench.resolver.renamed = {old}
+    bench.totals.rename()
+    bench.totals.add([opened(7)])
+    bench.totals.tick()
+    found = bench.values(OPENED, live=True)
+    assert (of_workload(found, "web"), of_workload(found, "shop")) == ([23], [7])
+    bench.clock.sleep(EVER_AFTER)
+    bench.totals.tick()
+    found = bench.values(OPENED, live=True)
+    assert (of_workload(found, "web"), of_workload(found, "shop")) == ([], [7])
+
+
+def test_a_network_namespace_is_not_the_cgroup_of_the_same_number() -> None:
+    bench = Bench()
+    bench.resolver.owners[NetworkNamespace(1)] = owner("net")
+    bench.totals.add([opened(2, cgroup_id=1), opened(3, cgroup_id=NetworkNamespace(1))])
+    found = {dict(labels)["workload"]: value for labels, value in bench.values(OPENED, live=True).items()}
+    assert found == {"web": 2, "net": 3}
+
+
+def test_what_happens_in_an_unknown_network_namespace_waits_for_its_owner() -> None:
+    bench = Bench()
+    bench.totals.add([opened(3, cgroup_id=NetworkNamespace(7))])
+    bench.totals.tick()
+    assert bench.total(OPENED) == 0 and bench.totals.standing().held == 1
+    bench.resolver.owners[NetworkNamespace(7)] = owner("net")
+    bench.totals.tick()
+    assert bench.total(OPENED) == 3 and bench.totals.standing().held == 0

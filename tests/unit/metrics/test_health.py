@@ -4,7 +4,18 @@ from prometheus_client.openmetrics.exposition import generate_latest as generate
 from tests.unit.metrics.fakes import Bench, families, openmetrics, values
 from tests.unit.metrics.test_accumulate import flow_bytes, opened
 
-from agent.metrics.health import SERIES_CHANNEL, Books, Build, CollectorState, Health, Report, Runs, RunTime, Table
+from agent.metrics.health import (
+    SERIES_CHANNEL,
+    Books,
+    Build,
+    CollectorState,
+    Health,
+    Reloads,
+    Report,
+    Runs,
+    RunTime,
+    Table,
+)
 from bpfleet import catalogue
 from bpfleet.metrics import Scope
 
@@ -17,11 +28,20 @@ REPORT = Report(
     tables={"flows": Table(19, 32768, 4 << 20)},
     programs={"on_ingress": Runs(2048, 2, 1400)},
     failures={"tcp": 3, "identity": 0},
+    events={("bpfleet.tcp.state_change", "passed"): 19, ("bpfleet.tcp.state_change", "rate_limit"): 4},
+    sinks={("jsonl", "bpfleet.tcp.state_change", "delivered"): 17},
+    waiting={"owner": 0, "jsonl": 2},
 )
+GOOD = Reloads(True, 1767225600.5, 0)
+
+
+def healthy(bench: Bench, reloads: Reloads = GOOD, token: bool = True) -> Health:
+    build = Build("0.1.0", "6.18.0", "btf")
+    return Health(bench.totals.standing, build, lambda: reloads, lambda: {"certificate": True, "token": token})
 
 
 def shown(report: Report = REPORT, bench: Bench | None = None) -> str:
-    health = Health((bench or Bench()).totals.standing, Build("0.1.0", "6.18.0", "btf"))
+    health = healthy(bench or Bench())
     health.observe(report)
     return generate_latest(health.registry()).decode()
 
@@ -60,6 +80,17 @@ def test_the_series_budget_has_books_of_its_own_that_balance() -> None:
     assert set(labelled(text, "bpfleet_series", "state")) == {("exposed",), ("withheld",), ("other",)}
 
 
+def test_what_became_of_events_is_shown_by_their_name() -> None:
+    text = shown()
+    assert labelled(text, "bpfleet_events_total", "event", "outcome") == {
+        ("bpfleet.tcp.state_change", "passed"): 19,
+        ("bpfleet.tcp.state_change", "rate_limit"): 4,
+    }
+    delivered = labelled(text, "bpfleet_sink_events_total", "sink", "event", "outcome")
+    assert delivered == {("jsonl", "bpfleet.tcp.state_change", "delivered"): 17}
+    assert labelled(text, "bpfleet_events_waiting", "stage") == {("owner",): 0, ("jsonl",): 2}
+
+
 def test_maps_and_programs_are_shown() -> None:
     text = shown()
     assert labelled(text, "bpfleet_map_entries", "map") == {("flows",): 19}
@@ -83,7 +114,7 @@ def test_a_strange_byte_in_a_reason_does_not_cost_the_page() -> None:
 
 
 def test_openmetrics_has_the_same_health() -> None:
-    health = Health(Bench().totals.standing, Build("0.1.0", "6.18.0", "btf"))
+    health = healthy(Bench())
     health.observe(REPORT)
     names = {family.name for family in openmetrics(generate_openmetrics(health.registry()).decode())}
     assert {"bpfleet_collector", "bpfleet_build", "bpfleet_lost", "bpfleet_map_bytes"} <= names
@@ -97,3 +128,13 @@ def test_run_time_is_scaled_to_all_runs_and_never_falls() -> None:
         shown.append(time.seconds)
     assert shown == sorted(shown)
     assert time.seconds == pytest.approx((1024 * 1000 + 1024 * 10) / 1e9)
+
+
+def test_the_settings_say_whether_the_last_reading_was_good_and_what_waits() -> None:
+    bad = healthy(Bench(), Reloads(False, 1767225600.5, 2), token=False)
+    text = generate_latest(bad.registry()).decode()
+    assert set(values(text, "bpfleet_config_last_reload_successful").values()) == {0}
+    assert set(values(text, "bpfleet_config_last_reload_success_timestamp_seconds").values()) == {1767225600.5}
+    assert set(values(text, "bpfleet_config_restart_required").values()) == {2}
+    name = "bpfleet_server_credentials_last_reload_successful"
+    assert labelled(text, name, "credential") == {("certificate",): 1, ("token",): 0}

@@ -5,9 +5,10 @@ import subprocess
 import pytest
 from tests.unit.metrics.fakes import families, openmetrics
 from tests.unit.metrics.test_exposition import busy
+from tests.unit.metrics.test_health import healthy
 
 from agent.metrics.exposition import Form
-from agent.metrics.health import Books, Build, CollectorState, Health, Report, Runs, Table
+from agent.metrics.health import Books, CollectorState, Report, Runs, Table
 from agent.metrics.page import Page
 
 
@@ -15,7 +16,7 @@ from agent.metrics.page import Page
 def page() -> Page:
     """A page with something of everything."""
     bench = busy()
-    health = Health(bench.totals.standing, Build("0.1.0", "6.18.0", "btf"))
+    health = healthy(bench)
     health.observe(
         Report(
             collectors={"traffic": CollectorState(True, ("cgroup_skb/ingress",)), "tcp": CollectorState(False)},

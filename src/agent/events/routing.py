@@ -1,0 +1,188 @@
+"""The way of an event: limit, owner, time of day, then a copy for each sink.
+
+    begin()                      once a drain, before anything is taken
+    take(collector, events)      for each collector
+    close()                      when nothing more comes
+
+What is told is entered once: as passed to the sinks, or as lost with the reason; until then it waits for its owner.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Generic, NamedTuple
+
+from agent.events import records
+from agent.events.clocks import WallClock
+from agent.events.delivery import Delivery
+from agent.events.ledgers import Account, Ledger
+from agent.events.limits import Limit
+from agent.events.owners import OwnerT, Resolver
+from agent.events.pending import Pending
+from bpfleet import names
+from bpfleet.events import Event, Record
+from bpfleet.metrics import Flow
+
+BATCH = 64
+"""Events that are handed on together. Between two batches the sinks' threads may run, so that a burst does not fill
+their queues while this thread computes."""
+
+MAX_REMEMBERED = 8192
+"""Peers within one drain, as in agent.metrics.subjects."""
+
+PASSED = "passed"
+REASONS = ("rate_limit", "no_sink", "invalid")
+CHANNEL = "events"
+"""The books of this stage; those of a sink are `sink_<name>`."""
+
+OWNER_STAGE = "owner"
+NAMELESS = {names.OPENTELEMETRY["namespace"]: names.OTHER, names.OPENTELEMETRY["workload"]: names.OTHER}
+"""The owner where identity fails."""
+
+
+class Standing(NamedTuple):
+    """events: by name and outcome; sinks: by sink, name and outcome; waiting: by stage; accounts: by channel."""
+
+    events: Mapping[tuple[str, str], int]
+    sinks: Mapping[tuple[str, str, str], int]
+    waiting: Mapping[str, int]
+    accounts: Mapping[str, Account]
+
+
+class Router(Generic[OwnerT]):
+    """Used from one thread. declared: the names of events that may come. clock: monotonic seconds. give_way: lets
+    other threads run."""
+
+    def __init__(
+        self,
+        identity: Resolver[OwnerT],
+        deliveries: Sequence[Delivery],
+        declared: Iterable[str],
+        per_second: int,
+        clock: Callable[[], float] = time.monotonic,
+        wall: WallClock | None = None,
+        give_way: Callable[[], None] = lambda: time.sleep(0),
+    ) -> None:
+        self._identity, self._deliveries = identity, deliveries
+        self._per_second, self._clock, self._give_way = per_second, clock, give_way
+        self._wall = wall or WallClock()
+        self._ledger = Ledger(PASSED, REASONS, declared)
+        self._pending = Pending()
+        self._limits: dict[str, Limit] = {}
+        self._owners: dict[int, tuple[OwnerT, dict[str, str]]] = {}
+        self._peers: dict[tuple[int, Flow], dict[str, str]] = {}
+        self._batch: list[Record] = []
+        self._seen = 0
+        self._failure: Exception | None = None
+
+    def declare(self, events: Iterable[str]) -> None:
+        """More names of events that may come."""
+        declared = list(events)
+        self._ledger.declare(declared)
+        for delivery in self._deliveries:
+            delivery.declare(declared)
+
+    def begin(self) -> None:
+        """Raises what identity raised since the last time, when all that waits has been looked at."""
+        self._wall.refresh()
+        self._owners.clear()
+        self._peers.clear()
+        for cgroup_id, enough in self._pending.waiting(self._clock()):
+            if enough or self._known(cgroup_id):
+                self._release(cgroup_id)
+        self._flush()
+        failure, self._failure = self._failure, None
+        if failure:
+            raise failure
+
+    def take(self, collector: str, events: Iterable[Event]) -> None:
+        """What `events` itself raises is passed on, after what came before is on its way."""
+        limit = self._limits.setdefault(collector, Limit(self._per_second))
+        now = self._clock()
+        try:
+            for event in events:
+                self._seen += 1
+                self._take(event, limit, now)
+        finally:
+            self._flush()
+
+    def close(self) -> None:
+        for cgroup_id, _ in self._pending.waiting(self._clock()):
+            self._release(cgroup_id)
+        self._flush()
+        for delivery in self._deliveries:
+            delivery.close()
+
+    def standing(self) -> Standing:
+        sinks = {each.name: each.standing() for each in self._deliveries}
+        return Standing(
+            self._ledger.counts(),
+            {(name, *key): count for name, sink in sinks.items() for key, count in sink.counts.items()},
+            {OWNER_STAGE: self._pending.size} | {name: sink.waiting for name, sink in sinks.items()},
+            {CHANNEL: self._ledger.account(self._seen)}
+            | {f"sink_{name}": each.account for name, each in sinks.items()},
+        )
+
+    def _take(self, event: Event, limit: Limit, now: float) -> None:
+        if not limit.admits(event.time_ns):
+            self._ledger.enter(event.name, "rate_limit")
+        elif not self._deliveries:
+            self._ledger.enter(event.name, "no_sink")
+        elif self._known(event.cgroup_id) or not self._pending.hold(event, now):
+            self._pass(event)
+
+    def _release(self, cgroup_id: int) -> None:
+        for event in self._pending.release(cgroup_id):
+            self._pass(event)
+
+    def _pass(self, event: Event) -> None:
+        try:
+            record = self._record(event)
+        except Exception as error:  # one event's failure is its own
+            self._failure = self._failure or error
+            self._ledger.enter(event.name, "invalid")
+            return
+        self._ledger.enter(event.name, PASSED)
+        self._batch.append(record)
+        if len(self._batch) >= BATCH:
+            self._flush()
+            self._give_way()
+
+    def _flush(self) -> None:
+        if self._batch:
+            for delivery in self._deliveries:
+                delivery.put(self._batch)
+            self._batch = []
+
+    # Names
+
+    def _record(self, event: Event) -> Record:
+        if not self._known(event.cgroup_id):
+            self._remember(event.cgroup_id, self._identity.final_owner)
+        owner = self._owners.get(event.cgroup_id)
+        peer = self._peer(event.cgroup_id, event.flow, owner[0]) if event.flow and owner else {}
+        return records.record(event, self._wall.at(event.time_ns), owner[1] if owner else NAMELESS, peer)
+
+    def _known(self, cgroup_id: int) -> bool:
+        return cgroup_id in self._owners or self._remember(cgroup_id, self._identity.owner)
+
+    def _remember(self, cgroup_id: int, ask: Callable[[int], OwnerT | None]) -> bool:
+        try:
+            owner = ask(cgroup_id)
+        except Exception as error:  # identity's failure is no reason not to tell
+            self._failure = self._failure or error
+            return False
+        if owner is not None:
+            self._owners[cgroup_id] = (owner, records.resource(owner))
+        return owner is not None
+
+    def _peer(self, cgroup_id: int, flow: Flow, owner: OwnerT) -> dict[str, str]:
+        key = (cgroup_id, flow)
+        if key not in self._peers:
+            if len(self._peers) >= MAX_REMEMBERED:
+                self._peers.clear()
+            try:
+                self._peers[key] = records.peer_attributes(self._identity.peer(flow, owner))
+            except Exception as error:  # as above
+                self._failure = self._failure or error
+                return {}
+        return self._peers[key]

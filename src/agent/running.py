@@ -1,0 +1,109 @@
+"""What of an agent that runs a reload can change, and how. What it leaves alone goes on: not a packet is missed."""
+
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from agent.agent import Agent
+from agent.collectors import BUILT_IN
+from agent.configuration import Configuration
+from agent.credentials import Credentials
+from agent.identity.model import Owner
+from agent.identity.resolver import Resolver, rules_of
+from agent.kernel.door import Door, KernelSettings, Loaded, Outcome
+from agent.metrics.accumulate import Accumulator
+from agent.settings import Settings, get, leaves
+from bpfleet.api import Collector, Metric
+
+log = logging.getLogger(__name__)
+
+
+class Running:
+    """settings: in force. kinds: how each collector is made. kernel: the door's settings, the same as at the start."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        kinds: Mapping[str, Callable[[], Collector]],
+        door: Door,
+        kernel: KernelSettings,
+        agent: Agent,
+        identity: Resolver,
+        totals: Accumulator[Owner],
+        credentials: Credentials,
+    ) -> None:
+        self._settings, self._kinds = settings, kinds
+        self._door, self._kernel = door, kernel
+        self._agent, self._identity, self._totals, self._credentials = agent, identity, totals, credentials
+
+    def interval(self) -> float:
+        """Seconds between two drains."""
+        return self._settings.drain_interval_seconds
+
+    def apply(self, wanted: Configuration, settings: Settings) -> Sequence[str]:
+        """wanted: all that is asked for; settings: what of it can be had now. Returns the settings whose file says
+        something else than before. Raises SettingsError, and then nothing has changed."""
+        rules = rules_of(settings.identity.static_file)
+        self._credentials.check(wanted)
+        before, self._settings = self._settings, settings
+        with self._agent.changing():
+            renamed = self._identity.adjust(rules, settings.identity.keep_seconds)
+            if renamed:
+                self._totals.rename()
+            self._totals.adjust(
+                series=settings.limits.series,
+                series_per_metric=settings.limits.series_per_metric,
+                scrape_interval=settings.scrape_interval_seconds,
+                flow_idle_seconds=settings.flow_idle_seconds,
+                keep_seconds=settings.identity.keep_seconds,
+            )
+            self._agent.pace(intervals(settings))
+        logging.getLogger().setLevel(settings.log_level.upper())
+        for name in before.collectors:
+            if name not in settings.collectors:
+                self._switch_off(self._kinds[name]())
+        for name in settings.collectors:
+            if name not in before.collectors:
+                self._switch_on(self._kinds[name]())
+        return ("identity.static_file",) if renamed else ()
+
+    def _switch_on(self, collector: Collector) -> None:
+        """Takes a second or two for the compiler; the others are drained meanwhile."""
+        try:
+            loaded = self._door.load([collector], self._kernel)
+        except Exception as error:  # one collector's failure is its own
+            loaded = Loaded({collector.name: Outcome(False, reason=str(error))}, [])
+        outcome = loaded.outcomes[collector.name]
+        describe({collector.name: outcome})
+        if outcome.up:
+            self._totals.switch_on(collector.metrics)
+        self._agent.join(loaded, [collector])
+
+    def _switch_off(self, collector: Collector) -> None:
+        try:
+            self._agent.leave(collector)
+        except Exception:  # one collector's failure is its own
+            log.exception("collector %s could not be drained for the last time", collector.name)
+        self._totals.switch_off(lonely(collector.metrics, self._agent.metrics()))
+        log.info("collector %s is switched off", collector.name)
+
+
+def intervals(settings: Settings) -> dict[str, float]:
+    """By collector, of those that are not asked at each drain."""
+    values = {leaf.name: get(settings, leaf) for leaf in leaves()}
+    return {kind.name: float(str(values[kind.interval])) for kind in BUILT_IN if kind.interval}
+
+
+def lonely(metrics: Iterable[Metric], others: Iterable[Metric]) -> list[Metric]:
+    """Those of `metrics` that no running collector has."""
+    present = set(others)
+    return [metric for metric in metrics if metric not in present]
+
+
+def describe(outcomes: Mapping[str, Outcome]) -> None:
+    """In the log."""
+    for name, outcome in outcomes.items():
+        if outcome.up:
+            reason = f" ({outcome.reason})" * bool(outcome.reason)
+            log.info("collector %s counts by %s%s", name, ", ".join(outcome.hooks), reason)
+        else:
+            log.warning("collector %s is off: %s", name, outcome.reason)

@@ -1,0 +1,94 @@
+"""The image, built once, and containers of it. The daemon is the tests' own and goes with them."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from tests.support import images
+from tests.support.cgroups import Cgroup, sweep, v2_root
+from tests.support.dockers import NEEDED, Container, Docker
+from tests.support.images import House
+from tests.support.namespaces import Namespace
+
+Start = Callable[..., Container]
+
+
+def obstacle() -> str:
+    """Why no container can be had on this machine, in one line; empty if one can."""
+    if os.geteuid() != 0:
+        return "needs root"
+    path = f"{os.environ['PATH']}:/usr/sbin:/sbin"
+    absent = [one for one in NEEDED if not any(Path(folder, one).exists() for folder in path.split(":"))]
+    if absent:
+        return f"not installed: {', '.join(absent)}"
+    try:
+        v2_root()
+    except LookupError as error:
+        return str(error)
+    return ""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
+    reason = obstacle()
+    for item in items:
+        if reason and here in item.path.parents:
+            item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture(scope="session")
+def docker() -> Iterator[Docker]:
+    sweep()
+    try:
+        docker = Docker().__enter__()
+    except OSError as error:
+        pytest.skip(str(error))
+    yield docker
+    docker.__exit__()
+
+
+@pytest.fixture(scope="session")
+def image(docker: Docker, tmp_path_factory: pytest.TempPathFactory) -> str:
+    try:
+        images.load(docker, tmp_path_factory.mktemp("image"))
+    except OSError as error:
+        pytest.skip(str(error))
+    return images.IMAGE
+
+
+HOUSES: list[House] = []
+
+
+def pytest_runtest_teardown(nextitem: pytest.Item | None) -> None:
+    """The agent ends with the last test of this directory: other suites' agents need the node for themselves."""
+    if nextitem is None or Path(__file__).parent not in nextitem.path.parents:
+        for house in HOUSES:
+            house.empty()
+
+
+@pytest.fixture(scope="session")
+def house(docker: Docker, image: str) -> Iterator[House]:
+    house = House(docker)
+    HOUSES.append(house)
+    yield house
+    house.empty()
+
+
+@pytest.fixture
+def start(house: House) -> Start:
+    """start(...): the documented command, changed."""
+    return house.start
+
+
+@pytest.fixture
+def running(house: House) -> Container:
+    """The agent as documented, shared."""
+    return house.running()
+
+
+@pytest.fixture
+def client() -> Iterator[Cgroup]:
+    """A workload of this host in a network of its own, in which only it is."""
+    with Namespace("host") as namespace, Cgroup("client", namespace) as cgroup:
+        yield cgroup

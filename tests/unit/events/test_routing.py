@@ -1,0 +1,160 @@
+from collections.abc import Iterator
+
+import pytest
+from tests.unit.events.fakes import EVENT, NOBODY, Bench, FakeOwner, FakePeer, ListSink, event
+
+from agent.events import records
+from agent.events.pending import HELD_SECONDS, MAX_HELD
+from agent.events.routing import BATCH, NAMELESS
+from bpfleet.events import Event
+from bpfleet.metrics import Flow
+
+DB = Flow(bytes(10) + b"\xff\xff" + bytes((198, 51, 100, 2)), 5432, "tcp")
+
+
+def balanced(bench: Bench) -> dict[str, int]:
+    """Outcomes of the router's own stage, whose books are held to their balance; what passed is what the sinks saw."""
+    standing = bench.router.standing()
+    account = standing.accounts["events"]
+    assert account.seen == account.delivered + sum(account.lost.values()) + standing.waiting["owner"]
+    for each in bench.deliveries:
+        assert standing.accounts[f"sink_{each.name}"].seen == account.delivered
+    return {outcome: count for (_, outcome), count in standing.events.items() if count}
+
+
+def test_an_event_gets_its_owner_its_peer_and_the_time_of_day() -> None:
+    bench = Bench()
+    bench.identity.peers[DB.address] = FakePeer("service", "shop", "db")
+    bench.drain(event(1, bench.monotonic.now - 7, DB, text="x"))
+    (told,) = bench.ended()
+    assert told.time_ns == bench.wall.now - 7
+    assert told.resource == records.resource(FakeOwner())
+    assert told.attributes == {
+        "text": "x",
+        "bpfleet.peer.kind": "service",
+        "bpfleet.peer.namespace": "shop",
+        "bpfleet.peer.name": "db",
+    }
+    assert balanced(bench) == {"passed": 1}
+
+
+def test_a_step_of_the_clock_shows_in_the_next_drain() -> None:
+    bench = Bench()
+    bench.drain(event())
+    bench.wall.now += 3600 * 10**9
+    bench.drain(event())
+    first, second = bench.ended()
+    assert second.time_ns - first.time_ns == 3600 * 10**9
+
+
+def test_events_wait_for_their_owner_in_their_order() -> None:
+    bench = Bench()
+    bench.drain(event(7, 1), event(1, 2), event(7, 3))
+    assert bench.router.standing().waiting["owner"] == 2
+    assert balanced(bench) == {"passed": 1}
+    bench.identity.owners[7] = FakeOwner(node="node-7")
+    bench.drain(event(7, 4))
+    told = bench.ended()
+    assert [each.resource["k8s.node.name"] for each in told] == ["node-1", "node-7", "node-7", "node-7"]
+    start = bench.wall.now - bench.monotonic.now
+    assert [each.time_ns - start for each in told] == [2, 1, 3, 4]
+    assert balanced(bench) == {"passed": 4}
+
+
+def test_an_owner_that_stays_unknown_is_told_as_such_after_a_while() -> None:
+    bench = Bench()
+    bench.drain(event(7))
+    bench.clock.now += HELD_SECONDS - 1
+    bench.drain()
+    assert balanced(bench) == {}
+    bench.clock.now += 1
+    bench.drain()
+    assert balanced(bench) == {"passed": 1}
+    (told,) = bench.ended()
+    assert told.resource == records.resource(NOBODY)
+
+
+def test_what_finds_no_room_to_wait_is_told_with_the_best_that_is_known() -> None:
+    bench = Bench()
+    bench.drain(*(event(number) for number in range(100, 100 + MAX_HELD + 23)))
+    assert bench.router.standing().waiting["owner"] == MAX_HELD
+    assert balanced(bench) == {"passed": 23}
+    assert len(bench.ended()) == MAX_HELD + 23
+    assert balanced(bench) == {"passed": MAX_HELD + 23}
+
+
+def test_every_sink_gets_every_event() -> None:
+    sinks = [ListSink(), ListSink()]
+    sinks[1].name = "other"  # type: ignore[misc]
+    bench = Bench(sinks=sinks)
+    bench.drain(*(event() for _ in range(211)))
+    bench.router.close()
+    assert [len(sink.items) for sink in sinks] == [211, 211]
+    sunk = bench.router.standing().sinks
+    assert sunk["list", EVENT, "delivered"] == sunk["other", EVENT, "delivered"] == 211
+
+
+def test_without_a_sink_events_are_counted_and_nothing_waits() -> None:
+    bench = Bench(sinks=[])
+    bench.drain(event(1), event(7))
+    assert balanced(bench) == {"no_sink": 2}
+    assert bench.router.standing().waiting == {"owner": 0}
+
+
+def test_each_collector_has_a_limit_of_its_own() -> None:
+    bench = Bench(per_second=23)
+    bench.drain(*(event() for _ in range(100)), collector="loud")
+    bench.drain(*(event() for _ in range(7)), collector="quiet")
+    assert balanced(bench) == {"passed": 23 + 7, "rate_limit": 77}
+    assert len(bench.ended()) == 30
+
+
+def test_a_declared_event_is_there_before_it_happens() -> None:
+    standing = Bench().router.standing()
+    assert standing.events == {(EVENT, outcome): 0 for outcome in ("passed", "rate_limit", "no_sink", "invalid")}
+    assert {name for _, name, _ in standing.sinks} == {EVENT}
+
+
+def test_where_identity_fails_events_wait_and_then_go_without_a_name() -> None:
+    bench = Bench()
+    bench.identity.broken = OSError(5, "Input/output error")
+    bench.drain(event(flow=DB))
+    bench.clock.now += HELD_SECONDS
+    with pytest.raises(OSError, match="Input/output error"):
+        bench.router.begin()
+    bench.identity.broken = None
+    bench.router.begin()
+    (told,) = bench.ended()
+    assert told.resource == NAMELESS
+    assert balanced(bench) == {"passed": 1}
+
+
+def test_an_event_that_is_none_costs_itself_only() -> None:
+    bench = Bench()
+    strange = Event(EVENT, 0, 1, None)  # type: ignore[arg-type]
+    bench.drain(event(), strange, event())
+    with pytest.raises(AttributeError):
+        bench.router.begin()
+    assert len(bench.ended()) == 2
+    assert balanced(bench) == {"passed": 2, "invalid": 1}
+
+
+def test_what_came_before_a_collector_failed_is_on_its_way() -> None:
+    bench = Bench()
+
+    def broken() -> Iterator[Event]:
+        yield event()
+        raise ValueError("a strange record")
+
+    bench.router.begin()
+    with pytest.raises(ValueError, match="a strange record"):
+        bench.router.take("broken", broken())
+    assert len(bench.ended()) == 1
+    assert balanced(bench) == {"passed": 1}
+
+
+def test_in_a_burst_the_sinks_have_their_turn() -> None:
+    bench = Bench()
+    bench.drain(*(event() for _ in range(10 * BATCH)))
+    assert bench.gave_way == 10
+    bench.router.close()
