@@ -7,6 +7,9 @@ remembered for some time after their end. Before Linux 5.12 the number is that o
 last walk counts.
 """
 
+import os
+import socket
+import sys
 from collections.abc import Callable, Iterable
 from typing import NamedTuple, Protocol
 
@@ -21,6 +24,9 @@ KERNEL_THREAD = 2
 
 FIRST_INODE = 0xF0000000
 """Numbers from here on are those of inodes (PROC_DYNAMIC_FIRST in include/linux/proc_fs.h)."""
+
+SO_NETNS_COOKIE = 71
+"""include/uapi/asm-generic/socket.h; since Linux 5.14."""
 
 MAX_REMEMBERED = 65536
 """Namespaces whose processes ended: a tenant may make them without end."""
@@ -46,10 +52,21 @@ class Gone(NamedTuple):
     since: float
 
 
-class Namespaces:
-    """Used from one thread. clock: monotonic seconds."""
+def own() -> int:
+    """The number of this process's own. Linux 5.12 and 5.13 do not tell: then it is one that no walk has."""
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked:
+            return int.from_bytes(asked.getsockopt(socket.SOL_SOCKET, SO_NETNS_COOKIE, 8), sys.byteorder)
+    except OSError:
+        return os.stat("/proc/self/ns/net").st_ino  # what a kernel without cookies goes by
 
-    def __init__(self, clock: Callable[[], float], keep_seconds: float = 300.0) -> None:
+
+class Namespaces:
+    """Used from one thread. clock: monotonic seconds. own: the number of this process's namespace; where not all
+    processes are seen, it may be the host's as well as its pod's, so it is nobody's."""
+
+    def __init__(self, clock: Callable[[], float], keep_seconds: float = 300.0, own: int = 0) -> None:
+        self._own = own
         self._clock = clock
         self._keep_seconds = keep_seconds
         self._walk: Walk | None = None
@@ -87,6 +104,8 @@ class Namespaces:
             self._is_fresh = True
         if number == self._host:
             return NODE
+        if number == self._own and not self.is_whole:
+            return None
         if number in self._living:
             return self._living[number]
         if number in self._gone:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
-from agent.identity import host, model, runtimes, static
+from agent.identity import host, model, netns, runtimes, static
 from agent.identity.cgroups import CgroupTree
 from agent.identity.cluster import Cluster
 from agent.identity.host import Docker, Host
@@ -215,5 +215,5 @@ def assemble(
         cluster,
         rules,
         node,
-        Namespaces(clock, keep_seconds),
+        Namespaces(clock, keep_seconds, netns.own()),
     )

@@ -1,12 +1,14 @@
+import subprocess
+import sys
 from collections.abc import Iterable
 from typing import NamedTuple
 
 import pytest
 from tests.unit.identity.conftest import Clock
 
-from agent.identity.netns import AUDIT_SECONDS, FIRST_INODE, KERNEL_THREAD, NODE, WALK_SECONDS, Namespaces
+from agent.identity.netns import AUDIT_SECONDS, FIRST_INODE, KERNEL_THREAD, NODE, WALK_SECONDS, Namespaces, own
 
-HOST, POD, OTHER_POD = 3, 7, 8
+HOST, POD, OTHER_POD, OWN = 3, 7, 8, 9
 KEEP_SECONDS = 300.0
 
 
@@ -27,7 +29,7 @@ class Machine:
         self.processes: list[Process] = [KERNEL]
         self.walks = 0
         self.broken = False
-        self.namespaces = Namespaces(clock, KEEP_SECONDS)
+        self.namespaces = Namespaces(clock, KEEP_SECONDS, OWN)
         self.namespaces.follow(self.walk)
 
     def walk(self) -> Iterable[Process]:
@@ -146,3 +148,23 @@ def test_a_walk_that_fails_is_not_repeated_at_once(machine: Machine) -> None:
         machine.drain(POD)
     assert machine.drain(POD, after=WALK_SECONDS / 2) == [{23}]
     assert machine.walks == walks + 1
+
+
+def test_who_sees_some_processes_does_not_know_whether_its_own_namespace_is_the_hosts_too(machine: Machine) -> None:
+    machine.processes += [Process(OWN, 23), Process(POD, 29)]
+    assert machine.drain(OWN, POD) == [{23}, {29}]
+    machine.processes.remove(KERNEL)
+    assert machine.drain(OWN, POD) == [None, {29}]
+
+
+def test_processes_of_one_namespace_agree_on_its_number_and_those_of_another_do_not() -> None:
+    def told(*prefix: str) -> int:
+        script = "from agent.identity import netns; print(netns.own())"
+        return int(subprocess.run([*prefix, sys.executable, "-c", script], check=True, capture_output=True).stdout)
+
+    assert own() == told() > 0
+    try:
+        other = told("unshare", "--user", "--net")
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"no further network namespace can be made here: {error}")
+    assert other not in (0, own())
