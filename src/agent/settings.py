@@ -25,6 +25,11 @@ LIFETIME = (
     *(0.001, 0.005, 0.025, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0),
     *(300.0, 600.0, 1800.0, 3600.0, 14400.0, 86400.0),
 )
+REQUEST = (
+    *(0.0001, 0.00025, 0.0005, 0.001, 0.0025),
+    *(0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0),
+)
+"""OpenTelemetry's bounds for HTTP, which begin at 5 ms, and some below them."""
 CONGESTION_WINDOW = (1.0, 2.0, 4.0, 8.0, 10.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0, 4096.0)
 """10 is what a connection begins with (RFC 6928)."""
 
@@ -48,6 +53,7 @@ class Limits:
 
     flows: int = _rows(32_768, "Rows of each flow map in the kernel: workload, peer and service port in one window.")
     cgroups: int = _rows(4_096, "Rows of each per-workload map in the kernel: cgroups alive on the node.")
+    http_rows: int = _rows(8_192, "Rows of HTTP in the kernel: workload, side, method and status.")
     series: int = _series(60_000, "Series of workloads on the page in all.")
     series_per_metric: int = _series(20_000, "Series of one metric.")
     events_per_second: int = setting(
@@ -69,6 +75,7 @@ class Histograms:
     rtt_seconds: tuple[float, ...] = _bounds(RTT, "Bounds of the round-trip time.")
     connect_seconds: tuple[float, ...] = _bounds(CONNECT, "Bounds of the time that connecting takes.")
     lifetime_seconds: tuple[float, ...] = _bounds(LIFETIME, "Bounds of the life time of connections.")
+    request_seconds: tuple[float, ...] = _bounds(REQUEST, "Bounds of the time that an HTTP request takes.")
     congestion_window_segments: tuple[float, ...] = _windows(CONGESTION_WINDOW, "Bounds of the congestion window.")
     receive_window_bytes: tuple[float, ...] = _windows(WINDOW, "Bounds of the receive window.")
     send_window_bytes: tuple[float, ...] = _windows(WINDOW, "Bounds of the send window.")

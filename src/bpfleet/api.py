@@ -48,6 +48,7 @@ __all__ = [
     "SocketIterator",
     "Summary",
     "Summed",
+    "TailCall",
     "TracingTracepoint",
     "UpDownCounter",
     "Walk",
@@ -124,6 +125,20 @@ class CgroupPacket(Probe):
     @property
     def hook(self) -> str:
         return f"cgroup_skb/{self.direction}"
+
+
+@dataclass(frozen=True)
+class TailCall(Probe):
+    """`int f(struct __sk_buff *skb)`, in which the fragment's function can leave the packet program of a direction:
+    `BPF_PROG_ARRAY(table, 1)` and `table.call(skb, 0)`. Such a fragment is called after all others."""
+
+    direction: str = "ingress"
+    table: str = ""
+    capabilities = ("BPF", "NET_ADMIN")
+
+    @property
+    def hook(self) -> str:
+        return f"tail_call/{self.direction}/{self.table}"
 
 
 @dataclass(frozen=True)

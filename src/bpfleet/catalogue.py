@@ -118,6 +118,25 @@ FLOW_TCP_CONNECTS = Counter(
     scope=Scope.FLOW,
 )
 
+HTTP_METHODS = ("_OTHER", "CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE")
+HTTP_LABELS = ("http_request_method", "http_response_status_code", "error_type")
+
+HTTP_SERVER_DURATION = Histogram(
+    "http.server.request.duration",
+    "Time from a request's first byte to its answer's status line, as the server saw it.",
+    unit="s",
+    labels=HTTP_LABELS,
+    prefix="",
+    bounds="request_seconds",
+)
+HTTP_CLIENT_DURATION = Histogram(
+    "http.client.request.duration",
+    "Time from a request's first byte to its answer's status line, as the client saw it.",
+    unit="s",
+    labels=HTTP_LABELS,
+    prefix="",
+    bounds="request_seconds",
+)
 PACKET_DROPS = Counter(
     "packet.drops",
     "Packets that the kernel dropped in the network of the workload, by the kernel's own name of the reason. What is "

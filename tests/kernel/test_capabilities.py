@@ -86,7 +86,7 @@ def test_without_perfmon_packets_are_still_counted(alone: House, place: Place, p
     with Agent(prefix=with_only(("bpf", "net_admin"))) as agent:
         found = states(agent)
         assert found.pop("traffic") == ""
-        assert set(found) == {"cgroups", "tcp", "connections"}
+        assert set(found) == {"cgroups", "tcp", "http", "connections"}
         for reason in found.values():
             assert "without the capability PERFMON" in reason
         client = place("client", pair[0])

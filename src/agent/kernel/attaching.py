@@ -21,6 +21,7 @@ class Code(Protocol):
     types: btf.Btf | None
 
     def code(self, function: str) -> bytes: ...
+    def maps(self) -> list[dict[str, Any]]: ...
 
 
 class Attaching:
@@ -37,9 +38,9 @@ class Attaching:
     def load(self, function: str, hook: str) -> dict[str, Any]:
         kind, _, where = hook.partition("/")
         program_type, attach_type, btf_id = syscalls.PROG_RAW_TRACEPOINT, 0, 0
-        if kind == "cgroup_skb":
+        if kind in ("cgroup_skb", "tail_call"):
             program_type = syscalls.PROG_CGROUP_SKB
-            attach_type = _direction(where)
+            attach_type = _direction(where.partition("/")[0])
         elif kind == "tp_btf":
             program_type, attach_type = syscalls.PROG_TRACING, syscalls.ATTACH_RAW_TRACEPOINT
             btf_id = self._btf_id(f"btf_trace_{where}", btf.TYPEDEF, f"tracepoint {where}")
@@ -71,6 +72,8 @@ class Attaching:
         try:
             if kind == "cgroup_skb":
                 self.links[function] = _link_cgroup(program, cgroup, where)
+            elif kind == "tail_call":
+                syscalls.set_program(self._map(where.partition("/")[2]), program)
             elif kind == "iter":
                 self.links[function] = syscalls.link_iterator(program)
             else:  # a tp_btf program knows its own hook
@@ -79,6 +82,12 @@ class Attaching:
         except OSError as error:
             raise Failure(f"{hook}: cannot attach {function}: {error.strerror}") from error
         return {}
+
+    def _map(self, name: str) -> int:
+        for row in self._compiled.maps():
+            if row["name"] == name:
+                return int(row["fd"])
+        raise Failure(f"there is no map {name} in the text")
 
     def walk(self, function: str) -> dict[str, Any]:
         """Run an iterator over everything once, and be done with it."""

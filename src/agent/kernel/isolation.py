@@ -14,7 +14,7 @@ from agent.kernel import facts, programs
 from agent.kernel.child import LoaderGone
 from agent.kernel.facts import Facts
 from agent.kernel.programs import Culprit, Unit
-from bpfleet.api import AnyOf, Collector, Packet, Probe, RawTracepoint, SocketIterator
+from bpfleet.api import AnyOf, Collector, Packet, Probe, RawTracepoint, SocketIterator, TailCall
 from bpfleet.errors import CompileError, HeadersError, KernelError, LoadError
 
 LAYOUT_PROOF = "layout_proof.h"
@@ -79,8 +79,9 @@ class Isolation:
 
     def attach(self, unit: Unit) -> Attached:
         """Raises HeadersError if the header tree is wrong, and LoaderGone: then nothing can be said of the others."""
-        outcomes: dict[str, Outcome] = {}
-        kept = list(unit.collectors)
+        untried = {each.name: self._why_not(each) for each in unit.collectors}
+        outcomes = {name: Outcome(False, reason=reason) for name, reason in untried.items() if reason}
+        kept = [each for each in unit.collectors if each.name not in outcomes]
         while kept:
             try:
                 attached = self._attempt(unit, kept)
@@ -96,6 +97,15 @@ class Isolation:
                 attached.outcomes.update(outcomes)
                 return attached
         return Attached(outcomes)
+
+    def _why_not(self, collector: Collector) -> str:
+        """Why a fragment is not even tried. Without PERFMON the verifier walks every path of a long one, which takes
+        it up to half a minute to refuse; what cannot run without a probe that needs PERFMON would be refused anyway."""
+        leaves = any(isinstance(probe, TailCall) for probe in collector.probes)
+        for probe in collector.probes if leaves else ():
+            if isinstance(probe, Probe) and "PERFMON" in self._machine.lacking(probe.capabilities):
+                return f"{probe.hook}: {probe.function}: not tried (without the capability PERFMON)"
+        return ""
 
     def _one_by_one(
         self, unit: Unit, collectors: Sequence[Collector], error: KernelError
@@ -205,8 +215,10 @@ class Isolation:
             return f" (without the capability {', '.join(lacking)})"
         if self._machine.lockdown == "confidentiality" and "probe_read" in refusal:
             return " (kernel lockdown is confidentiality, which forbids reading kernel memory)"
-        # The verifier's own words for it. The packet programs themselves load without, but not on old kernels.
-        if "!root" in refusal or "pointer comparison prohibited" in refusal:
+        # The verifier's own words for it, or it walks too many paths. The packet programs themselves load without, but
+        # not on old kernels.
+        alone = "too large" in refusal and self._machine.lacking(("PERFMON",))
+        if alone or "!root" in refusal or "pointer comparison prohibited" in refusal:
             return " (without the capability PERFMON the verifier allows less)"
         if isinstance(probe, RawTracepoint) and refusal.endswith(os.strerror(EINVAL)):
             return " (this kernel passes fewer arguments there)"

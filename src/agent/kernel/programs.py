@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from bpfleet.api import Collector, Fragment, Packet
+from bpfleet.api import Collector, Fragment, Packet, TailCall
 from bpfleet.errors import KernelError, LoadError
 from bpfleet.metrics import Histogram
 
@@ -122,7 +122,9 @@ def _fragment(collector: Collector) -> str:
 
 
 def packet_functions(collectors: Iterable[Collector]) -> list[str]:
-    return [probe.function for each in collectors for probe in each.probes if isinstance(probe, Packet)]
+    """Those that may leave by a tail call come last: behind it nothing runs."""
+    ordered = sorted(collectors, key=lambda each: any(isinstance(probe, TailCall) for probe in each.probes))
+    return [probe.function for each in ordered for probe in each.probes if isinstance(probe, Packet)]
 
 
 def _file(name: str, body: str) -> str:

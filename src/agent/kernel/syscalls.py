@@ -86,6 +86,12 @@ def load_program(kind: int, code: bytes, name: str, attach_type: int = 0, btf_id
             raise Rejected(error.errno or 0, text) from error
 
 
+def set_program(table: int, program: int) -> None:
+    """The only program of a program array; it stays there for as long as somebody holds the array's descriptor."""
+    key, value = bytearray(4), bytearray(struct.pack("=I", program))
+    Attributes().call(MAP_UPDATE, "=IIQQQ", table, 0, address(key), address(value), 0)
+
+
 def link_cgroup(program: int, cgroup: int, attach_type: int) -> int:
     return Attributes().call(LINK_CREATE, "=IIII", program, cgroup, attach_type, 0)
 

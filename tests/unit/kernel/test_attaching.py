@@ -1,4 +1,5 @@
 import struct
+from typing import Any
 
 import pytest
 from tests.support.synthetic_btf import SyntheticBtf
@@ -16,6 +17,9 @@ class Code:
 
     def code(self, function: str) -> bytes:
         raise Failure(f"there is no function {function} in the text")
+
+    def maps(self) -> list[dict[str, Any]]:
+        return []
 
 
 @pytest.fixture
@@ -39,6 +43,7 @@ def test_what_needs_type_information_says_so_where_there_is_none(hook: str) -> N
         ("iter/task_file", "this kernel has no iterator task_file"),
         ("tp_btf/known", "there is no function f in the text"),
         ("raw_tracepoint/any", "there is no function f in the text"),
+        ("tail_call/egress/table", "there is no function f in the text"),
     ],
 )
 def test_a_hook_that_the_kernel_does_not_know_is_named(kernel: Btf, hook: str, message: str) -> None:

@@ -9,7 +9,7 @@ from tests.support.made_collectors import BASE, made_collector
 from agent.kernel.facts import Facts
 from agent.kernel.isolation import Attached, Isolation, Outcome
 from agent.kernel.programs import Unit
-from bpfleet.api import AnyOf, Collector, Packet, Probe, RawTracepoint, SocketIterator, TracingTracepoint
+from bpfleet.api import AnyOf, Collector, Packet, Probe, RawTracepoint, SocketIterator, TailCall, TracingTracepoint
 from bpfleet.errors import HeadersError
 
 PACKETS = ("cgroup_skb/ingress", "cgroup_skb/egress")
@@ -251,3 +251,16 @@ def test_a_file_that_is_missing_takes_out_its_collector_only(script: Script, pla
     attached = attach(script, made_collector(place, "absent", base=BASE), fragment(place, "traffic"))
     assert "absent.bpf.c is neither in" in attached.outcomes["absent"].reason
     assert attached.outcomes["traffic"].up
+
+
+def test_a_fragment_that_leaves_by_a_tail_call_is_not_tried_without_what_its_probes_need(
+    script: Script, place: Path
+) -> None:
+    """The verifier would walk all its paths to refuse it. The others of the unit run."""
+    leaving = fragment(place, "leaving", Packet("on_packet_leaving"), TailCall("go_on", table="leaving"),
+                       RawTracepoint("on_end", tracepoint="end"))  # fmt: skip
+    attached = attach(script, leaving, fragment(place, "staying"), facts=machine("BPF", "NET_ADMIN"))
+    reason = "raw_tracepoint/end: on_end: not tried (without the capability PERFMON)"
+    assert attached.outcomes["leaving"] == Outcome(False, reason=reason)
+    assert attached.outcomes["staying"].up
+    assert script.log.count("compile") == 1

@@ -5,7 +5,7 @@ from tests.support.made_collectors import BASE, made_collector
 
 from agent.kernel import programs
 from agent.kernel.programs import Culprit, Unit
-from bpfleet.api import Histogram, Packet, RawTracepoint
+from bpfleet.api import Histogram, Packet, RawTracepoint, TailCall
 from bpfleet.errors import KernelError
 
 WAIT = Histogram("wait", "How long.", unit="s", bounds="wait_seconds")
@@ -75,6 +75,14 @@ def test_fragments_stand_at_their_marker_and_every_line_keeps_its_number(place: 
         "\treturn 1;",
         "}",
     ]
+
+
+def test_a_fragment_that_leaves_by_a_tail_call_is_called_last(place: Path) -> None:
+    leaving = made_collector(
+        place, "leaving", Packet("on_packet_leaving"), TailCall("go_on", table="leaving"), text="\n"
+    )
+    staying = made_collector(place, "staying", text="\n")
+    assert programs.packet_functions([leaving, staying]) == ["on_packet_staying", "on_packet_leaving"]
 
 
 def test_a_base_keeps_the_constants_of_the_collectors_that_were_left_out(place: Path) -> None:

@@ -1,0 +1,60 @@
+"""HTTP/1.x requests per workload, as server and as client: how many, how they ended, how long the answer took.
+
+Kernel half: http.bpf.c.
+"""
+
+import struct
+from collections.abc import Iterator, Mapping
+
+from agent.collectors import packet
+from bpfleet import catalogue
+from bpfleet.api import Channel, Collector, Distribution, Maps, Packet, Sample, TailCall, TracingTracepoint
+
+NANOSECONDS = 1e9
+
+ERRORS = ("", "reset", "closed", "timeout", "unknown")
+"""By the numbers of `enum http_error` in http.bpf.c."""
+
+CLIENT, SERVER = 1, 2
+"""`enum http_role`"""
+
+FIRST_ERROR = {SERVER: 500, CLIENT: 400}
+"""From this status on an answer is an error of who gave it, or of who got it."""
+
+_KEY = struct.Struct("=QHBBB3x")
+
+
+class Http(Collector):
+    name = "http"
+    program = "http.bpf.c"
+    base = packet.PACKET
+    probes = (
+        Packet("on_packet_http"),
+        TailCall("on_http_ingress", direction="ingress", table="http_ingress"),
+        TailCall("on_http_egress", direction="egress", table="http_egress"),
+        TracingTracepoint("on_http_end", tracepoint="inet_sock_set_state"),
+    )
+    metrics = (catalogue.HTTP_SERVER_DURATION, catalogue.HTTP_CLIENT_DURATION)
+    channels = (Channel("http_requests", lost=("map_full", "pipelined", "gap", "no_request")),)
+
+    def defines(self, limits: Mapping[str, int]) -> dict[str, str]:
+        return {**packet.limits(limits), "MAX_HTTP_ROWS": str(limits["http_rows"])}
+
+    def collect(self, maps: Maps) -> Iterator[Sample]:
+        for name in ("http_rows", "http_others"):
+            for row in maps.growth(name):
+                sample = _sample(*row)
+                maps.deliver("http_requests", sum(row[1][:-1]))
+                yield sample
+
+
+def _sample(key: bytes, row: tuple[int, ...]) -> Sample:
+    cgroup_id, status, method, role, error = _KEY.unpack(key)
+    metric = catalogue.HTTP_SERVER_DURATION if role == SERVER else catalogue.HTTP_CLIENT_DURATION
+    labels = (catalogue.HTTP_METHODS[method], str(status or ""), error_type(role, status, error))
+    return Sample(metric, Distribution(row[:-1], row[-1] / NANOSECONDS), cgroup_id, labels)
+
+
+def error_type(role: int, status: int, error: int) -> str:
+    """https://opentelemetry.io/docs/specs/semconv/http/http-spans/#status: the status where it is an error."""
+    return str(status) if status >= FIRST_ERROR[role] else ERRORS[error]

@@ -1,0 +1,270 @@
+"""Is every request that HTTP's framing says there is counted, and nothing that only looks like one?
+
+Witness: the test itself, which says every byte, each part in a segment of its own.
+"""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+import pytest
+from tests.support.agents import Agent, House
+from tests.support.cgroups import Cgroup
+from tests.support.dialogues import Connection, Dialogue
+from tests.support.namespaces import Namespace
+from tests.support.requests import requests
+
+Place = Callable[..., Cgroup]
+Pair = tuple[Namespace, Namespace]
+Rows = dict[tuple[str, str, str], int]
+
+WORDS = ("seen", "delivered", "lost")
+
+V4, V6 = "198.51.100.2", "2001:db8::2"
+GET = b"GET /a?b=c HTTP/1.1\r\nHost: example.test\r\nAccept: */*\r\n\r\n"
+OK = b"HTTP/1.1 200 OK\r\nServer: x\r\nContent-Length: 5\r\n\r\nhello"
+NO_CONTENT = b"HTTP/1.1 204 No Content\r\n\r\n"
+LOOKS_LIKE_A_REQUEST = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+LOOKS_LIKE_AN_ANSWER = b"HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n"
+
+
+class Stage:
+    """Two workloads that talk, and what the agent says of them."""
+
+    def __init__(self, agent: Agent, client: Cgroup, server: Cgroup, host: str) -> None:
+        self.agent, self.client, self.server = agent, client, server
+        agent.drained()
+        self.before = agent.lost()
+        self.dialogue = Dialogue(client, server, host)
+
+    def connection(self, late: bytes = b"") -> AbstractContextManager[Connection]:
+        return self.dialogue.connection(late)
+
+    def counted(self, rows: Rows, client: Rows | None = None, **lost: int) -> None:
+        """Both sides count these requests. client: what is different there. lost: by reason, of both sides."""
+        page = self.agent.settled(self.server, self.client)
+        assert requests(page, "server", self.server) == rows
+        assert requests(page, "client", self.client) == (rows if client is None else client)
+        assert requests(page, "client", self.server) == requests(page, "server", self.client) == {}
+        now = self.agent.lost()
+        grown = {name: int(now[name] - self.before.get(name, 0)) for name in now if now[name] != self.before.get(name)}
+        assert grown == {f"http_requests/{reason}": count for reason, count in lost.items()}
+
+
+@pytest.fixture(params=[V4, V6], ids=["IPv4", "IPv6"])
+def stage(request: pytest.FixtureRequest, agent: Agent, place: Place, pair: Pair) -> Stage:
+    return Stage(agent, place("client", pair[0]), place("server", pair[1]), request.param)
+
+
+def body(size: int) -> bytes:
+    return b"Content-Length: %d\r\n\r\n" % size
+
+
+def test_every_method_is_itself(stage: Stage) -> None:
+    methods = "CONNECT DELETE GET HEAD OPTIONS PATCH POST PUT TRACE".split()
+    others = ["PURGE", "M-SEARCH", "QUERY", "get", "GETS", "PROPFIND", "VERSION-CONTROL"]
+    with stage.connection() as c:
+        for number, method in enumerate([*methods, *others]):
+            c.client(f"{method} /{number} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+            c.server(b"HTTP/1.1 404 Not Found\r\n" + (body(0) if method == "HEAD" else body(2) + b"no"))
+    rows = {(method, "404", ""): 1 for method in methods} | {("_OTHER", "404", ""): len(others)}
+    stage.counted(rows, client={(method, status, "404"): count for (method, status, _), count in rows.items()})
+
+
+def test_every_status_is_itself(stage: Stage) -> None:
+    statuses = (200, 201, 202, 206, 300, 301, 302, 400, 401, 404, 409, 418, 429, 499, 500, 502, 503, 504, 599)
+    with stage.connection() as c:
+        for status in statuses:
+            c.client(GET)
+            c.server(b"HTTP/1.1 %d Reason\r\n" % status + body(1) + b"x")
+    stage.counted(
+        {("GET", str(status), str(status) if status >= 500 else ""): 1 for status in statuses},
+        client={("GET", str(status), str(status) if status >= 400 else ""): 1 for status in statuses},
+    )
+
+
+def test_a_request_may_be_split_at_every_byte(stage: Stage) -> None:
+    with stage.connection() as c:
+        for cut in range(1, len(GET)):
+            c.client(GET[:cut], GET[cut:])
+            c.server(OK)
+    stage.counted({("GET", "200", ""): len(GET) - 1})
+
+
+def test_an_answer_may_be_split_at_every_byte(stage: Stage) -> None:
+    with stage.connection() as c:
+        for cut in range(1, len(OK)):
+            c.client(GET)
+            c.server(OK[:cut], OK[cut:])
+    stage.counted({("GET", "200", ""): len(OK) - 1})
+
+
+def test_requests_and_answers_may_come_byte_by_byte(stage: Stage) -> None:
+    post = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5;x=y\r\nhello\r\n0\r\nTrailer: x\r\n\r\n"
+    with stage.connection() as c:
+        for request in (GET, post, GET):
+            c.client(*(bytes([byte]) for byte in request))
+            c.server(*(bytes([byte]) for byte in OK))
+    stage.counted({("GET", "200", ""): 2, ("POST", "200", ""): 1})
+
+
+@pytest.mark.parametrize("depth", [2, 3, 5, 10, 16])
+def test_pipelined_requests_are_one_row_each(stage: Stage, depth: int) -> None:
+    with stage.connection() as c:
+        for parts in ([GET * depth], [GET] * depth):
+            for answers in ([OK * depth], [OK] * depth, [(OK * depth)[:30], (OK * depth)[30:]]):
+                c.client(*parts)
+                c.server(*answers)
+    stage.counted({("GET", "200", ""): 6 * depth})
+
+
+def test_more_requests_than_are_kept_are_lost_by_number(stage: Stage) -> None:
+    with stage.connection() as c:
+        c.client(*[GET] * 23)
+        c.server(*[OK] * 23)
+        c.client(GET)
+        c.server(OK)
+    stage.counted({("GET", "200", ""): 17}, pipelined=2 * 7)
+
+
+def test_bodies_that_look_like_heads_are_bodies(stage: Stage) -> None:
+    with stage.connection() as c:
+        for _ in range(3):
+            upload = [LOOKS_LIKE_A_REQUEST] * 4 + [LOOKS_LIKE_AN_ANSWER] * 4
+            c.client(b"POST / HTTP/1.1\r\nHost: a\r\n" + body(len(b"".join(upload))), *upload)
+            c.server(b"HTTP/1.1 200 OK\r\n" + body(len(b"".join(upload))), *upload)
+            c.client(b"PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
+            c.client(*(b"%x\r\n" % len(part) + part + b"\r\n" for part in upload), b"0\r\n\r\n")
+            c.server(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n")
+            c.server(*(b"%X ; a=b\r\n" % len(part) + part + b"\r\n" for part in upload), b"0\r\nX: y\r\n\r\n")
+    stage.counted({("POST", "200", ""): 3, ("PUT", "200", ""): 3})
+
+
+def test_an_answer_may_begin_before_the_requests_body_has_ended(stage: Stage) -> None:
+    with stage.connection() as c:
+        for _ in range(3):
+            c.client(b"POST / HTTP/1.1\r\nHost: a\r\n" + body(4 * len(LOOKS_LIKE_A_REQUEST)), LOOKS_LIKE_A_REQUEST)
+            c.server(b"HTTP/1.1 413 Too Large\r\n" + body(0))
+            c.client(*[LOOKS_LIKE_A_REQUEST] * 3)
+            c.client(GET)
+            c.server(OK)
+    stage.counted(
+        {("POST", "413", ""): 3, ("GET", "200", ""): 3}, client={("POST", "413", "413"): 3, ("GET", "200", ""): 3}
+    )
+
+
+def test_what_comes_before_the_final_answer_is_none(stage: Stage) -> None:
+    with stage.connection() as c:
+        for _ in range(3):
+            c.client(b"POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n" + body(5))
+            c.server(b"HTTP/1.1 100 Continue\r\n\r\n")
+            c.client(b"hello")
+            c.server(b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>\r\n\r\n", b"HTTP/1.1 102 Processing\r\n\r\n" + OK)
+    stage.counted({("POST", "200", ""): 3})
+
+
+def test_answers_without_a_body_have_none(stage: Stage) -> None:
+    with stage.connection() as c:
+        for _ in range(3):
+            c.client(b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\n")
+            c.server(b"HTTP/1.1 200 OK\r\n" + body(12345))
+            c.client(GET)
+            c.server(b"HTTP/1.1 304 Not Modified\r\n" + body(12345))
+            c.client(b"DELETE / HTTP/1.1\r\nHost: a\r\n\r\n")
+            c.server(NO_CONTENT)
+            c.client(GET * 2)
+            c.server(NO_CONTENT + OK)
+    stage.counted({("HEAD", "200", ""): 3, ("GET", "304", ""): 3, ("DELETE", "204", ""): 3, ("GET", "204", ""): 3,
+                   ("GET", "200", ""): 3})  # fmt: skip
+
+
+def test_an_upgrade_is_a_request_and_then_silence(stage: Stage) -> None:
+    with stage.connection() as c:
+        c.client(b"GET /chat HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n")
+        c.server(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n")
+        for _ in range(5):
+            c.client(LOOKS_LIKE_A_REQUEST)
+            c.server(LOOKS_LIKE_AN_ANSWER)
+    stage.counted({("GET", "101", ""): 1})
+
+
+def test_a_tunnel_is_a_request_and_then_silence(stage: Stage) -> None:
+    with stage.connection() as c:
+        c.client(b"CONNECT example.test:443 HTTP/1.1\r\nHost: example.test:443\r\n\r\n")
+        c.server(b"HTTP/1.1 407 Proxy Authentication Required\r\n" + body(2) + b"no")
+        c.client(b"CONNECT example.test:443 HTTP/1.1\r\nHost: example.test:443\r\nProxy-Authorization: x\r\n\r\n")
+        c.server(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        for _ in range(5):
+            c.client(LOOKS_LIKE_A_REQUEST)
+            c.server(LOOKS_LIKE_AN_ANSWER)
+    stage.counted({("CONNECT", "407", ""): 1, ("CONNECT", "200", ""): 1},
+                  client={("CONNECT", "407", "407"): 1, ("CONNECT", "200", ""): 1})  # fmt: skip
+
+
+@pytest.mark.parametrize("who", ["client", "server"])
+@pytest.mark.parametrize("reset", [True, False], ids=["reset", "closed"])
+def test_requests_without_an_answer_are_counted_as_what_ended_them(stage: Stage, who: str, reset: bool) -> None:
+    for _ in range(3):
+        c = stage.dialogue.open()
+        c.client(GET)
+        c.server(OK)
+        c.client(b"POST / HTTP/1.1\r\nHost: a\r\n" + body(5), b"hello")
+        c.close(who, reset=reset)
+    ends = {side: "reset" if reset and side != who else "closed" for side in ("client", "server")}
+    stage.counted({("GET", "200", ""): 3, ("POST", "", ends["server"]): 3},
+                  client={("GET", "200", ""): 3, ("POST", "", ends["client"]): 3})  # fmt: skip
+
+
+def test_a_request_that_comes_with_the_handshakes_last_packet_is_counted(stage: Stage) -> None:
+    for _ in range(5):
+        with stage.connection(late=GET) as c:
+            c.server(OK)
+            c.client(GET)
+            c.server(OK)
+    stage.counted({("GET", "200", ""): 10})
+
+
+@pytest.mark.parametrize("size", [100, 400, 448, 449, 1000, 3000])
+def test_long_lines_are_followed(stage: Stage, size: int) -> None:
+    long = b"/" + b"x" * size
+    with stage.connection() as c:
+        for cut in (0, 1, 60, 70, size // 2, size):
+            request = b"POST " + long + b" HTTP/1.1\r\nHost: a\r\nCookie: " + long + b"\r\n" + body(3) + b"GET"
+            c.client(*(part for part in (request[:cut], request[cut:]) if part))
+            c.server(b"HTTP/1.1 200 " + long + b"\r\nSet-Cookie: " + long + b"\r\n" + body(4) + b"HTTP")
+    stage.counted({("POST", "200", ""): 6})
+
+
+def test_what_is_no_http_counts_nothing(stage: Stage) -> None:
+    others = (
+        (b"*2\r\n$3\r\nGET\r\n$1\r\na\r\n", b"$1\r\nb\r\n"),
+        (b"GET a\r\n", b"+OK\r\n"),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", b"\x16\x03\x03\x00\x7a"),
+        (b"OPTIONS rtsp://example.test/ RTSP/1.0\r\nCSeq: 1\r\n\r\n", b"RTSP/1.0 200 OK\r\nCSeq: 1\r\n\r\n"),
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"\0\0\0\4\0\0\0\0\0"),
+        (b"GET /\r\n", b"<html>HTTP/1.1 200 OK"),
+        (bytes(range(256)) * 4, bytes(range(255, -1, -1)) * 4),
+    )
+    for question, answer in others:
+        with stage.connection() as c:
+            for _ in range(7):
+                c.client(question)
+                c.server(answer)
+    stage.counted({})
+
+
+def test_what_finds_no_row_is_counted_without_its_status(alone: House, place: Place, pair: Pair) -> None:
+    """16 rows are the fewest there can be; both sides share them."""
+    with Agent(environment={"BPFLEET_LIMITS_HTTP_ROWS": "16"}) as agent:
+        client, server = place("client", pair[0]), place("server", pair[1])
+        with Dialogue(client, server, V4).connection() as c:
+            for status in range(200, 223):
+                c.client(GET)
+                c.server(b"HTTP/1.1 %d X\r\n" % status + body(0))
+        page = agent.settled(client, server)
+        found = [requests(page, "server", server), requests(page, "client", client)]
+        assert [sum(rows.values()) for rows in found] == [23, 23]
+        assert all(rows["_OTHER", "", ""] > 5 for rows in found)
+        books = agent.page()
+        seen, delivered, lost = (books.value(f"bpfleet_{word}_total", channel="http_requests") for word in WORDS)
+        assert seen == delivered + lost
+        assert delivered >= 46

@@ -1,0 +1,58 @@
+import struct
+
+import pytest
+from tests.unit.collectors.rows import Fed, feed
+
+from agent.collectors.http import CLIENT, SERVER, Http, error_type
+from bpfleet.catalogue import HTTP_CLIENT_DURATION, HTTP_METHODS, HTTP_SERVER_DURATION
+from bpfleet.metrics import Distribution, Sample
+
+
+def key(cgroup_id: int, status: int, method: str, role: int, error: int = 0) -> bytes:
+    """`struct http_key` of http.bpf.c."""
+    return struct.pack("=QHBBB3x", cgroup_id, status, HTTP_METHODS.index(method), role, error)
+
+
+def fed(**hashes: dict[bytes, tuple[int, ...]]) -> Fed:
+    return feed(Http(), hashes, "http_rows", "http_others")
+
+
+def test_requests_are_told_by_side_method_status_and_error() -> None:
+    """Two bounds: three buckets and the sum in nanoseconds."""
+    made = fed(
+        http_rows={
+            key(23, 200, "GET", SERVER): (5, 7, 1, 4_000_000_000),
+            key(23, 404, "POST", CLIENT): (1, 0, 0, 2_000_000),
+            key(29, 0, "_OTHER", CLIENT, 1): (0, 0, 3, 9_000_000_000),
+        },
+        http_others={key(31, 0, "_OTHER", SERVER): (0, 11, 0, 1_000_000_000)},
+    )
+    assert made.samples() == [
+        Sample(HTTP_SERVER_DURATION, Distribution((5, 7, 1), 4.0), 23, ("GET", "200", "")),
+        Sample(HTTP_CLIENT_DURATION, Distribution((1, 0, 0), 0.002), 23, ("POST", "404", "404")),
+        Sample(HTTP_CLIENT_DURATION, Distribution((0, 0, 3), 9.0), 29, ("_OTHER", "", "reset")),
+        Sample(HTTP_SERVER_DURATION, Distribution((0, 11, 0), 1.0), 31, ("_OTHER", "", "")),
+    ]
+    made.samples()
+    assert made.delivered() == {"http_requests": 13 + 1 + 3 + 11}
+
+
+@pytest.mark.parametrize(
+    ("role", "status", "error", "found"),
+    [
+        (SERVER, 200, 0, ""),
+        (SERVER, 404, 0, ""),
+        (SERVER, 499, 0, ""),
+        (SERVER, 500, 0, "500"),
+        (CLIENT, 399, 0, ""),
+        (CLIENT, 400, 0, "400"),
+        (CLIENT, 599, 0, "599"),
+        (CLIENT, 0, 0, ""),
+        (CLIENT, 0, 1, "reset"),
+        (SERVER, 0, 2, "closed"),
+        (SERVER, 0, 3, "timeout"),
+        (CLIENT, 0, 4, "unknown"),
+    ],
+)
+def test_an_error_is_what_the_convention_calls_one(role: int, status: int, error: int, found: str) -> None:
+    assert error_type(role, status, error) == found
