@@ -20,7 +20,7 @@ import pytest
 from tests.support.agents import Agent, House
 from tests.support.cgroups import Cgroup
 from tests.support.clock_steps import SteppedClock
-from tests.support.events import Books, Told, at_rest, lost, of, parsed, stopped
+from tests.support.events import CHANNELS, Books, Told, at_rest, lost, of, parsed, stopped
 from tests.support.marks import needs
 from tests.support.namespaces import RUN_SECONDS, Namespace
 from tests.support.servers import Nginx
@@ -176,7 +176,7 @@ def test_the_books_balance_from_the_kernel_to_the_sink(agent: Agent, file: Path,
     client, server = exchange(place, pair, 499)
     books = at_rest(agent)
     assert books.seen >= 2 * 5 * 499
-    assert books.lost == 0
+    assert books.lost == 0, lost(agent, *CHANNELS)
     page = agent.page()
     assert page.value("bpfleet_events_total", outcome="passed") >= 2 * 5 * 499
     assert page.value("bpfleet_sink_events_total", sink="jsonl", outcome="delivered") >= 2 * 5 * 499
