@@ -54,6 +54,7 @@ class Limits:
     flows: int = _rows(32_768, "Rows of each flow map in the kernel: workload, peer and service port in one window.")
     cgroups: int = _rows(4_096, "Rows of each per-workload map in the kernel: cgroups alive on the node.")
     http_rows: int = _rows(8_192, "Rows of HTTP in the kernel: workload, side, method and status.")
+    http_flows: int = _rows(8_192, "Rows of HTTP by peer in the kernel: workload, peer and service port.")
     series: int = _series(60_000, "Series of workloads on the page in all.")
     series_per_metric: int = _series(20_000, "Series of one metric.")
     events_per_second: int = setting(
