@@ -49,7 +49,10 @@ def test_bounds_may_be_written_in_any_way_a_number_can(tmp_path: Path) -> None:
             "agent.yaml:2: limits.flws is not a setting; did you mean limits.flows?; allowed here: flows, cgroups",
         ),
         ("flows: 5\n", "agent.yaml:1: flows is not a setting; did you mean limits.flows?"),
-        ("limits: 5\n", "agent.yaml:1: limits must be a mapping with these keys: flows, cgroups, http_rows, series"),
+        (
+            "limits: 5\n",
+            "agent.yaml:1: limits must be a mapping with these keys: flows, cgroups, http_rows",
+        ),
         ("- listen\n", "agent.yaml:1: the file must be a mapping with these keys: listen, collectors"),
         ("just text\n", "agent.yaml:1: the file must be a mapping with these keys"),
         (
