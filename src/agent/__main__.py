@@ -170,6 +170,8 @@ def resolver(settings: Settings, cgroup_root: str) -> Resolver:
         static_file=settings.identity.static_file,
         docker=settings.identity.docker == "auto",
         keep_seconds=settings.identity.keep_seconds,
+        zone=settings.identity.zone,
+        external=settings.identity.external,
     )
 
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass, fields, is_dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
-from agent.options import MAX_BOUNDS, Leaf, Value, setting
+from agent import networks
+from agent.options import MAX_BOUNDS, Entries, Leaf, Value, setting
 
 MAX_ROWS = 4_194_304
 """A flow row takes about 250 bytes of kernel memory: more rows than this is a typing error."""
@@ -112,6 +113,20 @@ class Identity:
         "auto",
         "Ask Docker for names of containers outside Kubernetes: its files, else its socket, which is as good as root.",
         choices=("auto", "off"),
+    )
+    zone: str = setting(
+        "",
+        "Zone of this node; empty takes the node's label topology.kubernetes.io/zone.",
+        pattern=f"({networks.WORD})?",
+        allowed="the value of a Kubernetes label, or empty",
+    )
+    external: tuple[str, ...] = setting(
+        (),
+        "Names of networks outside, for peers that are nothing else; of several the longest prefix counts.",
+        live=True,
+        pattern=networks.TEXT,
+        allowed=networks.ALLOWED,
+        entries=networks.ENTRIES,
     )
     keep_seconds: float = _seconds(300.0, "How long a name outlives its pod, so that what is read late is still named.")
 
@@ -310,6 +325,14 @@ def _section_schema(section: type[Any]) -> dict[str, Any]:
     }
 
 
+def _entry_schema(entries: Entries) -> dict[str, Any]:
+    text = {"type": "string"}
+    keys = {
+        key: {"type": "array", "items": text, "minItems": 1} if many else text for key, many in entries.keys.items()
+    }
+    return {"type": "object", "additionalProperties": False, "properties": keys, "required": list(entries.needed)}
+
+
 def _leaf_schema(leaf: Leaf) -> dict[str, Any]:
     option = leaf.option
     types = {"text": "string", "names": "string", "integer": "integer", "number": "number", "numbers": "number"}
@@ -322,5 +345,8 @@ def _leaf_schema(leaf: Leaf) -> dict[str, Any]:
         value |= {"minimum": option.minimum, "maximum": option.maximum}
     if not isinstance(leaf.default, tuple):
         return {"description": option.help, **value, "default": leaf.default}
-    made = {"description": option.help, "type": "array", "items": value, "minItems": 1, "maxItems": MAX_BOUNDS}
+    fewest, most = 1, MAX_BOUNDS
+    if option.entries:
+        value, fewest, most = {"anyOf": [value, _entry_schema(option.entries)]}, 0, option.entries.most
+    made = {"description": option.help, "type": "array", "items": value, "minItems": fewest, "maxItems": most}
     return made | ({"default": list(leaf.default)} if leaf.default else {})

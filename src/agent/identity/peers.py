@@ -146,15 +146,19 @@ class _Index:
 
 
 class ClusterPeers:
-    """Peers in a cluster. Used from the drain's thread, but for the books. node: this machine's node name."""
+    """Peers in a cluster. Used from the drain's thread, but for the books. node: this machine's node name. zone: where
+    it stands, instead of what its label says."""
 
-    def __init__(self, pods: Pods, clock: Callable[[], float], node: str, keep_seconds: float = 300.0) -> None:
+    def __init__(
+        self, pods: Pods, clock: Callable[[], float], node: str, keep_seconds: float = 300.0, zone: str = ""
+    ) -> None:
         self.services = Book(read_service)
         self.slices = Book(read_slice)
         self.nodes = Book(read_node)
         self._pods = pods
         self._clock = clock
         self._node = node
+        self._own_zone = zone
         self.keep_seconds = keep_seconds
         self._index = _Index()
         self._retired: dict[bytes, tuple[Peer, float]] = {}
@@ -162,6 +166,8 @@ class ClusterPeers:
 
     def zone(self) -> str:
         """Of this node."""
+        if self._own_zone:
+            return self._own_zone
         record = self.nodes.record(f"/{self._node}")
         return record.zone if record else ""
 
@@ -241,12 +247,13 @@ def _ranges(record: Record) -> Iterable[tuple[tuple[int, int], Peer]]:
 
 
 class HostPeers:
-    """Peers of a machine outside Kubernetes. own: reads the machine's addresses."""
+    """Peers of a machine outside Kubernetes. own: reads the machine's addresses; zone: where it stands."""
 
-    def __init__(self, own: Callable[[], set[bytes]], clock: Callable[[], float], node: str) -> None:
+    def __init__(self, own: Callable[[], set[bytes]], clock: Callable[[], float], node: str, zone: str = "") -> None:
         self._own = own
         self._clock = clock
         self._node = node
+        self._zone = zone
         self._addresses: set[bytes] = set()
         self._asked = -ADDRESSES_SECONDS
 
@@ -260,5 +267,5 @@ class HostPeers:
         if addresses.is_nobody(address):
             return PEER_UNKNOWN
         if addresses.is_loopback(address) or address in self._addresses:
-            return Peer("host", "", self._node)
+            return Peer("host", "", self._node, self._zone)
         return PEER_EXTERNAL
