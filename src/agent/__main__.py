@@ -123,7 +123,8 @@ def serve(
     orders: Orders,
 ) -> None:
     """The port first: where it is taken nothing is loaded, and while the programs compile the probes have an answer."""
-    health = Health(totals.standing, Build(__version__, platform.release(), ""), reloader.state, credentials.good)
+    build = Build(__version__, platform.release(), "")
+    health = Health(totals.standing, build, reloader.state, credentials.good, identity.backends)
     heartbeat = Heartbeat(STALL_SECONDS)
     pages = Application(
         Page(totals, health.registry()), heartbeat.problem, status.problem, status.page, credentials.bearer

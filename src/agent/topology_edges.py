@@ -52,10 +52,12 @@ class Tally:
 
 @dataclass
 class Edge:
-    """told: by which end, and what. speaks_http: since the agents' start, not only between the looks."""
+    """told: by which end, and what. backends: of a Service, that told of it. speaks_http: since the agents' start, not
+    only between the looks."""
 
     key: Key
     told: dict[str, Tally] = field(default_factory=dict)
+    backends: set[Node] = field(default_factory=set)
     speaks_http: bool = False
 
     @property
@@ -91,6 +93,7 @@ def edges(tales: Iterable[Tale]) -> list[Edge]:
                 edge = found.setdefault(key, Edge(key))
                 edge.told.setdefault(side, Tally()).add(tally)
                 edge.speaks_http |= ever.asked + ever.served > 0
+    _join_backends(found, names)
     return sorted((edge for edge in found.values() if not edge.is_idle), key=lambda edge: edge.key)
 
 
@@ -110,6 +113,23 @@ def _sides(names: "_Names", machine: "_Machine", flow: Flow, ever: Exchange) -> 
         is_first = first == flow.teller
         tally = _asked(now) if is_first else _served(now, is_all=True)
         yield Key(first, second, transport, port, directed=False), CLIENT if is_first else SERVER, tally
+
+
+def _join_backends(found: dict[Key, Edge], names: "_Names") -> None:
+    """What a Service's backends tell of a client that knows only the Service is the Service's edge. Of several Services
+    that a client calls and that have the backend in common it cannot be told for which it was."""
+    for key in [key for key, edge in found.items() if key.directed and CLIENT not in edge.told]:
+        candidates = [
+            found[called]
+            for service, port in names.services.get((key.server, key.transport, key.port), ())
+            if (called := Key(key.client, service, key.transport, port)) in found
+        ]
+        for edge in candidates:
+            edge.backends.add(key.server)
+            edge.told.setdefault(SERVER, Tally()).add(found[key].told[SERVER] if len(candidates) == 1 else Tally())
+            edge.speaks_http |= found[key].speaks_http
+        if candidates:
+            del found[key]
 
 
 def _asked(now: Exchange) -> Tally:
@@ -161,6 +181,13 @@ class _Names:
             for flow in machine.tale.ever:
                 if flow.pod:
                     self._pods[flow.teller.namespace, flow.pod] = flow.teller
+        self.services: dict[tuple[Node, str, int], set[tuple[Node, int]]] = {}
+        for machine in self.machines:
+            for backend in machine.tale.backends:
+                pod = self._pods.get((backend.service.namespace, backend.pod))
+                if pod:
+                    reached = (pod, backend.transport, backend.pod_port)
+                    self.services.setdefault(reached, set()).add((backend.service, backend.port))
         for machine in self.machines:
             for flow, ever in machine.tale.ever.items():
                 if self.roles(machine, flow, ever)[0]:

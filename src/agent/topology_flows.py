@@ -19,8 +19,9 @@ FAMILIES = (
     catalogue.FLOW_HTTP_REQUESTS,
 )
 NODES = catalogue.CONTAINER_INFO.family
+BACKENDS = catalogue.SERVICE_BACKEND_INFO.family
 UP = catalogue.COLLECTOR_UP.family
-WANTED = frozenset({HTTP_SECONDS, NODES, UP, *(metric.family for metric in FAMILIES)})
+WANTED = frozenset({HTTP_SECONDS, NODES, BACKENDS, UP, *(metric.family for metric in FAMILIES)})
 
 TRANSPORTS = ("tcp", "udp")
 """Those with a port: what else there is has no service."""
@@ -37,6 +38,16 @@ class Node(NamedTuple):
     kind: str
     namespace: str
     name: str
+
+
+class Backend(NamedTuple):
+    """Behind a Service's port: a pod of the same namespace, and its own port."""
+
+    service: Node
+    transport: str
+    port: int
+    pod: str
+    pod_port: int
 
 
 class Flow(NamedTuple):
@@ -83,11 +94,13 @@ class Exchange:
 @dataclass
 class Tale:
     """All that one agent told. ever: since its start; now: between the two looks, or the same where there was one.
-    nodes: names that its machine has. off: collectors that do not run."""
+    nodes: names that its machine has. backends: pods of its machine that stand behind Services. off: collectors that do
+    not run."""
 
     ever: dict[Flow, Exchange] = field(default_factory=dict)
     now: dict[Flow, Exchange] = field(default_factory=dict)
     nodes: set[str] = field(default_factory=set)
+    backends: set["Backend"] = field(default_factory=set)
     off: list[str] = field(default_factory=list)
 
 
@@ -99,6 +112,8 @@ def read(page: str, before: str | None = None) -> Tale:
     for point in pages.parse(page, WANTED):
         if point.name == NODES:
             tale.nodes.add(point.labels.get("node", ""))
+        elif point.name == BACKENDS:
+            tale.backends.add(_backend(point.labels))
         elif point.name == UP:
             tale.off += [point.labels.get("collector", "")] * (not point.value)
         elif point.labels.get("transport") in TRANSPORTS and isfinite(point.value):
@@ -125,15 +140,25 @@ def _take(tale: Tale, point: Point, grown: float) -> None:
             setattr(exchange, word, getattr(exchange, word) + value)
 
 
+def _backend(labels: Mapping[str, str]) -> Backend:
+    get = labels.get
+    service = Node("service", get("peer_namespace", ""), get("peer_name", ""))
+    pod, pod_port = get("backend_pod", ""), _port(get("backend_port", ""))
+    return Backend(service, get("transport", ""), _port(get("port", "")), pod, pod_port)
+
+
+def _port(text: str) -> int:
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= PORT_DIGITS else 0
+
+
 def _flow(labels: Mapping[str, str]) -> Flow:
     get = labels.get
-    port = get("port", "")
     return Flow(
         Node(get("workload_kind", ""), get("namespace", ""), get("workload", "")),
         get("pod", ""),
         Node(get("peer_kind", "") or "unknown", get("peer_namespace", ""), get("peer_name", "")),
         get("transport", ""),
-        int(port) if port.isascii() and port.isdigit() and len(port) <= PORT_DIGITS else 0,
+        _port(get("port", "")),
     )
 
 

@@ -31,6 +31,12 @@ def named(node: Node) -> str:
     return path if node.kind[:1].isupper() else f"{node.kind} {path}".strip()
 
 
+def _server(edge: Edge, show: Callable[[str], str] = str) -> str:
+    """With a Service's backends: service shop/cart (shop/cart-v1, shop/cart-v2)."""
+    backends = ", ".join(show(named(node)) for node in sorted(edge.backends))
+    return show(named(edge.key.server)) + (f" ({backends})" if backends else "")
+
+
 # The table
 
 
@@ -64,7 +70,7 @@ def _requests(edge: Edge, seconds: float) -> str:
 COLUMNS = (
     Column("CLIENT", lambda edge, _: clean(named(edge.key.client)), is_name=True),
     Column("", lambda edge, _: "->" if edge.key.directed else "--", is_name=True),
-    Column("SERVER", lambda edge, _: clean(named(edge.key.server)), is_name=True),
+    Column("SERVER", lambda edge, _: _server(edge, clean), is_name=True),
     Column("PROTO", lambda edge, _: edge.protocol, is_name=True),
     Column("PORT", lambda edge, _: str(edge.key.port or "-")),
     Column("REQ", _requests),
@@ -115,6 +121,7 @@ def _edge(edge: Edge, seconds: float) -> dict[str, Any]:
     return {
         "client": key.client._asdict(),
         "server": key.server._asdict(),
+        "backends": [node._asdict() for node in sorted(edge.backends)],
         "direction": "client to server" if key.directed else "unknown",
         "protocol": edge.protocol,
         "transport": key.transport,

@@ -193,6 +193,12 @@ CONTAINER_INFO = Info(
     "container", "What is known of a container; the image as its specification names it.", labels=("node", "image")
 )
 
+SERVICE_BACKEND_INFO = Info(
+    "service.backend",
+    "Which pods of this node stand behind a Service: its peer labels and port, and the pod's name and port.",
+    labels=("peer_namespace", "peer_name", "transport", "port", "backend_pod", "backend_port"),
+    scope=Scope.AGENT,
+)
 COLLECTOR_UP = Gauge(
     "collector.up", "1 if the collector counts, 0 if it is off.", labels=("collector",), scope=Scope.AGENT
 )

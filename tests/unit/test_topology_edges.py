@@ -1,6 +1,6 @@
 """Is each call one edge, whoever told of it?"""
 
-from tests.unit.told_flows import Peer, Who, container, told
+from tests.unit.told_flows import Peer, Who, backend, container, told
 
 from agent.topology_edges import Edge, edges
 from agent.topology_flows import Node, read
@@ -67,6 +67,46 @@ def test_services_and_what_is_outside_are_ends() -> None:
         (WEB_NODE, Node("external", "", "payments-api"), 443),
         (WEB_NODE, Node("service", "shop", "cart"), 80),
     ]
+
+
+CART, CART_NODE = Peer("service", "shop", "cart"), Node("service", "shop", "cart")
+
+
+def test_what_a_services_backends_tell_is_the_services_edge() -> None:
+    client = told(WEB, CART, 80, opened=7, asked=20, sent=100)
+    second = DB._replace(pod="db-1", workload="db-canary")
+    first_node = told(DB, WEB_POD, 8080, accepted=4, served=12) + backend("shop", "cart", 80, "db-0", 8080)
+    second_node = told(second, WEB_POD, 8080, accepted=3, served=8) + backend("shop", "cart", 80, "db-1", 8080)
+    (edge,) = found(client, first_node, second_node)
+    assert ends([edge]) == [(WEB_NODE, CART_NODE, 80)]
+    assert edge.backends == {DB_NODE, Node("StatefulSet", "shop", "db-canary")}
+    assert (edge.told["client"].requests, edge.told["server"].requests, edge.told["server"].connections) == (20, 20, 7)
+
+
+def test_who_calls_a_backend_itself_has_an_edge_of_its_own() -> None:
+    other = Who("shop", "job", "Job", "job-1")
+    page = (
+        told(WEB, CART, 80, opened=7) + backend("shop", "cart", 80, "db-0", 8080) + told(other, DB_POD, 8080, opened=1)
+    )
+    page += told(DB, WEB_POD, 8080, accepted=7) + told(DB, Peer("pod", "shop", "job-1"), 8080, accepted=1)
+    assert ends(found(page)) == [
+        (WEB_NODE, CART_NODE, 80),
+        (Node("Job", "shop", "job"), DB_NODE, 8080),
+    ]
+
+
+def test_a_backend_of_two_services_that_a_client_calls_cannot_be_divided() -> None:
+    page = told(WEB, CART, 80, opened=7) + told(WEB, Peer("service", "shop", "cart2"), 80, opened=5)
+    page += backend("shop", "cart", 80, "db-0", 8080) + backend("shop", "cart2", 80, "db-0", 8080)
+    first, second = found(page + told(DB, WEB_POD, 8080, accepted=12))
+    assert [edge.tally.connections for edge in (first, second)] == [7, 5]
+    assert [edge.told["server"].connections for edge in (first, second)] == [0, 0]
+    assert first.backends == second.backends == {DB_NODE}
+
+
+def test_a_backend_at_another_port_is_another_edge() -> None:
+    page = told(WEB, CART, 80, opened=7) + backend("shop", "cart", 80, "db-0", 8080)
+    assert len(found(page + told(DB, WEB_POD, 9090, accepted=7))) == 2
 
 
 def test_on_one_machine_the_port_tells_who_is_called() -> None:

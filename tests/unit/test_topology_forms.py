@@ -15,7 +15,8 @@ from agent.topology_forms import FORMS, Topology, named
 
 WEB, DB = Node("Deployment", "shop", "web"), Node("service", "shop", "db")
 TALLY = Tally(20, 5, 1.0, 1000, 3000, 400, 10, 2, 4)
-EDGE = Edge(Key(WEB, DB, "tcp", 80), {CLIENT: TALLY, SERVER: Tally(requests=20)}, speaks_http=True)
+BACKEND = Node("Deployment", "shop", "db")
+EDGE = Edge(Key(WEB, DB, "tcp", 80), {CLIENT: TALLY, SERVER: Tally(requests=20)}, {BACKEND}, speaks_http=True)
 MERMAID_NODE = re.compile(r'  n\d+\["[\w ./:@,()%?+=#;-]*"\]', re.ASCII)
 MERMAID_EDGE = re.compile(r'  n\d+ (?:-->|---)\|"[\w ./:@,()%?+=#;-]*"\| n\d+', re.ASCII)
 REFERENCE = re.compile(r"#(\d+);")
@@ -38,13 +39,27 @@ def test_the_table_has_rates() -> None:
         *("CONN/s", "FAIL/s", "RETX/s", "XZONE", "TOLD", "BY"),
     ]
     assert row.split() == [
-        *("shop/web", "->", "service", "shop/db", "http", "80", "10", "25.0%", "500", "B/s", "1.5", "kB/s"),
+        *(
+            "shop/web",
+            "->",
+            "service",
+            "shop/db",
+            "(shop/db)",
+            "http",
+            "80",
+            "10",
+            "25.0%",
+            "500",
+            "B/s",
+            "1.5",
+            "kB/s",
+        ),
         *("5.0", "1.0", "2.0", "200", "B/s", "client+server"),
     ]
 
 
 def test_the_table_of_one_look_has_counts() -> None:
-    assert shown("table", EDGE).splitlines()[1].split()[6:] == [
+    assert shown("table", EDGE).splitlines()[1].split()[7:] == [
         *("20", "25.0%", "1000", "B", "3000", "B", "10", "2", "4", "400", "B", "client+server"),
     ]
 
@@ -75,6 +90,7 @@ def test_json_has_counts_rates_and_who_told() -> None:
         {
             "client": {"kind": "Deployment", "namespace": "shop", "name": "web"},
             "server": {"kind": "service", "namespace": "shop", "name": "db"},
+            "backends": [{"kind": "Deployment", "namespace": "shop", "name": "db"}],
             "direction": "client to server",
             "protocol": "http",
             "transport": "tcp",

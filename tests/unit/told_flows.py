@@ -50,6 +50,12 @@ def told(
     return "".join(lines)
 
 
+def backend(namespace: str, service: str, port: int, pod: str, pod_port: int) -> str:
+    values = (namespace, service, "tcp", str(port), pod, str(pod_port))
+    names = ("peer_namespace", "peer_name", "transport", "port", "backend_pod", "backend_port")
+    return f"bpfleet_service_backend_info{{{labels.pairs(names, values)}}} 1\n"
+
+
 def container(who: Who, node: str) -> str:
     identity = labels.pairs(IDENTITY, (who.namespace, who.pod, "main", who.workload, who.kind))
     return f'bpfleet_container_info{{{identity},node="{node}",image="i"}} 1\n'

@@ -102,6 +102,11 @@ class Resolver:
             return self._externals.find(flow.address) or found
         return found
 
+    def backends(self) -> Sequence[tuple[str, ...]]:
+        """The pods of this node that stand behind Services, as of the last refresh, on any thread: see
+        catalogue.SERVICE_BACKEND_INFO."""
+        return self._cluster.peers.backends if self._cluster else ()
+
     def living(self) -> Collection[Owner]:
         """The containers that run now, each once, as of the last refresh."""
         return self._living.values()
@@ -129,7 +134,13 @@ class Resolver:
     def status(self) -> dict[str, object]:
         """For /status."""
         watches = self._cluster.status() if self._cluster else {}
-        return {"cgroups": len(self.tree.living()), "containers": len(self._living), "kubernetes": watches}
+        left_out = self._cluster.peers.backends_left_out if self._cluster else 0
+        return {
+            "cgroups": len(self.tree.living()),
+            "containers": len(self._living),
+            "kubernetes": watches,
+            "service_backends_left_out": left_out,
+        }
 
     def stop(self) -> None:
         if self._cluster:
