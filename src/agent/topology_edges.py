@@ -101,7 +101,7 @@ def _sides(names: "_Names", machine: "_Machine", flow: Flow, ever: Exchange) -> 
     """As which end its teller tells of a flow, and what. Two workloads may call each other on the same port: then
     requests and connections are told apart, and the rest is the calling side's."""
     now, transport, port = machine.tale.now[flow], flow.transport, flow.port
-    is_client, is_server = names.roles(machine, flow, ever)
+    is_client, is_server = names.roles(flow, ever)
     if is_client:
         yield Key(flow.teller, names.server(flow), transport, port), CLIENT, _asked(now)
     if is_server:
@@ -190,18 +190,25 @@ class _Names:
                     self.services.setdefault(reached, set()).add((backend.service, backend.port))
         for machine in self.machines:
             for flow, ever in machine.tale.ever.items():
-                if self.roles(machine, flow, ever)[0]:
+                if self.roles(flow, ever)[0]:
                     called = (self.server(flow), flow.transport, flow.port)
                     machine.clients.setdefault(called, set()).add(flow.teller)
 
-    def roles(self, machine: _Machine, flow: Flow, ever: Exchange) -> tuple[bool, bool]:
-        """Is the flow's teller the client, is it the server? A connection from before the agent tells neither: then who
-        is a server to others at that port is one here, and who talks to a server is its client."""
-        if ever.is_client or ever.is_server or flow.transport != "tcp":
+    def roles(self, flow: Flow, ever: Exchange) -> tuple[bool, bool]:
+        """Is the flow's teller the client, is it the server? A connection from before the agent tells neither, nor does
+        UDP: then who is a server to others at that port, or stands behind a Service, is one here, and who talks to one
+        is its client."""
+        if ever.is_client or ever.is_server:
             return ever.is_client, ever.is_server
-        if flow.teller in machine.servers.get((flow.transport, flow.port), ()):
+        if flow.peer.kind == "service":
+            return True, False
+        if self._serves(flow.teller, flow):
             return False, True
-        return (self.server(flow), flow.transport, flow.port) in self._servers or flow.peer.kind == "service", False
+        return self._serves(self.server(flow), flow), False
+
+    def _serves(self, node: Node, flow: Flow) -> bool:
+        place = (node, flow.transport, flow.port)
+        return place in self._servers or place in self.services
 
     def server(self, flow: Flow) -> Node:
         """The flow's other end, if that is the one that is called."""

@@ -163,17 +163,35 @@ def test_what_is_silent_between_two_looks_is_no_edge(agent: Agent, chain: Chain)
 
 
 @needs("nginx", "curl")
-def test_peers_without_room_lose_their_name_and_no_request(alone: House, stack: ExitStack, tmp_path: Path) -> None:
-    """16 rows for 53 servers: the rest is in the workload's `other` row, and that is said."""
-    space = stack.enter_context(Namespace("many"))
-    client, server = (stack.enter_context(Cgroup(name, space)) for name in ("client", "server"))
-    with Agent(environment={"BPFLEET_LIMITS_HTTP_FLOWS": "16"}) as agent:
+def test_peers_without_room_lose_their_name_and_no_request(
+    alone: House, place: Place, pair: tuple[Namespace, Namespace], tmp_path: Path
+) -> None:
+    """16 rows for 53 servers: the rest is in the workload's `other` row, and that is said. A network outside has a name
+    and a zone."""
+    client, server, far = place("client", pair[0]), place("server", pair[0]), place("far", pair[1])
+    settings = {
+        "BPFLEET_LIMITS_HTTP_FLOWS": "16",
+        "BPFLEET_IDENTITY_ZONE": "eu-1",
+        "BPFLEET_IDENTITY_EXTERNAL": "partner=198.51.100.0/24,far=198.51.100.2/31@eu-2",
+    }
+    with Agent(environment=settings) as agent:
         Nginx(server, tmp_path)
         lost = agent.settled().value("bpfleet_lost_total", channel="http_peers")
         urls = [f"http://127.1.0.{number}/" for number in range(1, 54)]
         client.run(["curl", "-s", *urls])
+        far.serve("198.51.100.2", 5001, mode="echo")
+        client.talk("connect", "198.51.100.2", 5001, count=7, size=1000, shutdown=True, read=True)
         page = agent.settled(client, server)
         peers_add_up(page, (client, server))
+        there = page.only(
+            workload=client.workload, peer_kind="external", peer_name="far", zone="eu-1", peer_zone="eu-2"
+        )
+        assert there.value("bpfleet_flow_tcp_connects_total", port="5001", result="success") == 7
+        found, _ = topology.asked([Server(f"http://127.0.0.1:{agent.port}")], 0.0, time.monotonic)
+        (edge,) = (edge for edge in found.edges if (edge.key.client.name, edge.key.port) == (client.workload, 5001))
+        assert edge.key.server == ("external", "", "far")
+        sent = there.value("bpfleet_flow_bytes_total")
+        assert edge.tally.across_zones == edge.tally.sent + edge.tally.received == sent > 14 * 1000
         whole = agent.page()
         lost = whole.value("bpfleet_lost_total", channel="http_peers") - lost
         assert page.value("bpfleet_flow_http_requests_total", peer_kind="unknown", peer_name="_other") == lost > 0

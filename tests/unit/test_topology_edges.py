@@ -155,6 +155,17 @@ def test_a_connection_from_before_the_agent_finds_its_client_by_what_else_is_kno
     assert len(found(page)) == 2
 
 
+def test_of_datagrams_the_service_tells_who_is_the_server() -> None:
+    dns = Who("kube-system", "coredns", "Deployment", "coredns-1")
+    page = told(WEB, Peer("service", "kube-system", "kube-dns"), 53, "udp", sent=60, received=200)
+    page += told(dns, WEB_POD, 53, "udp", sent=200, received=60)
+    page += backend("kube-system", "kube-dns", 53, "coredns-1", 53).replace('"tcp"', '"udp"')
+    (edge,) = found(page)
+    assert edge.key.directed and ends([edge]) == [(WEB_NODE, Node("service", "kube-system", "kube-dns"), 53)]
+    assert edge.backends == {Node("Deployment", "kube-system", "coredns")}
+    assert (edge.told["server"].sent, edge.told["server"].received) == (60, 200)
+
+
 def test_where_nobody_knows_the_client_the_edge_has_no_direction_and_is_there_once() -> None:
     page = told(WEB, DB_POD, 5432, sent=100, received=7) + told(DB, WEB_POD, 5432, sent=7, received=100)
     (edge,) = found(page)

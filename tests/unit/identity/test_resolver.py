@@ -295,6 +295,18 @@ def test_the_state_is_told(node: Node) -> None:
     status = node.resolver.status()
     assert status["cgroups"] == 3 and status["containers"] == 0
     assert status["kubernetes"]["pods"]["objects"] == 8
+    assert status["service_backends_left_out"] == 0
+
+
+def test_the_pods_behind_services_are_those_that_the_api_tells(node: Node) -> None:
+    assert node.resolver.backends() == ()
+    node.connect()
+    assert sorted(node.resolver.backends()) == [
+        ("kube-system", "kube-dns", "tcp", "53", "coredns-66dcfddf57-lphmv", "53"),
+        ("kube-system", "kube-dns", "tcp", "9153", "coredns-66dcfddf57-lphmv", "9153"),
+        ("kube-system", "kube-dns", "udp", "53", "coredns-66dcfddf57-lphmv", "53"),
+        ("shop", "web", "tcp", "80", "web-99b876dc4-lm6lb", "8080"),
+    ]
 
 
 def test_a_real_machine_is_put_together_from_settings(tmp_path: Path) -> None:
