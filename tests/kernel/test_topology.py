@@ -15,13 +15,15 @@ import pytest
 from tests.support import calling_app
 from tests.support.agents import Agent, House
 from tests.support.cgroups import Cgroup
+from tests.support.kubernetes_api import NODE, KubernetesApi
 from tests.support.marks import needs
-from tests.support.namespaces import Namespace
+from tests.support.namespaces import Namespace, veth_pair
 from tests.support.pages import Page
 from tests.support.servers import Nginx
 
 from agent import topology
 from agent.polling import Server
+from agent.topology_forms import Topology
 
 Place = Callable[..., Cgroup]
 
@@ -162,37 +164,116 @@ def test_what_is_silent_between_two_looks_is_no_edge(agent: Agent, chain: Chain)
     assert (mine[0].tally.requests, mine[0].tally.connections) == (11, 1)
 
 
+# An agent with a cluster, few rows and names for what is outside: one for what follows
+
+PODS = {"web": "web-7d9f8b6c5d-aaaaa", "cart": "cart-7d9f8b6c5d-bbbbb"}
+HERE, THERE, SERVICE = "198.51.100.1", "198.51.100.2", "10.96.0.7"
+NAT = (
+    "add table ip n; add chain ip n o { type nat hook output priority -100; };"
+    f"add rule ip n o ip daddr {SERVICE} tcp dport 80 dnat to {THERE}:8080"
+)
+SETTINGS = {
+    "BPFLEET_LIMITS_HTTP_FLOWS": "16",
+    "BPFLEET_IDENTITY_ZONE": "eu-1",
+    "BPFLEET_IDENTITY_EXTERNAL": "partner=203.0.113.0/24,far=203.0.113.2/31@eu-2",
+}
+
+
+def container_id(name: str) -> str:
+    return name.encode().hex().ljust(64, "0")
+
+
+def uid(name: str) -> str:
+    return f"7a3f5c1e-0000-4000-8000-{name.encode().hex():0>12}"
+
+
+@pytest.fixture(scope="module")
+def clustered(house: House, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Agent]:
+    """It is told of two pods, and of a Service of which one is the backend."""
+    api = KubernetesApi(tmp_path_factory.mktemp("api"))
+    ports = [{"name": "http", "port": 80, "protocol": "TCP"}]
+    spec = {"clusterIPs": [SERVICE], "ports": ports}
+    api.add("services", {"metadata": {"name": "cart", "namespace": "shop"}, "spec": spec})
+    labels = {"kubernetes.io/service-name": "cart"}
+    endpoint = {
+        "addresses": [THERE],
+        "nodeName": NODE,
+        "targetRef": {"kind": "Pod", "namespace": "shop", "name": PODS["cart"]},
+    }
+    slices = {"ports": [ports[0] | {"port": 8080}], "endpoints": [endpoint]}
+    api.add("endpointslices", {"metadata": {"name": "cart-1", "namespace": "shop", "labels": labels}, **slices})
+    addresses = {"addresses": [{"address": "192.0.2.200"}]}
+    api.add("nodes", {"metadata": {"name": NODE}, "spec": {"podCIDRs": ["198.51.100.0/24"]}, "status": addresses})
+    for name, address in (("web", HERE), ("cart", THERE)):
+        api.add_pod(PODS[name], uid(name), container_id(name), address)
+    api.start()
+    house.empty()
+    with Agent(environment=SETTINGS | api.environment()) as agent:
+        yield agent
+    api.stop()
+
+
+def counted(agent: Agent) -> Topology:
+    """All since the agent's start."""
+    found, notes = topology.asked([Server(f"http://127.0.0.1:{agent.port}")], 0.0, time.monotonic)
+    assert notes == []
+    return found
+
+
+@needs("nginx", "curl", "nft")
+def test_a_service_is_one_edge_with_its_real_backend(
+    clustered: Agent, stack: ExitStack, pair: tuple[Namespace, Namespace], tmp_path: Path
+) -> None:
+    """The client connects to the Service's address, which the kernel translates: its own side knows the Service, the
+    backend's the client. Witness: nginx's log."""
+    kubelet = stack.enter_context(Cgroup("kubepods"))
+    places = {}
+    for name, space in zip(PODS, pair, strict=True):
+        pod = stack.enter_context(Cgroup(f"{kubelet.workload[1:]}/pod{uid(name)}", exact_name=True))
+        whole = f"{pod.workload[1:]}/{container_id(name)}"
+        places[name] = stack.enter_context(Cgroup(whole, space, exact_name=True))
+    pair[0].ip(f"route add {SERVICE} dev veth0")
+    pair[0].run(["nft", NAT])
+    nginx = Nginx(places["cart"], tmp_path, 8080)
+    places["web"].run(["curl", "-s", f"http://{SERVICE}/?[1-23]"])
+    places["web"].run(["curl", "-s", f"http://{SERVICE}/absent?[1-5]"])
+    clustered.settled()
+    assert len(nginx.served()) == 28
+    (edge,) = (edge for edge in counted(clustered).edges if "shop" in (edge.key.client[1], edge.key.server[1]))
+    assert edge.key == (("Deployment", "shop", "web"), ("service", "shop", "cart"), "tcp", 80, True)
+    assert edge.backends == {("Deployment", "shop", "cart")}
+    for side, errors in (("client", 5), ("server", 0)):
+        tally = edge.told[side]
+        assert (tally.requests, tally.errors, tally.connections) == (28, errors, 2)
+    assert edge.told["client"].sent == edge.told["server"].sent > 0
+
+
 @needs("nginx", "curl")
 def test_peers_without_room_lose_their_name_and_no_request(
-    alone: House, place: Place, pair: tuple[Namespace, Namespace], tmp_path: Path
+    clustered: Agent, place: Place, stack: ExitStack, tmp_path: Path
 ) -> None:
-    """16 rows for 53 servers: the rest is in the workload's `other` row, and that is said. A network outside has a name
-    and a zone."""
-    client, server, far = place("client", pair[0]), place("server", pair[0]), place("far", pair[1])
-    settings = {
-        "BPFLEET_LIMITS_HTTP_FLOWS": "16",
-        "BPFLEET_IDENTITY_ZONE": "eu-1",
-        "BPFLEET_IDENTITY_EXTERNAL": "partner=198.51.100.0/24,far=198.51.100.2/31@eu-2",
-    }
-    with Agent(environment=settings) as agent:
-        Nginx(server, tmp_path)
-        lost = agent.settled().value("bpfleet_lost_total", channel="http_peers")
-        urls = [f"http://127.1.0.{number}/" for number in range(1, 54)]
-        client.run(["curl", "-s", *urls])
-        far.serve("198.51.100.2", 5001, mode="echo")
-        client.talk("connect", "198.51.100.2", 5001, count=7, size=1000, shutdown=True, read=True)
-        page = agent.settled(client, server)
-        peers_add_up(page, (client, server))
-        there = page.only(
-            workload=client.workload, peer_kind="external", peer_name="far", zone="eu-1", peer_zone="eu-2"
-        )
-        assert there.value("bpfleet_flow_tcp_connects_total", port="5001", result="success") == 7
-        found, _ = topology.asked([Server(f"http://127.0.0.1:{agent.port}")], 0.0, time.monotonic)
-        (edge,) = (edge for edge in found.edges if (edge.key.client.name, edge.key.port) == (client.workload, 5001))
-        assert edge.key.server == ("external", "", "far")
-        sent = there.value("bpfleet_flow_bytes_total")
-        assert edge.tally.across_zones == edge.tally.sent + edge.tally.received == sent > 14 * 1000
-        whole = agent.page()
-        lost = whole.value("bpfleet_lost_total", channel="http_peers") - lost
-        assert page.value("bpfleet_flow_http_requests_total", peer_kind="unknown", peer_name="_other") == lost > 0
-        assert page.value("bpfleet_flow_http_requests_total", role="client", workload=client.workload) == 53
+    """16 rows for 53 servers: the rest is in the workload's `other` row, and that is said."""
+    space = stack.enter_context(Namespace("many"))
+    client, server = place("client", space), place("server", space)
+    Nginx(server, tmp_path)
+    lost = clustered.settled().value("bpfleet_lost_total", channel="http_peers")
+    client.run(["curl", "-s", *(f"http://127.1.0.{number}/" for number in range(1, 54))])
+    page = clustered.settled(client, server)
+    peers_add_up(page, (client, server))
+    lost = clustered.page().value("bpfleet_lost_total", channel="http_peers") - lost
+    assert page.value("bpfleet_flow_http_requests_total", peer_kind="unknown", peer_name="_other") == lost > 0
+    assert page.value("bpfleet_flow_http_requests_total", role="client", workload=client.workload) == 53
+
+
+def test_a_network_outside_has_its_name_and_its_zone(clustered: Agent, place: Place, stack: ExitStack) -> None:
+    near, far = (stack.enter_context(Namespace(name)) for name in ("near", "far"))
+    stack.enter_context(veth_pair(near, far, subnet=1))
+    client, server = place("client", near), place("server", far)
+    server.serve("203.0.113.2", 5001, mode="echo")
+    client.talk("connect", "203.0.113.2", 5001, count=7, size=1000, shutdown=True, read=True)
+    mine = clustered.settled(client).only(peer_kind="external", peer_name="far", zone="eu-1", peer_zone="eu-2")
+    assert mine.value("bpfleet_flow_tcp_connects_total", port="5001", result="success") == 7
+    (edge,) = (edge for edge in counted(clustered).edges if edge.key.client.name == client.workload)
+    assert edge.key.server == ("external", "", "far")
+    sent = mine.value("bpfleet_flow_bytes_total")
+    assert edge.tally.across_zones == edge.tally.sent + edge.tally.received == sent > 14 * 1000
