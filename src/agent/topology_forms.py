@@ -198,6 +198,7 @@ def summary(edge: Edge, seconds: float) -> str:
         words.append(f"{_share(edge, seconds)} errors")
     volume = tally.sent + tally.received
     words.append(rate(volume / seconds) if seconds else f"{volume:.0f} B")
+    words += [f"to {named(node)}" for node in sorted(edge.backends)]
     return ", ".join(words)
 
 

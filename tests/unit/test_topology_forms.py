@@ -144,6 +144,12 @@ def unescaped(label: str) -> str:
     return label.replace("\\\\", "\\").replace("&amp;", "&")
 
 
+def test_a_graph_says_what_went_over_an_edge_and_to_which_backend() -> None:
+    said = "http :80, 10 req/s, 25.0% errors, 2 kB/s, to shop/db"
+    assert f'n1 -> n2 [label="{said}"];' in shown("dot", EDGE, seconds=2.0)
+    assert f'n1 -->|"{said}"| n2' in shown("mermaid", EDGE, seconds=2.0)
+
+
 def test_mermaid_has_nothing_but_plain_characters_between_its_quotes() -> None:
     lines = shown("mermaid", *hostile()).splitlines()
     assert lines[0] == "flowchart LR"
