@@ -1,9 +1,12 @@
 """Is each call one edge, whoever told of it?"""
 
+from tests.unit.metrics.fakes import Bench, FakePeer, owner
 from tests.unit.told_flows import Peer, Who, backend, container, told
 
 from agent.topology_edges import Edge, edges
 from agent.topology_flows import Node, read
+from bpfleet.catalogue import FLOW_HTTP_REQUESTS, FLOW_TCP_CONNECTS
+from bpfleet.metrics import Flow, Sample
 
 WEB = Who("shop", "web", "Deployment", "web-1")
 DB = Who("shop", "db", "StatefulSet", "db-0")
@@ -193,3 +196,29 @@ def test_an_edge_over_which_nothing_went_between_the_looks_is_none() -> None:
     (edge,) = edges([read(after, before)])
     assert edge.key.server.name == "payments-api"
     assert (edge.tally.sent, edge.tally.connections, edge.key.directed) == (1, 0, True)
+
+
+def test_an_edge_that_is_idle_for_long_is_not_on_the_page_any_more() -> None:
+    """One look tells all since the agent's start, but for what its page has let go (`flow_idle_seconds`)."""
+    bench = Bench(flow_idle_seconds=900)
+    idle, busy = Flow(bytes(15) + b"\x07", 443, "tcp"), Flow(bytes(15) + b"\x09", 443, "tcp")
+    bench.resolver.owners = {23: owner("web")}
+    bench.resolver.peers = {idle.address: FakePeer(name="idle"), busy.address: FakePeer(name="busy")}
+
+    def call(flow: Flow, times: int) -> None:
+        bench.totals.add([Sample(FLOW_TCP_CONNECTS, times, 23, ("success",), flow)])
+        bench.totals.add([Sample(FLOW_HTTP_REQUESTS, times, 23, ("client", "success"), flow)])
+        bench.totals.tick()
+
+    def shown() -> dict[str, float]:
+        return {edge.key.server.name: edge.tally.requests for edge in found(bench.text(live=True))}
+
+    call(idle, 7)
+    call(busy, 11)
+    assert shown() == {"idle": 7, "busy": 11}
+    bench.clock.sleep(890)
+    call(busy, 2)
+    assert shown() == {"idle": 7, "busy": 13}
+    bench.clock.sleep(20)
+    bench.totals.tick()
+    assert shown() == {"busy": 13}
