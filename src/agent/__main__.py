@@ -25,9 +25,14 @@ from agent.kernel import facts
 from agent.kernel.door import KernelDoor, KernelSettings
 from agent.kernel.lock import Lock
 from agent.metrics.accumulate import Accumulator
-from agent.metrics.health import Build, Health, Report
+from agent.metrics.health import Build, Health, Report, RequestLog
 from agent.metrics.page import Page
+from agent.protocols.routes import Routes
 from agent.reload import Reloader, Requests
+from agent.requests import wishes
+from agent.requests.policy import Policies
+from agent.requests.stage import EVENT as REQUEST
+from agent.requests.stage import RequestStage
 from agent.running import Running, describe, intervals, lonely
 from agent.server import Application, Heartbeat, Server
 from agent.settings import Settings
@@ -91,8 +96,9 @@ def run(given: Configuration, orders: Orders) -> None:
         )
     credentials = Credentials(given)
     with Lock(cgroup_root):
-        identity = resolver(settings, cgroup_root)
         collectors = [kind() for kind in BUILT_IN if kind.name in settings.collectors]
+        tells_requests = any(REQUEST in each.event_names for each in collectors)
+        identity = resolver(settings, cgroup_root, tells_requests and settings.requests.annotations == "on")
         totals = Accumulator(
             identity,
             [metric for collector in collectors for metric in collector.metrics],
@@ -123,13 +129,20 @@ def serve(
     orders: Orders,
 ) -> None:
     """The port first: where it is taken nothing is loaded, and while the programs compile the probes have an answer."""
-    health = Health(totals.standing, Build(__version__, platform.release(), ""), reloader.state, credentials.good)
+    requests = request_stage(settings, identity)
+    health = Health(
+        totals.standing,
+        Build(__version__, platform.release(), ""),
+        reloader.state,
+        credentials.good,
+        lambda: RequestLog(*requests.policies.standing()),
+    )
     heartbeat = Heartbeat(STALL_SECONDS)
     pages = Application(
         Page(totals, health.registry()), heartbeat.problem, status.problem, status.page, credentials.bearer
     )
     server = Server(pages, settings.address, credentials.context)
-    events = router(settings, collectors, identity)
+    events = router(settings, collectors, identity, requests)
     agent: Agent | None = None
 
     def observe(report: Report) -> None:
@@ -147,7 +160,7 @@ def serve(
         describe(loaded.outcomes)
         log.info("metrics at %s://%s:%d/metrics", server.scheme, *server.address)
         kinds = {kind.name: kind for kind in BUILT_IN}
-        running = Running(settings, kinds, door, kernel, agent, identity, totals, credentials)
+        running = Running(settings, kinds, door, kernel, agent, identity, totals, credentials, requests)
         threading.Thread(
             target=reloader.run, args=(orders.reloads, running.apply), name="reload", daemon=True
         ).start()  # a daemon: a compile under way does not hold up the end
@@ -160,7 +173,7 @@ def serve(
         identity.stop()
 
 
-def resolver(settings: Settings, cgroup_root: str) -> Resolver:
+def resolver(settings: Settings, cgroup_root: str, annotated: bool = False) -> Resolver:
     """As assemble() makes it of these settings, and with what it raises."""
     return assemble(
         Path(cgroup_root),
@@ -170,13 +183,24 @@ def resolver(settings: Settings, cgroup_root: str) -> Resolver:
         static_file=settings.identity.static_file,
         docker=settings.identity.docker == "auto",
         keep_seconds=settings.identity.keep_seconds,
+        annotated=annotated,
     )
 
 
-def router(settings: Settings, collectors: Sequence[Collector], identity: Resolver) -> Router[Owner]:
+def request_stage(settings: Settings, identity: Resolver) -> RequestStage:
+    asked = settings.requests
+    return RequestStage(
+        Policies(asked, identity.annotations()),
+        Routes(wishes.patterns(asked.patterns), asked.routes_per_workload),
+    )
+
+
+def router(
+    settings: Settings, collectors: Sequence[Collector], identity: Resolver, requests: RequestStage
+) -> Router[Owner]:
     names = [name for collector in collectors for name in collector.event_names]
     deliveries = [Delivery(sink, names, time.monotonic) for sink in sinks(settings)]
-    return Router(identity, deliveries, names, settings.limits.events_per_second)
+    return Router(identity, deliveries, names, settings.limits.events_per_second, stages={REQUEST: requests})
 
 
 def sinks(settings: Settings) -> list[Sink]:

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from agent.options import MAX_BOUNDS, Leaf, Value, setting
+from agent.requests import wishes
 
 MAX_ROWS = 4_194_304
 """A flow row takes about 250 bytes of kernel memory: more rows than this is a typing error."""
@@ -36,6 +37,9 @@ CONGESTION_WINDOW = (1.0, 2.0, 4.0, 8.0, 10.0, 16.0, 32.0, 64.0, 128.0, 256.0, 5
 WINDOW = (0.0, 4096.0, 16384.0, *(float(1 << bits) for bits in range(15, 25)))
 """A window of 0 stops the other side."""
 
+_NAMESPACE = r"[a-z0-9_][a-z0-9-]{0,62}"
+_UNTIL = rf"{_NAMESPACE}=[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}[Tt][0-9:.]{{5,18}}([Zz]|[+-][0-9]{{2}}:[0-9]{{2}})"
+_PART = r"\*|\{[A-Za-z0-9_.-]+\}|[A-Za-z0-9._~:@!$'()+-]+"
 
 _rows = partial(setting, minimum=16, maximum=MAX_ROWS)
 _series = partial(setting, live=True, minimum=1000, maximum=MAX_SERIES)
@@ -146,6 +150,73 @@ class Kernel:
 
 
 @dataclass(frozen=True)
+class Requests:
+    """The request log: which requests are told of one by one, and what of them."""
+
+    log: str = setting(
+        "off",
+        "Which requests are told of in namespaces that ask for nothing else: none, errors and slow ones, one in so "
+        "many, all.",
+        live=True,
+        choices=wishes.MODES,
+    )
+    one_in: int = setting(
+        100, "Of so many requests `sampled` takes one.", live=True, minimum=1, maximum=wishes.MAX_ONE_IN
+    )
+    slow_seconds: float = setting(
+        1.0,
+        "A request that takes so long is told of as errors are.",
+        live=True,
+        minimum=0.000001,
+        maximum=wishes.MAX_SLOW_SECONDS,
+    )
+    namespaces: tuple[str, ...] = setting(
+        (),
+        "Namespaces with another log: shop=errors, lab=sampled/10. `_host` is what runs outside Kubernetes.",
+        live=True,
+        pattern=rf"{_NAMESPACE}=(off|errors|all|sampled(/[1-9][0-9]{{0,5}})?)",
+        allowed="NAMESPACE=off, =errors, =sampled, =sampled/N or =all",
+    )
+    queries: tuple[str, ...] = setting(
+        (),
+        "Namespaces whose query strings are recorded, redacted, until then, a week ahead at most: "
+        "shop=2026-11-28T17:00:00Z.",
+        live=True,
+        pattern=_UNTIL,
+        allowed="NAMESPACE=RFC 3339 time",
+    )
+    paths: tuple[str, ...] = setting(
+        (),
+        "Namespaces whose paths are recorded as they were sent, redacted, until then.",
+        live=True,
+        pattern=_UNTIL,
+        allowed="NAMESPACE=RFC 3339 time",
+    )
+    annotations: str = setting(
+        "on",
+        "Follow the annotations of Kubernetes namespaces (bpfleet.io/request-log...); takes a watch on them where "
+        "a collector tells of requests.",
+        choices=("on", "off"),
+    )
+    routes: str = setting(
+        "off",
+        "Durations by route (`bpfleet_http_route_duration_seconds`), of namespaces whose log is `all`.",
+        choices=("off", "on"),
+    )
+    patterns: tuple[str, ...] = setting(
+        (),
+        "Routes that are known, by namespace or * for all: shop=/users/{user}/orders/{order}; /* at the end is any "
+        "rest.",
+        live=True,
+        pattern=rf"(\*|{_NAMESPACE})=(/({_PART})?)*",
+        allowed="NAMESPACE=/path with names in braces",
+    )
+    routes_per_workload: int = setting(
+        100, "Routes of one workload; the others are `other`.", live=True, minimum=1, maximum=10_000
+    )
+
+
+@dataclass(frozen=True)
 class Jsonl:
     """Events as JSON Lines."""
 
@@ -203,6 +274,7 @@ class Settings:
     identity: Identity = Identity()
     server: Server = Server()
     kernel: Kernel = Kernel()
+    requests: Requests = Requests()
     sinks: Sinks = Sinks()
 
     @property
@@ -250,6 +322,17 @@ def clashes(settings: Settings) -> Iterator[Clash]:
         )
     if settings.identity.kubernetes == "off" and settings.identity.kubeconfig:
         yield Clash(("identity.kubeconfig", "identity.kubernetes"), "{0} has no use with {1}")
+    asked = settings.requests
+    for name, read in (
+        ("queries", lambda: [wishes.moment(text.partition("=")[2]) for text in asked.queries]),
+        ("paths", lambda: [wishes.moment(text.partition("=")[2]) for text in asked.paths]),
+        ("patterns", lambda: wishes.patterns(asked.patterns)),
+    ):
+        try:
+            read()
+        except ValueError as error:
+            problem = str(error).replace("{", "{{").replace("}", "}}")
+            yield Clash((f"requests.{name}",), f"{{0}}: {problem}")
     if bool(settings.server.certificate_file) != bool(settings.server.key_file):
         yield Clash(("server.certificate_file", "server.key_file"), "{0} and {1} go together: both, or none")
 

@@ -12,6 +12,7 @@ from agent.identity.cluster import Cluster
 from agent.identity.host import Docker, Host
 from agent.identity.kubernetes import KubernetesApi, is_in_cluster
 from agent.identity.model import NOBODY, OTHER, Owner, Peer
+from agent.identity.namespaces import Namespaces as Annotations
 from agent.identity.netns import Namespaces
 from agent.identity.peers import HostPeers
 from agent.identity.runtimes import ContainerRef
@@ -93,6 +94,10 @@ class Resolver:
 
     def peer(self, flow: Flow, owner: Owner) -> Peer:
         return self._cluster.peer(flow, owner) if self._cluster else self._peers.find(flow, owner)
+
+    def annotations(self) -> Annotations | None:
+        """Of the cluster's namespaces, where they are watched."""
+        return self._cluster.namespaces if self._cluster else None
 
     def living(self) -> Collection[Owner]:
         """The containers that run now, each once, as of the last refresh."""
@@ -196,9 +201,10 @@ def assemble(
     keep_seconds: float = 300.0,
     clock: Callable[[], float] = time.monotonic,
     proc: Path = Path("/proc"),
+    annotated: bool = False,
 ) -> Resolver:
     """The resolver of a real machine, its watches started. kubernetes: auto (in a pod or with a kubeconfig) | on | off.
-    docker: ask its files and its socket for names of containers.
+    docker: ask its files and its socket for names of containers. annotated: watch the namespaces' annotations.
 
     Raises SettingsError (static file, no node name) and ClusterError (the client cannot be used)."""
     rules = rules_of(static_file)
@@ -206,7 +212,7 @@ def assemble(
     if kubernetes == "on" or (kubernetes == "auto" and (kubeconfig or is_in_cluster())):
         if not node:
             raise SettingsError("node_name is empty: the watch needs the name that this node has in Kubernetes")
-        cluster = Cluster(KubernetesApi(kubeconfig), node, clock, keep_seconds)
+        cluster = Cluster(KubernetesApi(kubeconfig), node, clock, keep_seconds, annotated=annotated)
         cluster.start()
     return Resolver(
         CgroupTree(cgroup_root, clock, keep_seconds),
