@@ -30,6 +30,7 @@ from agent.metrics.page import Page
 from agent.protocols.routes import Routes
 from agent.reload import Reloader, Requests
 from agent.requests import wishes
+from agent.requests.durations import RouteDurations
 from agent.requests.policy import Policies
 from agent.requests.stage import EVENT as REQUEST
 from agent.requests.stage import RequestStage
@@ -153,7 +154,8 @@ def serve(
         door, kernel = KernelDoor(), kernel_settings(settings, cgroup_root)
         loaded = door.load(collectors, kernel)
         status.headers = health.build.headers = loaded.headers
-        agent = Agent(loaded, collectors, identity, totals, events, observe, time.monotonic, intervals(settings))
+        told = requests.durations.samples if requests.durations else tuple
+        agent = Agent(loaded, collectors, identity, totals, events, observe, time.monotonic, intervals(settings), told)
         off = [each for each in collectors if not loaded.outcomes[each.name].up]
         totals.switch_off(lonely((metric for each in off for metric in each.metrics), agent.metrics()))
         agent.drain()
@@ -192,6 +194,7 @@ def request_stage(settings: Settings, identity: Resolver) -> RequestStage:
     return RequestStage(
         Policies(asked, identity.annotations()),
         Routes(wishes.patterns(asked.patterns), asked.routes_per_workload),
+        RouteDurations(settings.histograms.request_seconds) if asked.routes == "on" else None,
     )
 
 

@@ -66,7 +66,7 @@ class Events(Protocol):
 
 class Agent:
     """Drains on one thread, and says after each drain how it went. clock: monotonic seconds. intervals: by collector,
-    the seconds between two calls of those that are not asked at each drain.
+    the seconds between two calls of those that are not asked at each drain. told: what is counted of events.
 
     The settings of what it works with change between two drains only: `with agent.changing(): ...`, from any thread."""
 
@@ -80,6 +80,7 @@ class Agent:
         observe: Callable[[Report], None],
         clock: Callable[[], float],
         intervals: Mapping[str, float] | None = None,
+        told: Callable[[], Iterable[Sample]] = tuple,
     ) -> None:
         self._loaded = loaded
         self._collectors = [each for each in collectors if loaded.outcomes[each.name].up]
@@ -89,6 +90,7 @@ class Agent:
         self._observe = observe
         self._clock = clock
         self._intervals = dict(intervals or {})
+        self._told = told
         self._due: dict[str, float] = {}
         self._throttle = Throttle(clock)
         self._failures: dict[str, str] = {}
@@ -179,6 +181,7 @@ class Agent:
         self._isolated("events", self._events.begin)
         for collector in self._collectors:
             self._isolated(collector.name, lambda each=collector: self._tell(each))  # type: ignore[misc]
+        self._isolated("events", lambda: self._totals.add(self._told()))
         self._isolated("report", lambda: self._observe(self.report()))
 
     def report(self) -> Report:

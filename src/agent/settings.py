@@ -157,16 +157,12 @@ class Requests:
         "off",
         "Which requests are told of in namespaces that ask for nothing else: none, errors and slow ones, one in so "
         "many, all.",
-        live=True,
         choices=wishes.MODES,
     )
-    one_in: int = setting(
-        100, "Of so many requests `sampled` takes one.", live=True, minimum=1, maximum=wishes.MAX_ONE_IN
-    )
+    one_in: int = setting(100, "Of so many requests `sampled` takes one.", minimum=1, maximum=wishes.MAX_ONE_IN)
     slow_seconds: float = setting(
         1.0,
         "A request that takes so long is told of as errors are.",
-        live=True,
         minimum=0.000001,
         maximum=wishes.MAX_SLOW_SECONDS,
     )
@@ -174,6 +170,7 @@ class Requests:
         (),
         "Namespaces with another log: shop=errors, lab=sampled/10. `_host` is what runs outside Kubernetes.",
         live=True,
+        optional=True,
         pattern=rf"{_NAMESPACE}=(off|errors|all|sampled(/[1-9][0-9]{{0,5}})?)",
         allowed="NAMESPACE=off, =errors, =sampled, =sampled/N or =all",
     )
@@ -182,6 +179,7 @@ class Requests:
         "Namespaces whose query strings are recorded, redacted, until then, a week ahead at most: "
         "shop=2026-11-28T17:00:00Z.",
         live=True,
+        optional=True,
         pattern=_UNTIL,
         allowed="NAMESPACE=RFC 3339 time",
     )
@@ -189,6 +187,7 @@ class Requests:
         (),
         "Namespaces whose paths are recorded as they were sent, redacted, until then.",
         live=True,
+        optional=True,
         pattern=_UNTIL,
         allowed="NAMESPACE=RFC 3339 time",
     )
@@ -208,6 +207,7 @@ class Requests:
         "Routes that are known, by namespace or * for all: shop=/users/{user}/orders/{order}; /* at the end is any "
         "rest.",
         live=True,
+        optional=True,
         pattern=rf"(\*|{_NAMESPACE})=(/({_PART})?)*",
         allowed="NAMESPACE=/path with names in braces",
     )
@@ -404,5 +404,11 @@ def _leaf_schema(leaf: Leaf) -> dict[str, Any]:
         value |= {"minimum": option.minimum, "maximum": option.maximum}
     if not isinstance(leaf.default, tuple):
         return {"description": option.help, **value, "default": leaf.default}
-    made = {"description": option.help, "type": "array", "items": value, "minItems": 1, "maxItems": MAX_BOUNDS}
+    made = {
+        "description": option.help,
+        "type": "array",
+        "items": value,
+        "minItems": int(not option.optional),
+        "maxItems": MAX_BOUNDS,
+    }
     return made | ({"default": list(leaf.default)} if leaf.default else {})

@@ -33,6 +33,11 @@ LIVE = {
     "identity.static_file",
     "identity.keep_seconds",
     "sockets.interval_seconds",
+    "requests.namespaces",
+    "requests.queries",
+    "requests.paths",
+    "requests.patterns",
+    "requests.routes_per_workload",
 }
 
 

@@ -85,20 +85,13 @@ def path(text: str, is_cut: bool = False) -> str:
     told = [_segment(part, before) for part, before in zip(parts, ["", *parts], strict=False)]
     if is_cut:
         told[-1] = CUT
-    whole = "/".join(told)
-    if secrets.has_shape(whole):  # a shape that goes over several segments
-        return "/" + REDACTED
-    return whole
+    return "/" + REDACTED if secrets.spans(text) else "/".join(told)
 
 
 def _segment(part: str, before: str) -> str:
     if part and before and secrets.announces(before):
         return REDACTED
-    if secrets.is_secret(part):
-        return REDACTED
-    if ";" in part or "=" in part:  # parameters of a segment (RFC 3986, 3.3)
-        return ";".join(_parameter(each) for each in part.split(";"))
-    return plain(part)
+    return ";".join(_parameter(each) for each in part.split(";"))  # parameters of a segment (RFC 3986, 3.3)
 
 
 def _parameter(text: str) -> str:

@@ -50,7 +50,7 @@ class Cluster:
         }
         self._naming = len(books)
         self.namespaces = Namespaces() if annotated else None
-        if self.namespaces:
+        if self.namespaces is not None:
             books[NAMESPACES] = self.namespaces
         self.watches = [Watch(api, resource, book, clock, jitter) for resource, book in books.items()]
         self.threads = [

@@ -28,6 +28,11 @@ PREFIXES = (
     *("AGE-SECRET-KEY-", "key-", "EAACEdEose0cBA", "oauth2:", "vault:", "dckr_pat_", "r8_", "nvapi-", "glsa_", "phc_"),
 )
 _TAIL = r"[A-Za-z0-9_\-./+=~]{8}"
+_SPANNING = (
+    r"//[^/\s@]{1,256}@",  # user:password@host
+    r"(?:^|/)T[A-Z0-9]{6,12}/B[A-Z0-9]{6,12}/[A-Za-z0-9]{8}",  # Slack's incoming hooks
+)
+_SPANS = re.compile("|".join(_SPANNING))
 _SHAPES = re.compile(
     "|".join(
         (
@@ -35,8 +40,7 @@ _SHAPES = re.compile(
             r"(?:AKIA|ASIA|AROA|AIDA|AGPA|ANPA|ANVA|ABIA|ACCA)[A-Z0-9]{12}",
             r"eyJ[A-Za-z0-9_\-]{4}",  # {" in Base64: a JWT, whole or cut
             r"-----BEGIN",
-            r"//[^/\s@]{1,256}@",  # user:password@host
-            r"(?:^|/)T[A-Z0-9]{6,12}/B[A-Z0-9]{6,12}/[A-Za-z0-9]{8}",  # Slack's incoming hooks
+            *_SPANNING,
             r"(?i:\b(?:bearer|basic|digest|negotiate|hawk|apikey|token)[\s:+]{1,8}[^\s]{4})",
             r"(?i:(?:passw(?:or)?d|passphrase|\bpass|\bpwd|secret|token|api[_\-]?key|access[_\-]?key|private[_\-]?key"
             r"|\bauth|authorization|credentials?|session(?:[_\-]?id)?|signature|\bsig|\bjwt|\botp|\bpin|\bcvv|\bssn)"
@@ -104,8 +108,8 @@ def is_sensitive(name: str) -> bool:
 
 
 def announces(segment: str) -> bool:
-    """Whether the segment of a path that follows this one is a secret."""
-    return _is_named(segment, ANNOUNCING_ALONE, ANNOUNCING)
+    """Whether the segment of a path that follows this one is a secret. Its parameters have values of their own."""
+    return _is_named(segment.partition(";")[0], ANNOUNCING_ALONE, ANNOUNCING)
 
 
 def _is_named(name: str, alone: Collection[str], parts: Collection[str]) -> bool:
@@ -119,6 +123,11 @@ def _is_named(name: str, alone: Collection[str], parts: Collection[str]) -> bool
 def has_shape(text: str) -> bool:
     """A known shape is in it; what only looks random does not count (names of hosts do)."""
     return any(_has_shape(each) for each in unfolded(text))
+
+
+def spans(path: str) -> bool:
+    """A shape goes over several segments."""
+    return any(_SPANS.search(each) for each in unfolded(path))
 
 
 def is_secret(text: str) -> bool:

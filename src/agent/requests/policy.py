@@ -80,7 +80,7 @@ class Policies:
         self._of: dict[str, Policy] = {}
         self._asked: dict[str, Wish] = {}
         self._annotated: dict[str, Wish] = {}
-        self._modes: dict[str, Policy] = {}
+        self._modes: dict[str, str] = {}
         self._problems: dict[tuple[str, str], str] = {}
         self._states: dict[tuple[str, str], State] = {}
         self._next = datetime.min.replace(tzinfo=UTC)
@@ -104,7 +104,7 @@ class Policies:
     def refresh(self) -> None:
         """Follows the annotations and the clock; what begins or ends by that is told in the log."""
         now = self._clock()
-        if (self._book and self._book.version != self._version) or now >= self._next or now < self._last:
+        if (self._book is not None and self._book.version != self._version) or now >= self._next or now < self._last:
             self._renew()
         self._last = now
 
@@ -115,7 +115,7 @@ class Policies:
 
     def _renew(self) -> None:
         now = self._clock()
-        if self._book and self._book.version != self._version:
+        if self._book is not None and self._book.version != self._version:
             self._version = self._book.version
             self._read(self._book.annotations())
         wished = {name: self._wish(name) for name in self._asked.keys() | self._annotated.keys()}
@@ -163,14 +163,12 @@ class Policies:
         self._states = dict(states)
 
     def _tell_modes(self) -> None:
-        standard = self._of[""]
-        modes = {name: policy for name, policy in self._of.items() if name and policy[:3] != standard[:3]}
-        modes = {name: policy._replace(queries=False, raw_paths=False) for name, policy in modes.items()}
-        modes.pop(NAMELESS[0], None)
+        standard = described(self._of[""])
+        modes = {name: described(policy) for name, policy in self._of.items() if name not in ("", *NAMELESS)}
+        modes = {name: told for name, told in modes.items() if told != standard}
         for name in sorted(modes.keys() | self._modes.keys()):
-            policy = modes.get(name)
-            if policy != self._modes.get(name):
-                told = described(policy) if policy else f"{described(standard)}, as everywhere"
+            if modes.get(name) != self._modes.get(name):
+                told = modes.get(name, f"{standard}, as everywhere")
                 log.info("namespace %s: the request log is %s", clean(name), told)
         self._modes = modes
 

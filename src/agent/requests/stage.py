@@ -4,6 +4,7 @@ What a collector tells holds the target as it was sent and the Host field's valu
 """
 
 import re
+from collections.abc import Iterator
 from typing import Protocol
 
 from agent.events import redaction
@@ -15,6 +16,7 @@ from agent.requests.policy import Policies, Policy
 from agent.requests.wishes import Settings
 from bpfleet import catalogue, names
 from bpfleet.events import Attribute, Record
+from bpfleet.metrics import Sample
 
 EVENT = "bpfleet.http.request"
 
@@ -38,6 +40,8 @@ class Durations(Protocol):
     """Where the durations of what servers answered go, by route (agent.requests.durations)."""
 
     def take(self, cgroup_id: int, method: str, status: str, route: str, seconds: float) -> None: ...
+
+    def samples(self) -> Iterator[Sample]: ...
 
 
 class RequestStage:

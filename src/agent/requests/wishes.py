@@ -1,5 +1,6 @@
 """What may be asked for about a namespace's requests, in the settings and by annotations: texts to wishes."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -13,6 +14,9 @@ MODES = ("off", "errors", "sampled", "all")
 MAX_DAYS = 7
 """A week: long enough to find a fault that comes once in it, too short to be forgotten for good. Whoever needs longer
 says so anew."""
+
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
+"""https://www.rfc-editor.org/rfc/rfc3339#section-5.6"""
 
 MAX_ONE_IN = 1_000_000
 MAX_SLOW_SECONDS = 86_400.0
@@ -109,11 +113,12 @@ def slow_seconds(text: str) -> float:
 
 def moment(text: str) -> datetime:
     """RFC 3339, with its offset: 2026-11-28T17:00:00Z."""
-    try:
-        found = datetime.fromisoformat(text) if len(text) >= len("2026-11-28T17:00Z") and text[10] in "Tt " else None
-        found = found.astimezone(UTC) if found and found.tzinfo else None
-    except (ValueError, OverflowError):
-        found = None
+    found = None
+    if _MOMENT.fullmatch(text):
+        try:
+            found = datetime.fromisoformat(text.upper()).astimezone(UTC)
+        except (ValueError, OverflowError):
+            found = None
     if found is None:
         raise ValueError(f"{shown(text)} is no moment like 2026-11-28T17:00:00Z")
     return found
