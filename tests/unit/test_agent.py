@@ -129,7 +129,10 @@ class Bench:
             self.tables[collector.name] = tables
         self.loaded = FakeDoor(self.tables, refused).load(collectors, KernelSettings())
         doors = (self.journal, self.journal, self.journal)
-        self.agent = Agent(self.loaded, collectors, *doors, self.reports.append, self.clock, intervals)
+        self.told: list[Sample] = []
+        self.agent = Agent(
+            self.loaded, collectors, *doors, self.reports.append, self.clock, intervals, lambda: self.told
+        )
 
     def named(self, name: str) -> Collector:
         return next(each for each in self.collectors if each.name == name)
@@ -544,3 +547,12 @@ def test_walks_are_what_runs_when_it_is_asked() -> None:
     assert walks(Drops()) == {"on_process"}
     assert walks(Sockets()) == {"on_socket"}
     assert walks(Cgroups()) == set()
+
+
+def test_what_is_counted_of_events_is_added_after_they_were_taken(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, "steady")
+    bench.told = [Sample(catalogue.CONNECTIONS_OPENED, 23, 4711)]
+    bench.events["steady"] = [7]
+    bench.drained()
+    assert bench.journal.told[-2:] == [("take", "steady", 7), ("add", 4711)]
+    assert bench.journal.counted == {4711: 23}
