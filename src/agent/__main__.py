@@ -14,7 +14,7 @@ from pathlib import Path
 
 from agent import configuration, memory
 from agent.agent import Agent
-from agent.collectors import BUILT_IN, known
+from agent.collectors import BUILT_IN, http_log, known
 from agent.configuration import Configuration
 from agent.credentials import Credentials
 from agent.events.delivery import Delivery
@@ -92,7 +92,7 @@ def run(given: Configuration, orders: Orders) -> None:
     credentials = Credentials(given)
     with Lock(cgroup_root):
         identity = resolver(settings, cgroup_root)
-        collectors = [kind() for kind in BUILT_IN if kind.name in settings.collectors]
+        collectors = [kind() for kind in BUILT_IN if settings.runs(kind.name)]
         totals = Accumulator(
             identity,
             [metric for collector in collectors for metric in collector.metrics],
@@ -189,7 +189,7 @@ def kernel_settings(settings: Settings, cgroup_root: str) -> KernelSettings:
         headers=settings.kernel.headers,
         cache=settings.kernel.cache,
         cgroup_root=cgroup_root,
-        limits=asdict(settings.limits),
+        limits=asdict(settings.limits) | http_log.limits(**asdict(settings.requests)),
         bounds=asdict(settings.histograms),
     )
 

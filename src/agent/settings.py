@@ -95,6 +95,29 @@ class Sockets:
 
 
 @dataclass(frozen=True)
+class Requests:
+    """The log of HTTP/1.x requests: an event for each that is chosen."""
+
+    log: str = setting(
+        "off",
+        "Which requests are told one by one: none, errors and slow ones, one in so many, all. Anything but off "
+        "switches the collector `http_log` on.",
+        choices=("off", "errors", "sampled", "all"),
+    )
+    slow_seconds: float = setting(
+        1.0, "From this duration on a request is told like an error.", minimum=0.0001, maximum=SECONDS_A_DAY
+    )
+    one_in: int = setting(100, "One request in so many of each workload, where they are sampled.", minimum=1,
+                          maximum=1_000_000)  # fmt: skip
+    per_second: int = setting(
+        1_000,
+        "Requests of each workload that are told in a second at most. Those beyond are dropped and counted.",
+        minimum=1,
+        maximum=1_000_000,
+    )
+
+
+@dataclass(frozen=True)
 class Identity:
     """How cgroups and addresses get names."""
 
@@ -200,10 +223,14 @@ class Settings:
     limits: Limits = Limits()
     histograms: Histograms = Histograms()
     sockets: Sockets = Sockets()
+    requests: Requests = Requests()
     identity: Identity = Identity()
     server: Server = Server()
     kernel: Kernel = Kernel()
     sinks: Sinks = Sinks()
+
+    def runs(self, collector: str) -> bool:
+        return collector in self.collectors or (collector == "http_log" and self.requests.log != "off")
 
     @property
     def address(self) -> tuple[str, int]:
@@ -238,6 +265,9 @@ def clashes(settings: Settings) -> Iterator[Clash]:
             ("sockets.interval_seconds", "drain_interval_seconds"),
             "{0} is shorter than {1}: sockets are walked at a drain",
         )
+    if settings.runs("http_log") and "http" not in settings.collectors:
+        names = ("collectors",) if settings.requests.log == "off" else ("requests.log", "collectors")
+        yield Clash(names, "{0} logs requests, which takes the collector http" + " in {1}" * (len(names) - 1))
     if settings.identity.keep_seconds < settings.drain_interval_seconds:
         yield Clash(
             ("identity.keep_seconds", "drain_interval_seconds"),
