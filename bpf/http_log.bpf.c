@@ -35,6 +35,7 @@ struct http_log_mode {
 	u64 choice;
 	u64 one_in;
 	u64 slow_ns;
+	u64 per_second;
 };
 
 /* Addresses as in struct flow_key, ports in host order. Sent up to the head's last byte. `bytes` begin with what was
@@ -137,6 +138,7 @@ static inline struct http_log_scratch *log_scratch(u32 level, u64 cgroup_id)
 	scratch->mode.choice = HTTP_LOG_DEFAULT;
 	scratch->mode.one_in = HTTP_LOG_ONE_IN;
 	scratch->mode.slow_ns = HTTP_LOG_SLOW_NS;
+	scratch->mode.per_second = HTTP_LOG_PER_SECOND;
 	mode = http_log_modes.lookup(&cgroup_id);
 	if (mode)
 		scratch->mode = *mode;
@@ -193,7 +195,7 @@ static inline void keep_head(struct __sk_buff *skb, volatile struct http_buffer 
 	record->started_ns = b->begun[row].started_ns;
 	record->carried = 0;
 	record->length = 0;
-	if (offset < payload) {
+	if ((s32)(payload - offset) > 0) { /* it may lie before the packet's own first byte */
 		to = (volatile u64 *)record->bytes;
 #pragma unroll
 		for (int word = 0; word < HTTP_CARRY / 8; word++)
@@ -327,7 +329,7 @@ static inline u32 is_chosen(struct http_log_scratch *scratch, struct http_log_sh
 }
 
 /* By whole seconds: around a second's turn a workload may have two shares. */
-static inline u32 has_room(struct http_log_share *share, u64 now_ns)
+static inline u32 has_room(struct http_log_scratch *scratch, struct http_log_share *share, u64 now_ns)
 {
 	u64 second = now_ns / NANOSECONDS;
 
@@ -335,7 +337,7 @@ static inline u32 has_room(struct http_log_share *share, u64 now_ns)
 		share->second = second;
 		share->records = 0;
 	}
-	return add_one(&share->records) < HTTP_LOG_PER_SECOND;
+	return add_one(&share->records) < scratch->mode.per_second;
 }
 
 static inline void send_record(struct http_log_scratch *scratch, struct http_log_record *record,
@@ -376,7 +378,7 @@ static inline void log_request(struct http_log_scratch *scratch, u64 number, u64
 	if (!share || !books || !is_chosen(scratch, share, role, status, now_ns - started_ns))
 		return;
 	__sync_fetch_and_add(&books->seen, 1);
-	if (!has_room(share, now_ns)) {
+	if (!has_room(scratch, share, now_ns)) {
 		__sync_fetch_and_add(&books->rate_limit, 1);
 		return;
 	}

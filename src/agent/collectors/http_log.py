@@ -35,21 +35,22 @@ _CGROUP: Final = struct.Struct("=Q")
 
 class Mode(NamedTuple):
     """Which requests are recorded: name, one of MODES; one_in of `sampled`; from slow_seconds on a request is one of
-    `errors`."""
+    `errors`; per_second at most."""
 
     name: str
     one_in: int = 1
-    slow_seconds: float = 0.0
+    slow_seconds: float = 1.0
+    per_second: int = 1_000
 
     @property
-    def row(self) -> tuple[int, int, int]:
+    def row(self) -> tuple[int, int, int, int]:
         """`struct http_log_mode`"""
-        return MODES.index(self.name), self.one_in, round(self.slow_seconds * NANOSECONDS)
+        return MODES.index(self.name), self.one_in, round(self.slow_seconds * NANOSECONDS), self.per_second
 
 
 def limits(log: str, slow_seconds: float, one_in: int, per_second: int, **_: object) -> dict[str, int]:
     """The settings' `requests`, as HttpLog.defines() wants them."""
-    choice, one_in, slow_ns = Mode(log, one_in, slow_seconds).row
+    choice, one_in, slow_ns, per_second = Mode(log, one_in, slow_seconds, per_second).row
     return {
         "http_log_mode": choice,
         "http_log_one_in": one_in,
