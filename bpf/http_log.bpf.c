@@ -30,7 +30,7 @@
 /* In the order of agent.collectors.http_log.MODES. */
 enum http_log_choice { HTTP_LOG_OFF, HTTP_LOG_ERRORS, HTTP_LOG_SAMPLED, HTTP_LOG_ALL };
 
-/* Of a cgroup, written by user space; the constants stand for all others. */
+/* Of a cgroup, written by user space; that of cgroup 0 is of all others, and until there is one the constants are. */
 struct http_log_mode {
 	u64 choice;
 	u64 one_in;
@@ -90,7 +90,7 @@ struct http_log_heads_books {
 };
 
 BPF_RINGBUF_OUTPUT(http_log, HTTP_LOG_RING_PAGES);
-BPF_HASH(http_log_modes, u64, struct http_log_mode, MAX_CGROUPS);
+BPF_HASH(http_log_modes, u64, struct http_log_mode, MAX_CGROUPS + 1);
 /* A share that is forgotten begins anew: a sampling's turn later, a second's records more. */
 BPF_TABLE("lru_hash", u64, struct http_log_share, http_log_shares, MAX_CGROUPS);
 /* What is forgotten is logged without its head, and counted. */
@@ -119,9 +119,17 @@ static inline u64 add_one(u64 *count)
 	return one;
 }
 
-static inline u32 is_logged(u64 cgroup_id)
+static inline struct http_log_mode *log_mode(u64 cgroup_id)
 {
 	struct http_log_mode *mode = http_log_modes.lookup(&cgroup_id);
+	u64 others = 0;
+
+	return mode ? mode : http_log_modes.lookup(&others);
+}
+
+static inline u32 is_logged(u64 cgroup_id)
+{
+	struct http_log_mode *mode = log_mode(cgroup_id);
 
 	return mode ? mode->choice != HTTP_LOG_OFF : HTTP_LOG_DEFAULT != HTTP_LOG_OFF;
 }
@@ -139,7 +147,7 @@ static inline struct http_log_scratch *log_scratch(u32 level, u64 cgroup_id)
 	scratch->mode.one_in = HTTP_LOG_ONE_IN;
 	scratch->mode.slow_ns = HTTP_LOG_SLOW_NS;
 	scratch->mode.per_second = HTTP_LOG_PER_SECOND;
-	mode = http_log_modes.lookup(&cgroup_id);
+	mode = log_mode(cgroup_id);
 	if (mode)
 		scratch->mode = *mode;
 	return scratch->mode.choice == HTTP_LOG_OFF ? 0 : scratch;

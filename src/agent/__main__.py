@@ -8,13 +8,14 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from agent import configuration, memory
 from agent.agent import Agent
 from agent.collectors import BUILT_IN, http_log, known
+from agent.collectors.http_log import Mode
 from agent.configuration import Configuration
 from agent.credentials import Credentials
 from agent.events.delivery import Delivery
@@ -28,6 +29,7 @@ from agent.metrics.accumulate import Accumulator
 from agent.metrics.health import Build, Health, Report
 from agent.metrics.page import Page
 from agent.reload import Reloader, Requests
+from agent.requests.steering import Standard, Steering
 from agent.running import Running, describe, intervals, lonely
 from agent.server import Application, Heartbeat, Server
 from agent.settings import Settings
@@ -130,7 +132,11 @@ def serve(
     )
     server = Server(pages, settings.address, credentials.context)
     events = router(settings, collectors, identity)
+    steering = Steering(Standard(**asdict(settings.requests)), settings.requests.per_second)
     agent: Agent | None = None
+
+    def modes() -> tuple[Mode, Mapping[int, Mode]]:
+        return steering.modes(identity.tree.living(), identity.owner)
 
     def observe(report: Report) -> None:
         health.observe(report)
@@ -140,7 +146,7 @@ def serve(
         door, kernel = KernelDoor(), kernel_settings(settings, cgroup_root)
         loaded = door.load(collectors, kernel)
         status.headers = health.build.headers = loaded.headers
-        agent = Agent(loaded, collectors, identity, totals, events, observe, time.monotonic, intervals(settings))
+        agent = Agent(loaded, collectors, identity, totals, events, observe, time.monotonic, intervals(settings), modes)
         off = [each for each in collectors if not loaded.outcomes[each.name].up]
         totals.switch_off(lonely((metric for each in off for metric in each.metrics), agent.metrics()))
         agent.drain()

@@ -307,7 +307,7 @@ class Log:
 
     def __init__(self, loaded: Loaded, parent: Cgroup) -> None:
         self._loaded, self._collector, self.parent = loaded, HttpLog(), parent
-        self.modes: dict[int, Mode] = {}
+        self.others, self.modes = Mode("off"), dict[int, Mode]()
         self.counted: Counter[int] = Counter()
         self.began = LogBooks(0, 0, 0, 0)
 
@@ -321,7 +321,7 @@ class Log:
 
     def steer(self, cgroup: Cgroup, mode: Mode) -> None:
         self.modes[cgroup.path.stat().st_ino] = mode
-        assert self._collector.steer(self._loaded.maps("http_log"), self.modes) == 0
+        assert self._collector.steer(self._loaded.maps("http_log"), self.others, self.modes) == 0
 
     def read(self) -> list[Event]:
         self._loaded.begin_drain()
@@ -405,6 +405,10 @@ def test_modes_are_each_workloads_own_and_change_at_once(log: Log, below: Place,
     assert tuple(map(len, talk())) == (10, 7)
     assert tuple(map(len, talk())) == (10, 7)
     log.modes.clear()
+    log.others = Mode("all")
+    log.steer(client, Mode("off"))
+    assert talk() == (everything, [])
+    log.others = Mode("off")
     log.steer(client, Mode("off"))
     assert talk() == ([], [])
     books = log.books()

@@ -29,6 +29,9 @@ ROLES = ("unknown", "client", "server")
 CARRY = 64
 """HTTP_CARRY in http.bpf.c: a record's bytes begin with what was carried over, at the end of so many."""
 
+OTHERS = 0
+"""In the place of a cgroup's id: all that have no mode of their own."""
+
 _RECORD: Final = struct.Struct("=QQQ16s16sHHHHBBBB4x")
 _CGROUP: Final = struct.Struct("=Q")
 
@@ -85,10 +88,10 @@ class HttpLog(Collector):
             "HTTP_LOG_PER_SECOND": str(limits["http_log_per_second"]),
         }
 
-    def steer(self, maps: Maps, modes: Mapping[int, Mode]) -> int:
-        """modes: of the cgroups that have another one than the settings'. From now on they are as these say, and all
-        others as the settings do. Returns how many found no room."""
-        rows = {_CGROUP.pack(cgroup_id): mode.row for cgroup_id, mode in modes.items()}
+    def steer(self, maps: Maps, others: Mode, modes: Mapping[int, Mode]) -> int:
+        """modes: by cgroup, from now on; others: of all others. Returns how many found no room: they are as others."""
+        rows = {_CGROUP.pack(OTHERS): others.row}
+        rows.update((_CGROUP.pack(cgroup_id), mode.row) for cgroup_id, mode in modes.items())
         return maps.replace("http_log_modes", rows)
 
     def events(self, maps: Maps) -> Iterator[Event]:

@@ -35,11 +35,12 @@ class Head(NamedTuple):
 
 class Target(NamedTuple):
     """RFC 9112, 3.2. authority: of the absolute and the authority form; may hold userinfo and a port. query: what
-    stands between the first `?` and a `#`."""
+    stands between the first `?` and a `#`. has_query: the `?` was there, so the path is whole."""
 
     authority: str
     path: str
     query: str
+    has_query: bool = False
 
 
 def parse_request(head: bytes) -> Head:
@@ -60,8 +61,8 @@ def split_target(method: str, target: str) -> Target:
         end = min((at for mark in "/?#" if (at := target.find(mark, begin)) >= 0), default=len(target))
         authority, rest = target[begin:end], target[end:]
     rest = rest.partition("#")[0]
-    path, _, query = rest.partition("?")
-    return Target(authority, path or ("/" if target else ""), query)
+    path, mark, query = rest.partition("?")
+    return Target(authority, path or ("/" if target else ""), query, bool(mark))
 
 
 def _lines(head: bytes) -> tuple[list[tuple[str, bool]], bool]:

@@ -1,0 +1,67 @@
+"""Which requests is the kernel to record of each cgroup? The policy of its namespace, once a drain.
+
+A cgroup whose owner is not known yet is as all others: the first requests of a new pod in a namespace that asks for
+more than the settings do may go unrecorded, up to the drain after its name is known. Where it asks for less, what was
+recorded until then is left to who looks at the records by their owner.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import NamedTuple, Protocol
+
+from agent.collectors.http_log import Mode
+
+
+class Policy(Protocol):
+    """mode: one of http_log.MODES."""
+
+    @property
+    def mode(self) -> str: ...
+    @property
+    def one_in(self) -> int: ...
+    @property
+    def slow_seconds(self) -> float: ...
+
+
+class Policies(Protocol):
+    def of(self, namespace: str) -> Policy:
+        """Of the empty name: what is in force where nobody asked for anything else."""
+
+
+class Owner(Protocol):
+    @property
+    def namespace(self) -> str: ...
+
+
+class Same(NamedTuple):
+    mode: str
+    one_in: int
+    slow_seconds: float
+
+
+class Standard:
+    """The settings' `requests` for every namespace."""
+
+    def __init__(self, log: str, one_in: int, slow_seconds: float, **_: object) -> None:
+        self._policy = Same(log, one_in, slow_seconds)
+
+    def of(self, namespace: str) -> Policy:
+        return self._policy
+
+
+class Steering:
+    """per_second: of each cgroup, records at most."""
+
+    def __init__(self, policies: Policies, per_second: int) -> None:
+        self._policies, self._per_second = policies, per_second
+
+    def modes(self, living: Iterable[int], owner: Callable[[int], Owner | None]) -> tuple[Mode, dict[int, Mode]]:
+        """Of all others, and by cgroup where it is another. owner: None where it is not known yet."""
+        others = self._mode("")
+        named = {cgroup_id: found for cgroup_id in living if (found := owner(cgroup_id)) is not None}
+        by_namespace = {each.namespace: self._mode(each.namespace) for each in named.values()}
+        modes = {cgroup_id: by_namespace[each.namespace] for cgroup_id, each in named.items()}
+        return others, {cgroup_id: mode for cgroup_id, mode in modes.items() if mode != others}
+
+    def _mode(self, namespace: str) -> Mode:
+        policy = self._policies.of(namespace)
+        return Mode(policy.mode, policy.one_in, policy.slow_seconds, self._per_second)
