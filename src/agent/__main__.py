@@ -132,7 +132,7 @@ def serve(
     )
     server = Server(pages, settings.address, credentials.context)
     events = router(settings, collectors, identity)
-    steering = Steering(Standard(**asdict(settings.requests)), settings.requests.per_second)
+    steering = Steering(Standard(settings.requests), settings.requests)
     agent: Agent | None = None
 
     def modes() -> tuple[Mode, Mapping[int, Mode]]:
@@ -153,7 +153,7 @@ def serve(
         describe(loaded.outcomes)
         log.info("metrics at %s://%s:%d/metrics", server.scheme, *server.address)
         kinds = {kind.name: kind for kind in BUILT_IN}
-        running = Running(settings, kinds, door, kernel, agent, identity, totals, credentials)
+        running = Running(settings, kinds, door, kernel, agent, identity, totals, credentials, steering)
         threading.Thread(
             target=reloader.run, args=(orders.reloads, running.apply), name="reload", daemon=True
         ).start()  # a daemon: a compile under way does not hold up the end

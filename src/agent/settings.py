@@ -100,18 +100,29 @@ class Requests:
 
     log: str = setting(
         "off",
-        "Which requests are told one by one: none, errors and slow ones, one in so many, all. Anything but off "
-        "switches the collector `http_log` on.",
+        "Which requests are told one by one: none, errors and slow ones, one in so many, all. Anything but off at the "
+        "start switches the collector `http_log` on.",
+        live=True,
         choices=("off", "errors", "sampled", "all"),
     )
     slow_seconds: float = setting(
-        1.0, "From this duration on a request is told like an error.", minimum=0.0001, maximum=SECONDS_A_DAY
+        1.0,
+        "From this duration on a request is told like an error.",
+        live=True,
+        minimum=0.0001,
+        maximum=SECONDS_A_DAY,
     )
-    one_in: int = setting(100, "One request in so many of each workload, where they are sampled.", minimum=1,
-                          maximum=1_000_000)  # fmt: skip
+    one_in: int = setting(
+        100,
+        "One request in so many of each workload, where they are sampled.",
+        live=True,
+        minimum=1,
+        maximum=1_000_000,
+    )
     per_second: int = setting(
         1_000,
         "Requests of each workload that are told in a second at most. Those beyond are dropped and counted.",
+        live=True,
         minimum=1,
         maximum=1_000_000,
     )

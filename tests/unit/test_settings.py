@@ -66,6 +66,8 @@ def test_what_is_no_address_is_refused(listen: str) -> None:
             ("identity.kubeconfig", "identity.kubernetes"),
         ),
         ({"listen": "127.0.0.1:65536"}, ("listen",)),
+        ({"collectors": ("traffic",), "requests.log": "all"}, ("requests.log", "collectors")),
+        ({"collectors": ("traffic", "http_log")}, ("collectors",)),
     ],
 )
 def test_impossible_combinations_name_the_settings_to_blame(values: dict[str, Value], blamed: tuple[str, ...]) -> None:

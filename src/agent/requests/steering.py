@@ -22,9 +22,24 @@ class Policy(Protocol):
     def slow_seconds(self) -> float: ...
 
 
+class Asked(Protocol):
+    """The settings' `requests`. per_second: records of each cgroup at most."""
+
+    @property
+    def log(self) -> str: ...
+    @property
+    def one_in(self) -> int: ...
+    @property
+    def slow_seconds(self) -> float: ...
+    @property
+    def per_second(self) -> int: ...
+
+
 class Policies(Protocol):
     def of(self, namespace: str) -> Policy:
         """Of the empty name: what is in force where nobody asked for anything else."""
+
+    def adjust(self, settings: Asked) -> None: ...
 
 
 class Owner(Protocol):
@@ -39,26 +54,32 @@ class Same(NamedTuple):
 
 
 class Standard:
-    """The settings' `requests` for every namespace."""
+    """The settings' for every namespace."""
 
-    def __init__(self, log: str, one_in: int, slow_seconds: float, **_: object) -> None:
-        self._policy = Same(log, one_in, slow_seconds)
+    def __init__(self, settings: Asked) -> None:
+        self.adjust(settings)
+
+    def adjust(self, settings: Asked) -> None:
+        self._policy = Same(settings.log, settings.one_in, settings.slow_seconds)
 
     def of(self, namespace: str) -> Policy:
         return self._policy
 
 
 class Steering:
-    """per_second: of each cgroup, records at most."""
+    def __init__(self, policies: Policies, settings: Asked) -> None:
+        self._policies, self._per_second = policies, settings.per_second
 
-    def __init__(self, policies: Policies, per_second: int) -> None:
-        self._policies, self._per_second = policies, per_second
+    def adjust(self, settings: Asked) -> None:
+        """As when it was made."""
+        self._policies.adjust(settings)
+        self._per_second = settings.per_second
 
     def modes(self, living: Iterable[int], owner: Callable[[int], Owner | None]) -> tuple[Mode, dict[int, Mode]]:
         """Of all others, and by cgroup where it is another. owner: None where it is not known yet."""
         others = self._mode("")
         named = {cgroup_id: found for cgroup_id in living if (found := owner(cgroup_id)) is not None}
-        by_namespace = {each.namespace: self._mode(each.namespace) for each in named.values()}
+        by_namespace = {namespace: self._mode(namespace) for namespace in {each.namespace for each in named.values()}}
         modes = {cgroup_id: by_namespace[each.namespace] for cgroup_id, each in named.items()}
         return others, {cgroup_id: mode for cgroup_id, mode in modes.items() if mode != others}
 
