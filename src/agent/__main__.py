@@ -8,13 +8,14 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from agent import configuration, memory
 from agent.agent import Agent
-from agent.collectors import BUILT_IN, known
+from agent.collectors import BUILT_IN, http_log, known
+from agent.collectors.http_log import REQUEST, Mode
 from agent.configuration import Configuration
 from agent.credentials import Credentials
 from agent.events.delivery import Delivery
@@ -32,8 +33,8 @@ from agent.reload import Reloader, Requests
 from agent.requests import wishes
 from agent.requests.durations import RouteDurations
 from agent.requests.policy import Policies
-from agent.requests.stage import EVENT as REQUEST
 from agent.requests.stage import RequestStage
+from agent.requests.steering import Steering
 from agent.running import Running, describe, intervals, lonely
 from agent.server import Application, Heartbeat, Server
 from agent.settings import Settings
@@ -97,7 +98,7 @@ def run(given: Configuration, orders: Orders) -> None:
         )
     credentials = Credentials(given)
     with Lock(cgroup_root):
-        collectors = [kind() for kind in BUILT_IN if kind.name in settings.collectors]
+        collectors = [kind() for kind in BUILT_IN if settings.runs(kind.name)]
         tells_requests = any(REQUEST in each.event_names for each in collectors)
         identity = resolver(settings, cgroup_root, tells_requests and settings.requests.annotations == "on")
         totals = Accumulator(
@@ -144,7 +145,11 @@ def serve(
     )
     server = Server(pages, settings.address, credentials.context)
     events = router(settings, collectors, identity, requests)
+    steering = Steering(requests.policies, settings.requests)
     agent: Agent | None = None
+
+    def modes() -> tuple[Mode, Mapping[int, Mode]]:
+        return steering.modes(identity.tree.living(), identity.owner)
 
     def observe(report: Report) -> None:
         health.observe(report)
@@ -155,14 +160,19 @@ def serve(
         loaded = door.load(collectors, kernel)
         status.headers = health.build.headers = loaded.headers
         told = requests.durations.samples if requests.durations else tuple
-        agent = Agent(loaded, collectors, identity, totals, events, observe, time.monotonic, intervals(settings), told)
+        agent = Agent(
+            *(loaded, collectors, identity, totals, events, observe, time.monotonic),
+            intervals=intervals(settings),
+            modes=modes,
+            told=told,
+        )
         off = [each for each in collectors if not loaded.outcomes[each.name].up]
         totals.switch_off(lonely((metric for each in off for metric in each.metrics), agent.metrics()))
         agent.drain()
         describe(loaded.outcomes)
         log.info("metrics at %s://%s:%d/metrics", server.scheme, *server.address)
         kinds = {kind.name: kind for kind in BUILT_IN}
-        running = Running(settings, kinds, door, kernel, agent, identity, totals, credentials, requests)
+        running = Running(settings, kinds, door, kernel, agent, identity, totals, credentials, requests, steering)
         threading.Thread(
             target=reloader.run, args=(orders.reloads, running.apply), name="reload", daemon=True
         ).start()  # a daemon: a compile under way does not hold up the end
@@ -216,7 +226,7 @@ def kernel_settings(settings: Settings, cgroup_root: str) -> KernelSettings:
         headers=settings.kernel.headers,
         cache=settings.kernel.cache,
         cgroup_root=cgroup_root,
-        limits=asdict(settings.limits),
+        limits=asdict(settings.limits) | http_log.limits(**asdict(settings.requests)),
         bounds=asdict(settings.histograms),
     )
 

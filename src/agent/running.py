@@ -12,6 +12,7 @@ from agent.identity.resolver import Resolver, rules_of
 from agent.kernel.door import Door, KernelSettings, Loaded, Outcome
 from agent.metrics.accumulate import Accumulator
 from agent.requests.stage import RequestStage
+from agent.requests.steering import Steering
 from agent.settings import Settings, get, leaves
 from bpfleet.api import Collector, Metric
 
@@ -32,11 +33,13 @@ class Running:
         totals: Accumulator[Owner],
         credentials: Credentials,
         requests: RequestStage,
+        steering: Steering | None = None,
     ) -> None:
         self._settings, self._kinds = settings, kinds
         self._door, self._kernel = door, kernel
         self._agent, self._identity, self._totals, self._credentials = agent, identity, totals, credentials
         self._requests = requests
+        self._steering = steering
 
     def interval(self) -> float:
         """Seconds between two drains."""
@@ -62,6 +65,8 @@ class Running:
             )
             self._agent.pace(intervals(settings))
             self._requests.adjust(settings.requests)
+            if self._steering:
+                self._steering.adjust(settings.requests)
         logging.getLogger().setLevel(settings.log_level.upper())
         for name in before.collectors:
             if name not in settings.collectors:

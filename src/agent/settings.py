@@ -99,72 +99,36 @@ class Sockets:
 
 
 @dataclass(frozen=True)
-class Identity:
-    """How cgroups and addresses get names."""
-
-    kubernetes: str = setting(
-        "auto",
-        "Watch the Kubernetes API: auto does so inside a pod or with a kubeconfig.",
-        choices=("auto", "on", "off"),
-    )
-    kubeconfig: str = _path("", "Credentials for the API where the pod's own are not used.")
-    static_file: str = _path(
-        "", "YAML file that names cgroups by path, for hosts and tests. A reload reads it again.", live=True
-    )
-    docker: str = setting(
-        "auto",
-        "Ask Docker for names of containers outside Kubernetes: its files, else its socket, which is as good as root.",
-        choices=("auto", "off"),
-    )
-    keep_seconds: float = _seconds(300.0, "How long a name outlives its pod, so that what is read late is still named.")
-
-
-@dataclass(frozen=True)
-class Server:
-    """Who may read the pages, and over what. The files are read again when they change."""
-
-    certificate_file: str = _path("", "PEM file of the server's certificate and its chain: serves HTTPS only.")
-    key_file: str = _path("", "PEM file of the certificate's private key, without a password.")
-    token_file: str = _path("", "File of the bearer token that /metrics and /status ask for; the probes stay open.")
-
-
-@dataclass(frozen=True)
-class Kernel:
-    """How the programs are built and loaded."""
-
-    python: str = setting(
-        "/usr/bin/python3",
-        "The distribution's Python, which has BCC.",
-        pattern=r"/[^\x00-\x1f]+",
-        allowed="an absolute path",
-    )
-    headers: str = setting(
-        "auto",
-        "Kernel types to compile against: BTF first, or BTF only, or a header tree; one of another kernel serves "
-        "`traffic` only.",
-        pattern=r"auto|btf|/[^\x00-\x1f]+",
-        allowed="auto, btf or an absolute path",
-    )
-    cache: str = _path("", "Directory that keeps the header tree between starts; empty makes it anew.")
-    cgroup_root: str = _path("", "Mount point of cgroup v2; empty finds it.")
-
-
-@dataclass(frozen=True)
 class Requests:
     """The request log: which requests are told of one by one, and what of them."""
 
     log: str = setting(
         "off",
-        "Which requests are told of in namespaces that ask for nothing else: none, errors and slow ones, one in so "
-        "many, all.",
+        "Which requests are told one by one: none, errors and slow ones, one in so many, all. Anything but off at the "
+        "start switches the collector `http_log` on.",
+        live=True,
         choices=wishes.MODES,
     )
-    one_in: int = setting(100, "Of so many requests `sampled` takes one.", minimum=1, maximum=wishes.MAX_ONE_IN)
     slow_seconds: float = setting(
         1.0,
-        "A request that takes so long is told of as errors are.",
-        minimum=0.000001,
+        "From this duration on a request is told like an error.",
+        live=True,
+        minimum=0.0001,
         maximum=wishes.MAX_SLOW_SECONDS,
+    )
+    one_in: int = setting(
+        100,
+        "One request in so many of each workload, where they are sampled.",
+        live=True,
+        minimum=1,
+        maximum=wishes.MAX_ONE_IN,
+    )
+    per_second: int = setting(
+        1_000,
+        "Requests of each workload that are told in a second at most. Those beyond are dropped and counted.",
+        live=True,
+        minimum=1,
+        maximum=1_000_000,
     )
     namespaces: tuple[str, ...] = setting(
         (),
@@ -214,6 +178,62 @@ class Requests:
     routes_per_workload: int = setting(
         100, "Routes of one workload; the others are `other`.", live=True, minimum=1, maximum=10_000
     )
+
+    @property
+    def logs(self) -> bool:
+        """Whether some request is to be told of by the settings alone."""
+        return self.log != "off" or any(not asked.endswith("=off") for asked in self.namespaces)
+
+
+@dataclass(frozen=True)
+class Identity:
+    """How cgroups and addresses get names."""
+
+    kubernetes: str = setting(
+        "auto",
+        "Watch the Kubernetes API: auto does so inside a pod or with a kubeconfig.",
+        choices=("auto", "on", "off"),
+    )
+    kubeconfig: str = _path("", "Credentials for the API where the pod's own are not used.")
+    static_file: str = _path(
+        "", "YAML file that names cgroups by path, for hosts and tests. A reload reads it again.", live=True
+    )
+    docker: str = setting(
+        "auto",
+        "Ask Docker for names of containers outside Kubernetes: its files, else its socket, which is as good as root.",
+        choices=("auto", "off"),
+    )
+    keep_seconds: float = _seconds(300.0, "How long a name outlives its pod, so that what is read late is still named.")
+
+
+@dataclass(frozen=True)
+class Server:
+    """Who may read the pages, and over what. The files are read again when they change."""
+
+    certificate_file: str = _path("", "PEM file of the server's certificate and its chain: serves HTTPS only.")
+    key_file: str = _path("", "PEM file of the certificate's private key, without a password.")
+    token_file: str = _path("", "File of the bearer token that /metrics and /status ask for; the probes stay open.")
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """How the programs are built and loaded."""
+
+    python: str = setting(
+        "/usr/bin/python3",
+        "The distribution's Python, which has BCC.",
+        pattern=r"/[^\x00-\x1f]+",
+        allowed="an absolute path",
+    )
+    headers: str = setting(
+        "auto",
+        "Kernel types to compile against: BTF first, or BTF only, or a header tree; one of another kernel serves "
+        "`traffic` only.",
+        pattern=r"auto|btf|/[^\x00-\x1f]+",
+        allowed="auto, btf or an absolute path",
+    )
+    cache: str = _path("", "Directory that keeps the header tree between starts; empty makes it anew.")
+    cgroup_root: str = _path("", "Mount point of cgroup v2; empty finds it.")
 
 
 @dataclass(frozen=True)
@@ -271,11 +291,15 @@ class Settings:
     limits: Limits = Limits()
     histograms: Histograms = Histograms()
     sockets: Sockets = Sockets()
+    requests: Requests = Requests()
     identity: Identity = Identity()
     server: Server = Server()
     kernel: Kernel = Kernel()
-    requests: Requests = Requests()
     sinks: Sinks = Sinks()
+
+    def runs(self, collector: str) -> bool:
+        """Whether it is asked for, by its name or by what it is for."""
+        return collector in self.collectors or (collector == "http_log" and self.requests.logs)
 
     @property
     def address(self) -> tuple[str, int]:
@@ -310,6 +334,9 @@ def clashes(settings: Settings) -> Iterator[Clash]:
             ("sockets.interval_seconds", "drain_interval_seconds"),
             "{0} is shorter than {1}: sockets are walked at a drain",
         )
+    if settings.runs("http_log") and "http" not in settings.collectors:
+        names = ("collectors",) if settings.requests.log == "off" else ("requests.log", "collectors")
+        yield Clash(names, "{0} logs requests, which takes the collector http" + " in {1}" * (len(names) - 1))
     if settings.identity.keep_seconds < settings.drain_interval_seconds:
         yield Clash(
             ("identity.keep_seconds", "drain_interval_seconds"),

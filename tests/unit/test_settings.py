@@ -66,6 +66,8 @@ def test_what_is_no_address_is_refused(listen: str) -> None:
             ("identity.kubeconfig", "identity.kubernetes"),
         ),
         ({"listen": "127.0.0.1:65536"}, ("listen",)),
+        ({"collectors": ("traffic",), "requests.log": "all"}, ("requests.log", "collectors")),
+        ({"collectors": ("traffic", "http_log")}, ("collectors",)),
         ({"requests.queries": ("shop=2026-02-30T17:00:00Z",)}, ("requests.queries",)),
         ({"requests.paths": ("shop=2026-11-28T25:00:00Z",)}, ("requests.paths",)),
         ({"requests.patterns": ("shop=/a/*/b",)}, ("requests.patterns",)),
@@ -114,7 +116,8 @@ def test_what_namespaces_may_ask_for_is_allowed() -> None:
         "patterns": ["shop=/users/{user}/orders/{order}", "*=/static/*", "shop=/"],
     }
     jsonschema.Draft202012Validator(schema()).validate({"requests": asked})
-    assert list(clashes(build({f"requests.{name}": tuple(values) for name, values in asked.items()}))) == []
+    values = {f"requests.{name}": tuple(each) for name, each in asked.items()}
+    assert list(clashes(build({"collectors": ("http",), **values}))) == []
 
 
 def test_the_problem_of_a_route_is_told_with_its_braces() -> None:

@@ -18,8 +18,6 @@ from bpfleet import catalogue, names
 from bpfleet.events import Attribute, Record
 from bpfleet.metrics import Sample
 
-EVENT = "bpfleet.http.request"
-
 METHOD, METHOD_ORIGINAL = "http.request.method", "http.request.method_original"
 UNKNOWN_METHOD = "_OTHER"
 STATUS, ERROR = "http.response.status_code", "error.type"
