@@ -19,6 +19,7 @@ from tests.support.cgroups import Cgroup
 from tests.support.dialogues import Dialogue
 from tests.support.marks import needs
 from tests.support.namespaces import RUN_SECONDS, Namespace
+from tests.support.planted import planted
 from tests.support.request_logs import FORMAT, Row, began, opened, requests_of, row, served
 from tests.support.servers import Nginx, await_listener
 
@@ -267,6 +268,20 @@ def test_hostile_bytes_are_inert(agent: Agent, file: Path, place: Place, pair: P
     assert row(told[0]) == Row("GET", '/%1B]0;owned%07%00"},{%FF', "1.1", "%9B2j%00.test", 200)
     assert row(told[1]).method == "M%1BX"
     assert told[1]["http.request.method"] == "_OTHER"
+
+
+def test_no_planted_secret_is_in_any_byte_that_is_written(agent: Agent, file: Path, place: Place, pair: Pair) -> None:
+    """Although this agent's paths and queries are open. (As a method, one would end what the kernel follows.)"""
+    client, server = place("client", pair[0]), place("server", pair[1])
+    found = [each for each in planted() if each.head.startswith(b"GET ")][::5]
+    with Dialogue(client, server, V4).connection() as c:
+        for each in found:
+            c.client(each.head)
+            c.server(OK)
+    for cgroup in (server, client):
+        assert len(requests_of(agent, file, cgroup, len(found))) == len(found) > 50
+    written = file.read_bytes()
+    assert [each.secret for each in found if each.secret.encode() in written] == []
 
 
 def test_the_books_of_an_agent_balance(agent: Agent) -> None:

@@ -6,6 +6,7 @@ the line around stay visible and do nothing.
 """
 
 import re
+from functools import lru_cache
 from urllib.parse import quote
 
 from agent.protocols import secrets
@@ -24,6 +25,9 @@ MAX_PARAMETERS = 64
 MAX_RAW_PATH = 512
 MAX_HOST = 253
 """Of a name in the DNS."""
+
+REMEMBERED = 1024
+"""Hosts, which repeat: 1 MiB at the worst."""
 
 MAX_METHOD = 32
 """The longest registered one, UPDATEREDIRECTREF, has 17 characters."""
@@ -50,6 +54,7 @@ def method(text: str) -> str:
     return _short(plain(REDACTED if secrets.is_secret(text) else text), MAX_METHOD)
 
 
+@lru_cache(REMEMBERED)
 def host(text: str) -> tuple[str, int | None]:
     """Name or address, and the port where one is given: of a Host field or a target's authority. What stands before an
     `@` is a user's, and cut."""

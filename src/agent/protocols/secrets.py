@@ -6,10 +6,14 @@ linear: no repetition within a repetition, and texts are cut before they get her
 
 import re
 from collections.abc import Collection, Iterator
+from functools import lru_cache
 from urllib.parse import unquote
 
 MAX_ROUNDS = 3
 """How often a text is percent-decoded to look into it: links within links are encoded twice."""
+
+REMEMBERED = 2048
+"""Names, which repeat: of at most 1,024 characters each, 2 MiB at the worst."""
 
 MIN_RANDOM = 16
 """Characters of a word from which on it may be a key: shorter ones are too often names."""
@@ -94,6 +98,8 @@ _PUNCTUATION = str.maketrans("", "", "-_. []\"'$")
 def unfolded(text: str) -> Iterator[str]:
     """The text, and what percent-decoding makes of it, as often as that changes it and no more than MAX_ROUNDS."""
     yield text
+    if "%" not in text:
+        return
     for _ in range(MAX_ROUNDS):
         decoded = unquote(text, "latin-1")
         if decoded == text:
@@ -102,11 +108,13 @@ def unfolded(text: str) -> Iterator[str]:
         yield text
 
 
+@lru_cache(REMEMBERED)
 def is_sensitive(name: str) -> bool:
     """Whether the value of a parameter of this name must not be told."""
     return _is_named(name, KEYS, KEY_PARTS)
 
 
+@lru_cache(REMEMBERED)
 def announces(segment: str) -> bool:
     """Whether the segment of a path that follows this one is a secret. Its parameters have values of their own."""
     return _is_named(segment.partition(";")[0], ANNOUNCING_ALONE, ANNOUNCING)
