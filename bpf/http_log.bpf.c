@@ -367,7 +367,7 @@ static inline void send_record(struct http_log_scratch *scratch, struct http_log
 	if (!heads)
 		return;
 	__sync_fetch_and_add(&heads->seen, 1);
-	if (record == &scratch->record)
+	if (!record->length && !record->carried)
 		__sync_fetch_and_add(&heads->not_kept, 1);
 }
 
