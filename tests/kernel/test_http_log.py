@@ -482,6 +482,7 @@ def test_one_in_so_many_is_exact_over_all_cpus(log: Log, below: Place, pair: Pai
     log.steer(server, Mode("sampled", one_in=23, per_second=MANY))
     nginx = Nginx(server, tmp_path)
     client.run(["wrk", "-t2", "-c16", "-d1", f"http://{V4}/"])
+    log.settled()
     told = log.read()
     assert log.requests(server) == len(nginx.served()) > 1000
     assert len(told) == -(-log.requests(server) // 23)
