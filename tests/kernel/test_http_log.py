@@ -6,6 +6,7 @@ Witnesses: nginx's access log, the dialogues that say every byte themselves, wrk
 import itertools
 import statistics
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -345,6 +346,8 @@ def test_the_books_of_an_agent_balance(agent: Agent) -> None:
     assert lost_of(page.where("bpfleet_lost_total"), "http_log") == {}
 
 
+LOOK_SECONDS = 0.2
+
 MANY = 1_000_000
 """More than can be made in a second."""
 
@@ -400,6 +403,14 @@ class Log:
     def requests(self, cgroup: Cgroup) -> int:
         """What the collector `http` has counted."""
         return self.counted[cgroup.path.stat().st_ino]
+
+    def settled(self) -> LogBooks:
+        """The books when nothing comes any more: a server closes its sockets after the client has ended."""
+        now, before = self.books(), None
+        while now != before:
+            time.sleep(LOOK_SECONDS)
+            now, before = self.books(), now
+        return now
 
     def books(self) -> LogBooks:
         """Since the test began."""
@@ -488,6 +499,7 @@ def test_one_in_so_many_is_exact_over_all_cpus(log: Log, below: Place, pair: Pai
     log.steer(server, Mode("sampled", one_in=23, per_second=MANY))
     nginx = Nginx(server, tmp_path)
     client.run(["wrk", "-t2", "-c16", "-d1", f"http://{V4}/"])
+    log.settled()
     told = log.read()
     assert log.requests(server) == len(nginx.served()) > 1000
     assert len(told) == -(-log.requests(server) // 23)
@@ -503,7 +515,7 @@ def test_a_reader_that_stands_still_costs_records_and_exactly_that_is_counted(
     nginx = Nginx(server, tmp_path, directives="keepalive_requests 1000000;")
     while log.books().ring_full < 1000:
         client.run(["wrk", "-t1", "-c16", "-d1", "-H", f"X: {'x' * 400}", f"http://{V4}/"])
-    full = log.books()
+    full = log.settled()
     assert (full.delivered, full.rate_limit) == (0, 0)
     told = log.read()
     assert full.seen == len(told) + full.ring_full == log.requests(server) + log.requests(client)
@@ -527,7 +539,9 @@ def test_a_flood_of_one_workload_costs_no_other_one_its_records(
     for number in range(11):
         quiet.run(["curl", "-s", f"http://{V4}/quiet/{number}"])
     assert flood.wait(RUN_SECONDS) == 0
-    told, books = log.read(), log.books()
+    log.settled()
+    told = log.read()
+    books = log.books()
     asked = Counter(paths(told, "client"))
     loud_ones = asked.pop("/flood")
     assert asked == {f"/quiet/{number}": 1 for number in range(11)}
