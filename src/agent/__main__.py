@@ -10,11 +10,11 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 from agent import configuration, memory
 from agent.agent import Agent
-from agent.collectors import BUILT_IN, known
 from agent.configuration import Configuration
 from agent.credentials import Credentials
 from agent.events.delivery import Delivery
@@ -22,13 +22,16 @@ from agent.events.routing import Router
 from agent.identity.model import Owner
 from agent.identity.resolver import Resolver, assemble
 from agent.kernel import facts
-from agent.kernel.door import KernelDoor, KernelSettings
+from agent.kernel.door import KernelDoor, KernelSettings, Outcome
 from agent.kernel.lock import Lock
 from agent.metrics.accumulate import Accumulator
 from agent.metrics.health import Build, Health, Report
 from agent.metrics.page import Page
+from agent.plugins import guarding
+from agent.plugins.finding import Finder, Plugins
+from agent.plugins.making import Made, intervals, make, makers
 from agent.reload import Reloader, Requests
-from agent.running import Running, describe, intervals, lonely
+from agent.running import Running, describe, lonely
 from agent.server import Application, Heartbeat, Server
 from agent.settings import Settings
 from agent.sinks.jsonl import Jsonl
@@ -45,11 +48,13 @@ STALL_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class Orders:
-    """What reaches an agent that runs. read: what file, environment and flags say now, for each of the reloads."""
+    """What reaches an agent that runs. read: what file, environment and flags say now, for each of the reloads. find:
+    the plugins of a directory."""
 
     stop: threading.Event
     reloads: Requests
     read: Callable[[], Configuration]
+    find: Callable[[str], Plugins]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -60,8 +65,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments
     )
     try:
-        flags = configuration.flags_of(parsed)
-        orders = Orders(stop, reloads, lambda: configuration.load(parsed.config, os.environ, flags, known()))
+        flags, find = configuration.flags_of(parsed), Finder()
+        orders = Orders(stop, reloads, lambda: configuration.load(parsed.config, os.environ, flags, find), find)
         given = orders.read()
         logging.basicConfig(level=given.settings.log_level.upper(), format="%(levelname)s %(name)s: %(message)s")
         run(given, orders)
@@ -92,29 +97,32 @@ def run(given: Configuration, orders: Orders) -> None:
     credentials = Credentials(given)
     with Lock(cgroup_root):
         identity = resolver(settings, cgroup_root)
-        collectors = [kind() for kind in BUILT_IN if kind.name in settings.collectors]
+        plugins = orders.find(settings.plugins.dir)
+        made, kinds = make(plugins, settings), plugins.kinds()
         totals = Accumulator(
             identity,
-            [metric for collector in collectors for metric in collector.metrics],
-            asdict(settings.histograms),
+            [metric for collector in made.collectors for metric in collector.metrics],
+            asdict(settings.histograms) | plugins.bounds(),
             series=settings.limits.series,
             series_per_metric=settings.limits.series_per_metric,
             scrape_interval=settings.scrape_interval_seconds,
             flow_idle_seconds=settings.flow_idle_seconds,
             keep_seconds=settings.identity.keep_seconds,
         )
-        reloader = Reloader(settings, {kind.name: kind.base is None for kind in BUILT_IN}, orders.read)
-        counting = [kind.name for kind in BUILT_IN if kind.metrics or kind.event_names]
+        alone = {name: name not in kinds or kinds[name].base is None for name in plugins.collectors()}
+        reloader = Reloader(settings, alone, orders.read)
+        counting = [name for name, kind in kinds.items() if kind.metrics or kind.event_names]
         status = Status(
             __version__, counting, machine, totals.standing, identity.status, reloader.page, credentials.states
         )
-        serve(settings, cgroup_root, collectors, identity, totals, status, credentials, reloader, orders)
+        serve(settings, cgroup_root, plugins, made, identity, totals, status, credentials, reloader, orders)
 
 
 def serve(
     settings: Settings,
     cgroup_root: str,
-    collectors: Sequence[Collector],
+    plugins: Plugins,
+    made: Made,
     identity: Resolver,
     totals: Accumulator[Owner],
     status: Status,
@@ -129,7 +137,10 @@ def serve(
         Page(totals, health.registry()), heartbeat.problem, status.problem, status.page, credentials.bearer
     )
     server = Server(pages, settings.address, credentials.context)
-    events = router(settings, collectors, identity)
+    collectors = made.collectors
+    deliveries = [*sinks(settings), *made.sinks]
+    events = router(settings, collectors, deliveries, identity)
+    status.sinks = health.sinks = {sink.name: "" for sink in deliveries} | made.sinks_off
     agent: Agent | None = None
 
     def observe(report: Report) -> None:
@@ -137,17 +148,20 @@ def serve(
         status.observe(report)
 
     try:
-        door, kernel = KernelDoor(), kernel_settings(settings, cgroup_root)
+        door, kernel = KernelDoor(), kernel_settings(settings, cgroup_root, plugins)
         loaded = door.load(collectors, kernel)
         status.headers = health.build.headers = loaded.headers
-        agent = Agent(loaded, collectors, identity, totals, events, observe, time.monotonic, intervals(settings))
+        loaded.outcomes.update({name: Outcome(False, reason=reason) for name, reason in made.off.items()})
+        most = guarding.most(settings.limits.flows)
+        paces = partial(intervals, plugins.kinds().values())
+        agent = Agent(loaded, collectors, identity, totals, events, observe, time.monotonic, paces(settings), most)
         off = [each for each in collectors if not loaded.outcomes[each.name].up]
         totals.switch_off(lonely((metric for each in off for metric in each.metrics), agent.metrics()))
         agent.drain()
         describe(loaded.outcomes)
         log.info("metrics at %s://%s:%d/metrics", server.scheme, *server.address)
-        kinds = {kind.name: kind for kind in BUILT_IN}
-        running = Running(settings, kinds, door, kernel, agent, identity, totals, credentials)
+        kinds = makers(plugins, settings)
+        running = Running(settings, kinds, door, kernel, agent, identity, totals, credentials, paces)
         threading.Thread(
             target=reloader.run, args=(orders.reloads, running.apply), name="reload", daemon=True
         ).start()  # a daemon: a compile under way does not hold up the end
@@ -173,9 +187,11 @@ def resolver(settings: Settings, cgroup_root: str) -> Resolver:
     )
 
 
-def router(settings: Settings, collectors: Sequence[Collector], identity: Resolver) -> Router[Owner]:
+def router(
+    settings: Settings, collectors: Sequence[Collector], sinks: Sequence[Sink], identity: Resolver
+) -> Router[Owner]:
     names = [name for collector in collectors for name in collector.event_names]
-    deliveries = [Delivery(sink, names, time.monotonic) for sink in sinks(settings)]
+    deliveries = [Delivery(sink, names, time.monotonic) for sink in sinks]
     return Router(identity, deliveries, names, settings.limits.events_per_second)
 
 
@@ -183,14 +199,15 @@ def sinks(settings: Settings) -> list[Sink]:
     return [Jsonl(settings.sinks.jsonl.path)] if settings.sinks.jsonl.path else []
 
 
-def kernel_settings(settings: Settings, cgroup_root: str) -> KernelSettings:
+def kernel_settings(settings: Settings, cgroup_root: str, plugins: Plugins | None = None) -> KernelSettings:
+    """plugins: may bring bounds of their own."""
     return KernelSettings(
         python=settings.kernel.python,
         headers=settings.kernel.headers,
         cache=settings.kernel.cache,
         cgroup_root=cgroup_root,
         limits=asdict(settings.limits),
-        bounds=asdict(settings.histograms),
+        bounds=asdict(settings.histograms) | (plugins.bounds() if plugins else {}),
     )
 
 

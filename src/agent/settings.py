@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
-from agent.options import MAX_BOUNDS, Leaf, Value, setting
+from agent.options import MAX_BOUNDS, Leaf, PluginOptions, Value, setting
 
 MAX_ROWS = 4_194_304
 """A flow row takes about 250 bytes of kernel memory: more rows than this is a typing error."""
@@ -162,6 +162,22 @@ class Sinks:
 
 
 @dataclass(frozen=True)
+class Plugins:
+    """Collectors and sinks that are not ours, besides those of installed packages."""
+
+    dir: str = _path(
+        "",
+        "Directory of plugins: *.py, each with its *.bpf.c beside it. What others than root and the agent's user can "
+        "write is not loaded.",
+    )
+    options: PluginOptions = setting(
+        PluginOptions(),
+        "What each plugin is given; it says itself what it takes (`bpfleet collector list`).",
+        allowed="a mapping of plugins to mappings of their options: {name: {option: value}}",
+    )
+
+
+@dataclass(frozen=True)
 class Settings:
     """All settings of the agent."""
 
@@ -204,6 +220,7 @@ class Settings:
     server: Server = Server()
     kernel: Kernel = Kernel()
     sinks: Sinks = Sinks()
+    plugins: Plugins = Plugins()
 
     @property
     def address(self) -> tuple[str, int]:
@@ -311,6 +328,9 @@ def _section_schema(section: type[Any]) -> dict[str, Any]:
 
 def _leaf_schema(leaf: Leaf) -> dict[str, Any]:
     option = leaf.option
+    if isinstance(leaf.default, PluginOptions):
+        one = {"type": "object", "additionalProperties": {"type": ["boolean", "number", "string", "array"]}}
+        return {"description": option.help, "type": "object", "additionalProperties": one, "default": {}}
     types = {"text": "string", "names": "string", "integer": "integer", "number": "number", "numbers": "number"}
     value: dict[str, Any] = {"type": types[leaf.kind]}
     if option.choices:

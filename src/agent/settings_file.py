@@ -6,7 +6,7 @@ from pathlib import Path
 
 import yaml
 
-from agent import files
+from agent import files, plugin_options
 from agent.options import Leaf, Value, shown
 from agent.reading import KIND, Reading, did_you_mean, number
 from agent.settings import leaves
@@ -50,7 +50,11 @@ def _read_section(file: str, node: yaml.Node, path: tuple[str, ...], reading: Re
 
 
 def _take_node(reading: Reading, leaf: Leaf, place: str, node: yaml.Node) -> None:
-    reading.take(leaf, place, lambda: _from_node(leaf, node))
+    file = place.rpartition(":")[0]
+    if leaf.kind == "options":
+        reading.take(leaf, place, lambda: plugin_options.given(node, lambda each: _place(file, each), reading.problems))
+    else:
+        reading.take(leaf, place, lambda: _from_node(leaf, node))
 
 
 def _from_node(leaf: Leaf, node: yaml.Node) -> Value:

@@ -11,7 +11,7 @@ from tests.support.made_collectors import made_collector
 
 from agent.agent import Agent, walks
 from agent.collectors.cgroups import Cgroups
-from agent.collectors.drops import Drops, Process
+from agent.collectors.drops import Drops
 from agent.collectors.sockets import Sockets
 from agent.events.ledgers import Account
 from agent.events.routing import Standing
@@ -21,7 +21,7 @@ from agent.kernel.isolation import Outcome
 from agent.kernel.loaded import Loaded
 from agent.metrics.health import Books, CollectorState, Report, Runs, Table
 from bpfleet import catalogue
-from bpfleet.api import Channel, Collector, Event, Maps, Row, Sample
+from bpfleet.api import Channel, Collector, Event, Maps, Process, Row, Sample
 
 KEY = struct.pack("=Q", 23)
 NO_SPACE = OSError(28, "No space left on device")
@@ -135,7 +135,7 @@ class Bench:
         return next(each for each in self.collectors if each.name == name)
 
     def _collector(self, tmp_path: Path, name: str, channels: tuple[Channel, ...]) -> Collector:
-        made = made_collector(tmp_path, name)
+        made = made_collector(tmp_path, name, metrics=(catalogue.CONNECTIONS_OPENED,))
         type(made).channels = channels
 
         def collect(maps: Maps) -> Iterator[Sample]:

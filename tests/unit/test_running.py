@@ -67,7 +67,15 @@ class Bench:
         before = self.asked()
         kinds = {name: (lambda name=name: self.made(name)) for name in METRICS}
         self.running = Running(
-            before.settings, kinds, self.door, kernel, self.agent, self.identity, self.totals, Credentials(before)
+            before.settings,
+            kinds,
+            self.door,
+            kernel,
+            self.agent,
+            self.identity,
+            self.totals,
+            Credentials(before),
+            lambda settings: {},
         )
         self.page()  # the first scrape
 
