@@ -38,7 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if action == "check":
         parser.add_argument("plugin", help="a plugin's Python file, or the name of a collector or sink")
     parsed = parser.parse_args(words[1:])
-    find = Finder()
+    path = _path(parsed.plugin) if action == "check" else None
+    find = Finder(files=[path] if path else [])
     settings = configuration.load(parsed.config, os.environ, configuration.flags_of(parsed), find).settings
     plugins = find(settings.plugins.dir)
     if action == "list":
@@ -46,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     machine = facts.gather()
     may_load = "BPF" in machine.capabilities or "SYS_ADMIN" in machine.capabilities
-    return check(wanted(parsed.plugin, plugins), settings, trials.load if may_load else None)
+    return check(wanted(parsed.plugin, path, plugins), settings, trials.load if may_load else None)
 
 
 def table(plugins: Plugins, settings: Settings) -> list[str]:
@@ -93,29 +94,29 @@ def _hooks(kind: type[Plugin]) -> str:
     return ", ".join(dict.fromkeys(hooks))
 
 
-def wanted(word: str, plugins: Plugins) -> list[tuple[Found, list[str]]]:
-    """What a word means, each with the problems that are known before anything is loaded. Raises SettingsError."""
+def _path(word: str) -> Path | None:
+    """Of a plugin's file; None where the word is a name. Raises SettingsError."""
     if "/" not in word and not word.endswith(".py"):
-        for each in plugins.found:
-            if each.name == word:
-                return [(each, [each.reason] if each.reason else [])]
-        raise SettingsError(f"there is no {shown(word)}; there are {', '.join(each.name for each in plugins.found)}")
+        return None
     path = Path(word).absolute()
     if not path.is_file():
         raise SettingsError(f"{shown(word)} is no file")
-    taken, claims = finding.ours()
-    names = {each.name for each in taken}
-    checked = []
-    for each in finding.of_file(path):
-        checked.append((each, finding.problems(each, names, claims)))
-        names.add(each.name)
-    return checked
+    return path
 
 
-def check(plugins: Sequence[tuple[Found, list[str]]], settings: Settings, load: Load | None) -> int:
+def wanted(word: str, path: Path | None, plugins: Plugins) -> list[Found]:
+    """Raises SettingsError."""
+    found = [each for each in plugins.found if (each.source == str(path) if path else each.name == word)]
+    if not found:
+        raise SettingsError(f"there is no {shown(word)}; there are {', '.join(each.name for each in plugins.found)}")
+    return found
+
+
+def check(plugins: Sequence[Found], settings: Settings, load: Load | None) -> int:
     """Prints a line for each problem, or what is good. load: None where this process may not."""
     failed = False
-    for found, problems in plugins:
+    for found in plugins:
+        problems = list(found.problems)
         if not problems and found.kind is not None:
             problems = [*examine(found.kind, settings, load)]
         for problem in problems:

@@ -33,13 +33,15 @@ PROCESS = "process_"
 @dataclass(frozen=True)
 class Found:
     """name: as it is reported. kind: None where it could not even be imported. reason: why it is off, whatever the
-    settings say; empty where it is good. claimed: whether the name is its own, so that settings may use it."""
+    settings say; empty where it is good. claimed: whether the name is its own, so that settings may use it. problems:
+    the reason in its parts."""
 
     name: str
     source: str
     kind: type[Plugin] | None = None
     reason: str = ""
     claimed: bool = True
+    problems: tuple[str, ...] = ()
 
     @property
     def is_sink(self) -> bool:
@@ -156,25 +158,27 @@ def _refused(kind: type[Plugin], name: str, value: object) -> Iterator[str]:
 
 class Finder:
     """Finds once for each directory: a module that was imported stays what it was until a restart. points: the entry
-    points of a group."""
+    points of a group. files: single ones besides those of the directory."""
 
-    def __init__(self, points: Callable[[str], Iterable[EntryPoint]] | None = None) -> None:
+    def __init__(self, points: Callable[[str], Iterable[EntryPoint]] | None = None, files: Sequence[Path] = ()) -> None:
+        self._files = files
         self._points = points or (lambda group: entry_points(group=group))
         self._known: dict[str, Plugins] = {}
 
     def __call__(self, directory: str = "") -> Plugins:
         """Raises SettingsError where the directory cannot be read."""
         if directory not in self._known:
-            self._known[directory] = find(directory, self._points)
+            self._known[directory] = find(directory, self._points, self._files)
         return self._known[directory]
 
 
-def find(directory: str, points: Callable[[str], Iterable[EntryPoint]]) -> Plugins:
+def find(directory: str, points: Callable[[str], Iterable[EntryPoint]], files: Sequence[Path] = ()) -> Plugins:
     """Raises SettingsError where the directory cannot be read."""
     found, claims = ours()
     kinds = {each.kind for each in found}
     others = [each for each in _of_packages(points) if each.kind not in kinds]
-    others += _of_directory(Path(directory)) if directory else []
+    paths = [*(_listed(Path(directory)) if directory else ()), *files]
+    others += [found for path in dict.fromkeys(paths) for found in of_file(path)]
     for each in others:
         found.append(_admitted(each, {one.name for one in found}, claims))
     return Plugins(found)
@@ -203,18 +207,22 @@ def problems(each: Found, names: Collection[str], claims: Claims) -> list[str]:
 
 
 def _admitted(each: Found, names: Collection[str], claims: Claims) -> Found:
-    reason = "; ".join(problems(each, names, claims))
+    told = problems(each, names, claims)
     name = f"{each.name} ({Path(each.source).name})" if each.name in names else each.name
     claimed = name == each.name and bool(modules.STEM.fullmatch(name))
-    return Found(name, each.source, each.kind, reason, claimed)
+    return Found(name, each.source, each.kind, "; ".join(told), claimed, tuple(told))
 
 
 def _missing(kind: type[Plugin]) -> Iterator[str]:
     """The C files must be where they are read from, and as trustworthy as the Python file."""
     source = Source(kind)
     for file in (kind.program, *kind.parts) if issubclass(kind, Collector) else ():
+        path = source.path.with_name(file)
         try:
-            modules.require_trust(source.path.with_name(file))
+            if kind.__module__.startswith(modules.PACKAGE):  # who installs packages is trusted with the interpreter
+                modules.require_trust(path)
+            elif not path.is_file():
+                raise PluginError(f"{file}: it is not beside the Python file")
         except PluginError as error:
             yield f"{source.place('program')}: {error}"
 
@@ -245,14 +253,13 @@ def _package(point: EntryPoint) -> str:
     return f"{point.dist.name} {point.dist.version}" if point.dist else "?"
 
 
-def _of_directory(directory: Path) -> list[Found]:
+def _listed(directory: Path) -> list[Path]:
     try:
-        paths = modules.listed(directory)
+        return modules.listed(directory)
     except OSError as error:
         raise SettingsError(f"{shown(str(directory))} cannot be read: {error.strerror}") from error
     except PluginError as error:
         raise SettingsError(str(error)) from error
-    return [found for path in paths for found in of_file(path)]
 
 
 def of_file(path: Path) -> list[Found]:

@@ -69,7 +69,8 @@ def place(error: BaseException, kind: type[Plugin]) -> str:
     """`file.py:7: `, where it happened in the plugin's own file; empty where it did not."""
     module = sys.modules.get(kind.__module__)
     file = getattr(module, "__file__", None)
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
+    traces = [each.__traceback__ for each in (error, error.__cause__) if each]
+    lines = [frame.lineno for trace in traces for frame in traceback.extract_tb(trace) if frame.filename == file]
     return f"{Path(file).name}:{lines[-1]}: " if file and lines else ""
 
 
