@@ -8,7 +8,6 @@ from typing import Any
 from agent.options import MAX_BOUNDS, shown
 from agent.plugins.modules import STEM
 from agent.plugins.sources import Source
-from bpfleet import names
 from bpfleet.api import (
     AnyOf,
     Channel,
@@ -41,7 +40,9 @@ WORD = re.compile(r"[a-z][a-z0-9_]*")
 IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 PROGRAM = re.compile(r"[A-Za-z0-9_-]+\.bpf\.c")
 UNIT = re.compile(r"\{[a-z_]+\}")
-TAKEN_LABELS = {*names.IDENTITY, *names.PEER, "le", "quantile", "node"}
+TAKEN_LABELS = ("le", "quantile", "node")
+"""Besides those of the scope: histograms', summaries', and the scrape's."""
+
 EXPOSED = (Counter, UpDownCounter, Histogram, Summary)
 BUILT_IN = "agent."
 """Modules of our own: the options of these are settings."""
@@ -163,7 +164,7 @@ def _metric(metric: Metric) -> Iterator[str]:
     if not metric.help.strip().endswith("."):
         yield "help must be a sentence that ends with a full stop"
     for label in metric.labels:
-        if not WORD.fullmatch(label) or label in TAKEN_LABELS or metric.labels.count(label) > 1:
+        if not WORD.fullmatch(label) or label in TAKEN_LABELS or metric.label_names.count(label) > 1:
             yield f"label {shown(label)} is no word of a-z, 0-9 and _, stands twice or is one that every series has"
     if len(metric.values) > len(metric.labels):
         yield "values has more lists than there are labels"
