@@ -21,7 +21,7 @@ from agent.kernel.isolation import Outcome
 from agent.kernel.loaded import Loaded
 from agent.metrics.health import Books, CollectorState, Report, Runs, Table
 from bpfleet import catalogue
-from bpfleet.api import Channel, Collector, Event, Maps, Process, Row, Sample
+from bpfleet.api import CgroupChange, Channel, Collector, Event, Maps, Process, Row, Sample
 
 KEY = struct.pack("=Q", 23)
 NO_SPACE = OSError(28, "No space left on device")
@@ -116,6 +116,7 @@ class Bench:
         refused: Mapping[str, str] | None = None,
         channels: tuple[Channel, ...] = (),
         intervals: Mapping[str, float] | None = None,
+        most: int = 1_000_000,
     ) -> None:
         self.journal, self.clock = Journal(), Clock()
         self.tables = {name: FakeTables(hashes={"rows": {}}) for name in names}
@@ -129,7 +130,7 @@ class Bench:
             self.tables[collector.name] = tables
         self.loaded = FakeDoor(self.tables, refused).load(collectors, KernelSettings())
         doors = (self.journal, self.journal, self.journal)
-        self.agent = Agent(self.loaded, collectors, *doors, self.reports.append, self.clock, intervals)
+        self.agent = Agent(self.loaded, collectors, *doors, self.reports.append, self.clock, intervals, most)
 
     def named(self, name: str) -> Collector:
         return next(each for each in self.collectors if each.name == name)
@@ -538,6 +539,59 @@ def test_one_that_joins_declares_its_events_and_one_that_walks_processes_is_foll
     assert bench.journal.walk is not None and list(bench.journal.walk()) == [Process(0, 0, 0)]
     bench.agent.leave(drops)
     assert bench.journal.walk is None
+
+
+def test_one_that_yields_without_end_is_off_for_good_and_its_programs_are_gone(tmp_path: Path) -> None:
+    endless = made_collector(tmp_path, "endless", base=None, metrics=(catalogue.CONNECTIONS_OPENED,))
+    asked: list[int] = []
+
+    def collect(maps: Maps) -> Iterator[Sample]:
+        asked.append(1)
+        while True:
+            yield Sample(catalogue.CONNECTIONS_OPENED, 0, 23)
+
+    endless.collect = collect  # type: ignore[method-assign]
+    bench = Bench(tmp_path, "steady", last={endless: FakeTables()}, most=1000)
+    bench.grow("steady", 7)
+    reports = [bench.drained() for _ in range(3)]
+    for report in reports:
+        assert report.collectors["endless"].reason.startswith(
+            "Endless: endless.collect() yielded more than 1000 things"
+        )
+        assert not report.collectors["endless"].up and report.collectors["steady"].up
+    assert len(asked) == 1 and not bench.tables["endless"].attached
+    assert reports[-1].failures["endless"] == 1
+    assert bench.journal.counted[23] == 7
+    bench.agent.leave(endless)
+    assert list(bench.drained().collectors) == ["steady"]
+
+
+def test_a_plugin_gives_names_of_cgroups_and_processes_as_our_own_do(tmp_path: Path) -> None:
+    plugin = made_collector(tmp_path, "plugin")
+    plugin.cgroups = lambda maps: iter([CgroupChange(23, False, "/a"), CgroupChange(29, True, None)])  # type: ignore[method-assign]
+    plugin.processes = lambda maps, hooks: lambda: iter([Process(1, 23, 4)])  # type: ignore[method-assign]
+    bench = Bench(tmp_path, last={plugin: FakeTables()})
+    bench.drained()
+    assert bench.journal.told[:3] == [("made", 23, "/a"), ("removed", 29), ("refresh",)]
+    assert bench.journal.walk is not None and list(bench.journal.walk()) == [Process(1, 23, 4)]
+
+
+def test_one_that_cannot_say_whether_it_lists_processes_stands_in_nobodys_way(tmp_path: Path) -> None:
+    plugin = made_collector(tmp_path, "plugin")
+    plugin.processes = lambda maps, hooks: [][0]  # type: ignore[method-assign]
+    tables = FakeTables(walks={"on_process": bytes(24)})
+    bench = Bench(tmp_path, last={plugin: FakeTables()})
+    loaded = Loaded({"drops": Outcome(True, ("iter/task",))}, [(("drops",), tables)])
+    bench.agent.join(loaded, [Drops()])
+    assert bench.journal.walk is not None and list(bench.journal.walk()) == [Process(0, 0, 0)]
+
+
+def test_one_that_could_not_be_made_is_reported_until_nobody_asks_for_it(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, "steady")
+    bench.agent.note({"odd": Outcome(False, reason="odd.py:3: no")})
+    assert bench.drained().collectors["odd"] == CollectorState(False, (), "odd.py:3: no")
+    bench.agent.forget("odd")
+    assert list(bench.drained().collectors) == ["steady"]
 
 
 def test_walks_are_what_runs_when_it_is_asked() -> None:

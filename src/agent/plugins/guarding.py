@@ -70,7 +70,8 @@ def place(error: BaseException, kind: type[Plugin]) -> str:
     module = sys.modules.get(kind.__module__)
     file = getattr(module, "__file__", None)
     traces = [each.__traceback__ for each in (error, error.__cause__) if each]
-    lines = [frame.lineno for trace in traces for frame in traceback.extract_tb(trace) if frame.filename == file]
+    frames = ((frame.f_code.co_filename, line) for trace in traces for frame, line in traceback.walk_tb(trace))
+    lines = [line for name, line in frames if name == file]
     return f"{Path(file).name}:{lines[-1]}: " if file and lines else ""
 
 

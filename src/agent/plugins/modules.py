@@ -71,5 +71,6 @@ def explained(error: BaseException, path: Path) -> str:
     kind = "it calls sys.exit" if isinstance(error, SystemExit) else f"{type(error).__name__}"
     if isinstance(error, SyntaxError):
         return f"{path.name}:{error.lineno or 1}: {kind}: {error.msg}"
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+    frames = ((frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(error.__traceback__))
+    lines = [line for name, line in frames if name == str(path)]
     return f"{path.name}:{lines[-1] if lines else 1}: {kind}: {error}"
