@@ -11,7 +11,7 @@ from pathlib import Path
 
 from agent.collectors import BUILT_IN
 from agent.options import PluginOptions, shown
-from agent.plugins import declarations, modules
+from agent.plugins import declarations, modules, texts
 from agent.plugins.modules import PluginError
 from agent.plugins.sources import Source
 from agent.reading import did_you_mean
@@ -80,6 +80,8 @@ def _wanted(kind: type[Plugin]) -> Iterator[tuple[tuple[str, str], str]]:
             yield ("bounds", metric.bounds), at
     for channel in kind.channels:
         yield ("channel", channel.name), source.place("channels", channel.name)
+    for name, place in texts.maps(kind):
+        yield ("map", name), place
     for function in dict.fromkeys(declarations.functions(kind)):
         yield ("function", function), source.place("probes")
 
@@ -191,6 +193,9 @@ def ours() -> tuple[list[Found], Claims]:
     claims.owners.update({("bounds", each.name): "the setting" for each in fields(Histograms)})
     for each in found:
         claims.take(each)
+    for base in (kind.base for kind in BUILT_IN if kind.base):
+        names = texts.names(base.program)
+        claims.owners.update({("map", name): f"{base.program} ({OURS})" for name in names})
     return found, claims
 
 
@@ -199,6 +204,8 @@ def problems(each: Found, names: Collection[str], claims: Claims) -> list[str]:
     if each.reason or each.kind is None:
         return [each.reason]
     found = list(declarations.problems(each.kind)) or [*_missing(each.kind)]
+    if not found and issubclass(each.kind, Collector):
+        found += texts.problems(each.kind)
     if each.name in names:
         found.append(f"{Source(each.kind).place('name')}: the name {each.name} is taken")
     if not found and (refusal := claims.refusal(each)):

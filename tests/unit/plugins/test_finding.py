@@ -96,7 +96,10 @@ def test_of_two_with_one_name_or_channel_or_function_the_first_has_it(tmp_path: 
     )
     plugins = find(write(tmp_path, second), nobody)
     assert reason(plugins, "later") == f"later.py:9: channel good is taken by good ({tmp_path}/good.py)"
-    second["later.py"] = second["later.py"].replace('Channel("good"', 'Channel("later"')
+    second["later.py"] = (
+        second["later.py"].replace('Channel("good"', 'Channel("later"').replace("good.bpf", "later.bpf")
+    )
+    second["later.bpf.c"] = second["later.bpf.c"].replace("books_good", "books_later")
     plugins = find(write(tmp_path, second), nobody)
     assert reason(plugins, "later") == f"later.py:6: function on_good is taken by good ({tmp_path}/good.py)"
 
