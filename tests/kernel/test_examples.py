@@ -103,6 +103,7 @@ def agent(house: House, directory: Path, package: Path, receiver: Receiver) -> I
     house.empty()
     flags = ("--plugins-dir", str(directory), "--collectors", "+executions", "--plugins-options", given(receiver))
     settings = {"PYTHONPATH": f"{REPOSITORY / 'src'}:{package}", "BPFLEET_SINKS_JSONL_PATH": ""}
+    settings["BPFLEET_LIMITS_FLOWS"] = "4096"  # so that one which yields without end is found out sooner
     with Agent(*flags, environment=settings) as running:
         yield running
 

@@ -103,11 +103,6 @@ BROKEN = (
         "Endless: endless.collect() yielded more than ",
     ),
     Broken(
-        collector("foreign", collect="yield Sample(Counter('other.metric', 'Not declared.'), 1, 1)"),
-        "foreign",
-        "ValueError: bpfleet_other_metric_total is not among the metrics that it declares",
-    ),
-    Broken(
         {**collector("mine"), "mine.py": collector("mine")["mine.py"].replace('name = "mine"', 'name = "traffic"')},
         "traffic (mine.py)",
         "mine.py:4: the name traffic is taken",

@@ -12,9 +12,9 @@ from typing import TypeVar
 
 from bpfleet.api import CgroupChange, Collector, Event, Maps, Plugin, Record, Sample, Sink
 
-MAX_YIELDED = 1_000_000
-"""Of one collector in one drain, at least: more than 30 for each row of a full default map. Whoever yields without end
-is found out after a few seconds."""
+MAX_YIELDED = 250_000
+"""Of one collector in one drain, at least: four times what the largest ring buffer holds, 60 for each cgroup of a full
+map. Whoever yields without end is found out within seconds."""
 
 YIELDED_A_FLOW = 32
 """Rows of both flow maps, each with eight samples, twice over."""

@@ -17,7 +17,7 @@ from agent.plugins.finding import COLLECTORS, SINKS, Finder, Plugins
 from agent.sinks import BUILT_IN as BUILT_IN_SINKS
 from bpfleet.errors import SettingsError
 
-FOUND_BY_LOOKING = ("garbled", "wild", "counts", "tells", "quits", "endless", "foreign")
+FOUND_BY_LOOKING = ("garbled", "wild", "counts", "tells", "quits", "endless")
 """Those that are good until they are compiled or run."""
 
 
