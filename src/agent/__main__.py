@@ -10,11 +10,12 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 from agent import configuration, memory
 from agent.agent import Agent
-from agent.collectors import BUILT_IN, http_log, known
+from agent.collectors import http_log
 from agent.collectors.http_log import REQUEST, Mode
 from agent.configuration import Configuration
 from agent.credentials import Credentials
@@ -23,11 +24,14 @@ from agent.events.routing import Router
 from agent.identity.model import Owner
 from agent.identity.resolver import Resolver, assemble
 from agent.kernel import facts
-from agent.kernel.door import KernelDoor, KernelSettings
+from agent.kernel.door import KernelDoor, KernelSettings, Outcome
 from agent.kernel.lock import Lock
 from agent.metrics.accumulate import Accumulator
 from agent.metrics.health import Build, Health, Report, RequestLog
 from agent.metrics.page import Page
+from agent.plugins import guarding
+from agent.plugins.finding import Finder, Plugins
+from agent.plugins.making import Made, intervals, make, makers
 from agent.protocols.routes import Routes
 from agent.reload import Reloader, Requests
 from agent.requests import wishes
@@ -35,7 +39,7 @@ from agent.requests.durations import RouteDurations
 from agent.requests.policy import Policies
 from agent.requests.stage import RequestStage
 from agent.requests.steering import Steering
-from agent.running import Running, describe, intervals, lonely
+from agent.running import Running, describe, lonely
 from agent.server import Application, Heartbeat, Server
 from agent.settings import Settings
 from agent.sinks.jsonl import Jsonl
@@ -52,11 +56,13 @@ STALL_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class Orders:
-    """What reaches an agent that runs. read: what file, environment and flags say now, for each of the reloads."""
+    """What reaches an agent that runs. read: what file, environment and flags say now, for each of the reloads. find:
+    the plugins of a directory."""
 
     stop: threading.Event
     reloads: Requests
     read: Callable[[], Configuration]
+    find: Callable[[str], Plugins]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -67,8 +73,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments
     )
     try:
-        flags = configuration.flags_of(parsed)
-        orders = Orders(stop, reloads, lambda: configuration.load(parsed.config, os.environ, flags, known()))
+        flags, find = configuration.flags_of(parsed), Finder()
+        orders = Orders(stop, reloads, lambda: configuration.load(parsed.config, os.environ, flags, find), find)
         given = orders.read()
         logging.basicConfig(level=given.settings.log_level.upper(), format="%(levelname)s %(name)s: %(message)s")
         run(given, orders)
@@ -98,31 +104,34 @@ def run(given: Configuration, orders: Orders) -> None:
         )
     credentials = Credentials(given)
     with Lock(cgroup_root):
-        collectors = [kind() for kind in BUILT_IN if settings.runs(kind.name)]
-        tells_requests = any(REQUEST in each.event_names for each in collectors)
+        plugins = orders.find(settings.plugins.dir)
+        made, kinds = make(plugins, settings), plugins.kinds()
+        tells_requests = any(REQUEST in each.event_names for each in made.collectors)
         identity = resolver(settings, cgroup_root, tells_requests and settings.requests.annotations == "on")
         totals = Accumulator(
             identity,
-            [metric for collector in collectors for metric in collector.metrics],
-            asdict(settings.histograms),
+            [metric for collector in made.collectors for metric in collector.metrics],
+            asdict(settings.histograms) | plugins.bounds(),
             series=settings.limits.series,
             series_per_metric=settings.limits.series_per_metric,
             scrape_interval=settings.scrape_interval_seconds,
             flow_idle_seconds=settings.flow_idle_seconds,
             keep_seconds=settings.identity.keep_seconds,
         )
-        reloader = Reloader(settings, {kind.name: kind.base is None for kind in BUILT_IN}, orders.read)
-        counting = [kind.name for kind in BUILT_IN if kind.metrics or kind.event_names]
+        alone = {name: name not in kinds or kinds[name].base is None for name in plugins.collectors()}
+        reloader = Reloader(settings, alone, orders.read)
+        counting = [name for name, kind in kinds.items() if kind.metrics or kind.event_names]
         status = Status(
             __version__, counting, machine, totals.standing, identity.status, reloader.page, credentials.states
         )
-        serve(settings, cgroup_root, collectors, identity, totals, status, credentials, reloader, orders)
+        serve(settings, cgroup_root, plugins, made, identity, totals, status, credentials, reloader, orders)
 
 
 def serve(
     settings: Settings,
     cgroup_root: str,
-    collectors: Sequence[Collector],
+    plugins: Plugins,
+    made: Made,
     identity: Resolver,
     totals: Accumulator[Owner],
     status: Status,
@@ -146,7 +155,10 @@ def serve(
         Page(totals, health.registry()), heartbeat.problem, status.problem, status.page, credentials.bearer
     )
     server = Server(pages, settings.address, credentials.context)
-    events = router(settings, collectors, identity, requests)
+    collectors = made.collectors
+    deliveries = [*sinks(settings), *made.sinks]
+    events = router(settings, collectors, deliveries, identity, requests)
+    status.sinks = health.sinks = {sink.name: "" for sink in deliveries} | made.sinks_off
     steering = Steering(requests.policies, settings.requests)
     agent: Agent | None = None
 
@@ -158,23 +170,27 @@ def serve(
         status.observe(report)
 
     try:
-        door, kernel = KernelDoor(), kernel_settings(settings, cgroup_root)
+        door, kernel = KernelDoor(), kernel_settings(settings, cgroup_root, plugins)
         loaded = door.load(collectors, kernel)
         status.headers = health.build.headers = loaded.headers
-        told = requests.durations.samples if requests.durations else tuple
+        loaded.outcomes.update({name: Outcome(False, reason=reason) for name, reason in made.off.items()})
+        paces = partial(intervals, plugins.kinds().values())
         agent = Agent(
             *(loaded, collectors, identity, totals, events, observe, time.monotonic),
-            intervals=intervals(settings),
+            intervals=paces(settings),
+            most=guarding.most(settings.limits.flows),
             modes=modes,
-            told=told,
+            told=requests.durations.samples if requests.durations else tuple,
         )
         off = [each for each in collectors if not loaded.outcomes[each.name].up]
         totals.switch_off(lonely((metric for each in off for metric in each.metrics), agent.metrics()))
         agent.drain()
         describe(loaded.outcomes)
         log.info("metrics at %s://%s:%d/metrics", server.scheme, *server.address)
-        kinds = {kind.name: kind for kind in BUILT_IN}
-        running = Running(settings, kinds, door, kernel, agent, identity, totals, credentials, requests, steering)
+        kinds = makers(plugins, settings)
+        running = Running(
+            *(settings, kinds, door, kernel, agent, identity, totals, credentials, paces), requests, steering
+        )
         threading.Thread(
             target=reloader.run, args=(orders.reloads, running.apply), name="reload", daemon=True
         ).start()  # a daemon: a compile under way does not hold up the end
@@ -213,10 +229,14 @@ def request_stage(settings: Settings, identity: Resolver) -> RequestStage:
 
 
 def router(
-    settings: Settings, collectors: Sequence[Collector], identity: Resolver, requests: RequestStage
+    settings: Settings,
+    collectors: Sequence[Collector],
+    sinks: Sequence[Sink],
+    identity: Resolver,
+    requests: RequestStage,
 ) -> Router[Owner]:
     names = [name for collector in collectors for name in collector.event_names]
-    deliveries = [Delivery(sink, names, time.monotonic) for sink in sinks(settings)]
+    deliveries = [Delivery(sink, names, time.monotonic) for sink in sinks]
     return Router(identity, deliveries, names, settings.limits.events_per_second, stages={REQUEST: requests})
 
 
@@ -224,14 +244,15 @@ def sinks(settings: Settings) -> list[Sink]:
     return [Jsonl(settings.sinks.jsonl.path)] if settings.sinks.jsonl.path else []
 
 
-def kernel_settings(settings: Settings, cgroup_root: str) -> KernelSettings:
+def kernel_settings(settings: Settings, cgroup_root: str, plugins: Plugins | None = None) -> KernelSettings:
+    """plugins: may bring bounds of their own."""
     return KernelSettings(
         python=settings.kernel.python,
         headers=settings.kernel.headers,
         cache=settings.kernel.cache,
         cgroup_root=cgroup_root,
         limits=asdict(settings.limits) | http_log.limits(**asdict(settings.requests)),
-        bounds=asdict(settings.histograms),
+        bounds=asdict(settings.histograms) | (plugins.bounds() if plugins else {}),
     )
 
 

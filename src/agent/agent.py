@@ -13,14 +13,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
-from agent.collectors.cgroups import Cgroups
-from agent.collectors.drops import Drops, Process
 from agent.collectors.http_log import HttpLog, Mode
 from agent.events.routing import Standing
-from agent.kernel.door import Loaded
+from agent.kernel.door import Loaded, Outcome
 from agent.metrics.health import Books, CollectorState, Report, Runs, Table
+from agent.plugins import guarding
 from agent.throttle import Throttle
-from bpfleet.api import AnyOf, Collector, Event, Metric, Sample, Walk
+from bpfleet.api import AnyOf, Collector, Event, Metric, Process, Sample, Walk
 
 log = logging.getLogger(__name__)
 
@@ -71,8 +70,9 @@ Modes = Callable[[], tuple[Mode, Mapping[int, Mode]]]
 
 class Agent:
     """Drains on one thread, and says after each drain how it went. clock: monotonic seconds. intervals: by collector,
-    the seconds between two calls of those that are not asked at each drain. modes: asked at each drain, where requests
-    are logged. told: what is counted of events.
+    the seconds between two calls of those that are not asked at each drain. most: samples or events of one collector in
+    one drain; whoever yields more is off for good. modes: asked at each drain, where requests are logged. told: what is
+    counted of events.
 
     The settings of what it works with change between two drains only: `with agent.changing(): ...`, from any thread."""
 
@@ -86,6 +86,7 @@ class Agent:
         observe: Callable[[Report], None],
         clock: Callable[[], float],
         intervals: Mapping[str, float] | None = None,
+        most: int = guarding.MAX_YIELDED,
         modes: Modes | None = None,
         told: Callable[[], Iterable[Sample]] = tuple,
     ) -> None:
@@ -99,6 +100,8 @@ class Agent:
         self._clock = clock
         self._intervals = dict(intervals or {})
         self._told = told
+        self._most = most
+        self._endless: dict[str, str] = {}
         self._due: dict[str, float] = {}
         self._throttle = Throttle(clock)
         self._failures: dict[str, str] = {}
@@ -110,8 +113,13 @@ class Agent:
     def _walk(self) -> Callable[[], Iterable[Process]] | None:
         """Over all processes, where a collector that runs can."""
         for each in self._collectors:
-            if isinstance(each, Drops):
-                return each.walk(self._loaded.maps(each.name), self._loaded.outcomes[each.name].hooks)
+            try:
+                walk = each.processes(self._loaded.maps(each.name), self._loaded.outcomes[each.name].hooks)
+            except Exception:  # one collector's failure is its own
+                log.exception("collector %s cannot say whether it lists processes", each.name)
+                continue
+            if walk is not None:
+                return walk
         return None
 
     def run(self, stop: threading.Event, interval: Callable[[], float], beat: Callable[[float], None]) -> None:
@@ -158,8 +166,19 @@ class Agent:
             self._loaded.detach(collector.name, walks(collector))
             self.drain()
             self._collectors = [each for each in self._collectors if each.name != collector.name]
+            self._endless.pop(collector.name, None)
             self._identity.namespaces.follow(self._walk())
             self._loaded.leave(collector.name)
+
+    def note(self, outcomes: Mapping[str, Outcome]) -> None:
+        """Collectors that could not even be made: their reasons are reported like those of the others."""
+        with self._lock:
+            self._loaded.outcomes.update(outcomes)
+
+    def forget(self, name: str) -> None:
+        """One that was noted is not asked for any more."""
+        with self._lock:
+            self._loaded.outcomes.pop(name, None)
 
     def metrics(self) -> list[Metric]:
         """Of the collectors that run."""
@@ -179,19 +198,17 @@ class Agent:
     def _drain(self) -> None:
         self._loaded.begin_drain()
         self._failures.clear()
-        for collector in self._collectors:
-            if isinstance(collector, Cgroups):  # before anything is counted, so that a cgroup that is gone has a name
-                self._isolated(collector.name, lambda each=collector: self._meet_cgroups(each))  # type: ignore[misc]
+        for collector in self._collectors:  # before anything is counted, so that a cgroup that is gone has a name
+            self._asked(collector, self._meet_cgroups)
         self._isolated("identity", self._identity.refresh)
         for collector in self._collectors:
-            if isinstance(collector, HttpLog) and self._modes:
-                self._isolated(collector.name, lambda each=collector: self._steer(each))  # type: ignore[misc]
+            self._asked(collector, self._steer)
         for collector in self._collectors:
-            self._isolated(collector.name, lambda each=collector: self._count(each))  # type: ignore[misc]
+            self._asked(collector, self._count)
         self._isolated("totals", self._totals.tick)
         self._isolated("events", self._events.begin)
         for collector in self._collectors:
-            self._isolated(collector.name, lambda each=collector: self._tell(each))  # type: ignore[misc]
+            self._asked(collector, self._tell)
         self._isolated("events", lambda: self._totals.add(self._told()))
         self._isolated("report", lambda: self._observe(self.report()))
 
@@ -199,7 +216,7 @@ class Agent:
         told = self._events.standing()
         return Report(
             collectors={
-                name: CollectorState(outcome.up and name not in self._failures, outcome.hooks, self._reason(name))
+                name: CollectorState(outcome.up and not self._failure(name), outcome.hooks, self._reason(name))
                 for name, outcome in self._loaded.outcomes.items()
             },
             books=self._books() | {name: Books(*account) for name, account in told.accounts.items()},
@@ -229,34 +246,48 @@ class Agent:
             books[channel.name] = Books(seen, delivered.get(channel.name, 0), reasons)
         return books
 
-    def _reason(self, name: str) -> str:
-        return self._failures.get(name) or self._loaded.outcomes[name].reason
+    def _failure(self, name: str) -> str:
+        return self._endless.get(name) or self._failures.get(name, "")
 
-    def _isolated(self, what: str, step: Callable[[], None]) -> None:
+    def _reason(self, name: str) -> str:
+        return self._failure(name) or self._loaded.outcomes[name].reason
+
+    def _asked(self, collector: Collector, step: Callable[[Collector], None]) -> None:
+        """Unless it has lost its turn for good."""
+        if collector.name not in self._endless:
+            self._isolated(collector.name, lambda: step(collector), collector)
+
+    def _isolated(self, what: str, step: Callable[[], None], collector: Collector | None = None) -> None:
         try:
             step()
         except Exception as error:  # one step's failure is its own
-            self._failures[what] = f"{type(error).__name__}: {error}"
+            place = guarding.place(error, type(collector)) if collector else ""
+            self._failures[what] = f"{place}{type(error).__name__}: {error}"
             self._failed[what] += 1
+            if isinstance(error, guarding.Endless):
+                self._endless[what] = self._failures[what]
+                if collector and collector.base is None:  # nobody reads what it would go on writing
+                    self._loaded.detach(what)
             if self._throttle.allows(what):
                 log.exception("%s failed, the rest goes on", what)
 
-    def _meet_cgroups(self, collector: Cgroups) -> None:
-        for event in collector.changes(self._loaded.maps(collector.name)):
-            if event.removed:
-                self._identity.tree.removed(event.cgroup_id)
-            elif event.path is not None:
-                self._identity.tree.made(event.cgroup_id, event.path)
+    def _meet_cgroups(self, collector: Collector) -> None:
+        for change in guarding.changes(collector, self._loaded.maps(collector.name), self._most):
+            if change.removed:
+                self._identity.tree.removed(change.cgroup_id)
+            elif change.path is not None:
+                self._identity.tree.made(change.cgroup_id, change.path)
 
-    def _steer(self, collector: HttpLog) -> None:
-        assert self._modes
+    def _steer(self, collector: Collector) -> None:
+        if not isinstance(collector, HttpLog) or not self._modes:
+            return
         left_out = collector.steer(self._loaded.maps(collector.name), *self._modes())
         if left_out and self._throttle.allows("modes"):
             log.warning("requests of %d cgroups are logged as those of all others: limits.cgroups is used up", left_out)
 
     def _count(self, collector: Collector) -> None:
         if self._is_due(collector.name):
-            self._totals.add(collector.collect(self._loaded.maps(collector.name)))
+            self._totals.add(guarding.samples(collector, self._loaded.maps(collector.name), self._most))
 
     def _is_due(self, name: str) -> bool:
         """By a schedule of its own, so that drains that come late do not make every later one late."""
@@ -270,7 +301,8 @@ class Agent:
         return True
 
     def _tell(self, collector: Collector) -> None:
-        self._events.take(collector.name, collector.events(self._loaded.maps(collector.name)))
+        events = guarding.events(collector, self._loaded.maps(collector.name), self._most)
+        self._events.take(collector.name, events)
 
 
 def walks(collector: Collector) -> set[str]:

@@ -49,7 +49,7 @@ def _ready(arguments: Sequence[str]) -> int:
 def _config(arguments: Sequence[str]) -> int:
     """`show` prints what is in force and who said so, `schema` the JSON Schema, `check` only finds mistakes."""
     from agent import configuration, settings
-    from agent.collectors import known
+    from agent.plugins.finding import Finder
 
     parser = configuration.Parser("bpfleet config", CONFIG.help)
     parser.add_argument("action", choices=("show", "schema", "check"))
@@ -57,7 +57,7 @@ def _config(arguments: Sequence[str]) -> int:
     if parsed.action == "schema":
         print(json.dumps(settings.schema(), indent=2))
         return 0
-    loaded = configuration.load(parsed.config, os.environ, configuration.flags_of(parsed), known())
+    loaded = configuration.load(parsed.config, os.environ, configuration.flags_of(parsed), Finder())
     if parsed.action == "show":
         print(configuration.show(loaded), end="")
     else:
@@ -72,6 +72,12 @@ def _collectors(arguments: Sequence[str]) -> int:
     for collector in BUILT_IN:
         print("\n".join(describe(collector)))
     return 0
+
+
+def _collector(arguments: Sequence[str]) -> int:
+    from agent.collector import main
+
+    return main(arguments)
 
 
 def describe(collector: type[Collector]) -> list[str]:
@@ -110,4 +116,5 @@ TOPOLOGY = Command("Show who calls whom, from agents that run.", _topology)
 DOCTOR = Command("Say what this machine offers and which collectors can run on it.", _doctor)
 READY = Command("Ask the agent of this machine whether it counts.", _ready)
 CONFIG = Command("Show or check the settings, or print their JSON Schema.", _config)
+COLLECTOR = Command("List collectors and sinks, plugins among them, or check one.", _collector)
 COLLECTORS = Command("List the collectors with their hooks, capabilities and metrics.", _collectors)

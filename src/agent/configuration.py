@@ -5,13 +5,14 @@ import difflib
 import json
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
-from agent import settings_file
-from agent.options import Leaf, Value, numeral, shown
+from agent import plugin_options, settings_file
+from agent.options import Leaf, PluginOptions, Value, numeral, shown
 from agent.reading import Reading, did_you_mean, number
 from agent.settings import Settings, build, clashes, get, leaves
 from bpfleet.errors import SettingsError
@@ -19,6 +20,16 @@ from bpfleet.errors import SettingsError
 FILE_VARIABLE = "BPFLEET_CONFIG"
 SERVICE_LINK = re.compile(r"BPFLEET(_.*)?(_SERVICE_HOST|_SERVICE_PORT(_.*)?|_PORT|_PORT_\d+_(TCP|UDP|SCTP)(_.*)?)")
 """Kubernetes gives every pod such variables for the Services beside it; one may be called bpfleet-something."""
+
+
+class Known(Protocol):
+    """The plugins that there are."""
+
+    def collectors(self) -> Mapping[str, bool]:
+        """Every collector's name, and whether it is in the default set."""
+
+    def problems(self, options: PluginOptions) -> Iterable[str]:
+        """What is wrong with what plugins were given, each with its place."""
 
 
 @dataclass(frozen=True)
@@ -41,12 +52,15 @@ class Configuration:
 
 
 def load(
-    file: Path | None, environment: Mapping[str, str], flags: Mapping[str, str], collectors: Mapping[str, bool]
+    file: Path | None,
+    environment: Mapping[str, str],
+    flags: Mapping[str, str],
+    collectors: Mapping[str, bool] | Callable[[str], Known],
 ) -> Configuration:
     """The settings in force.
 
-    flags: setting name (`limits.flows`) -> text. collectors: every known one -> whether it is in the default set.
-    Raises SettingsError with one line for each problem."""
+    flags: setting name (`limits.flows`) -> text. collectors: every known one -> whether it is in the default set; or
+    what finds them, given `plugins.dir`. Raises SettingsError with one line for each problem."""
     reading = Reading()
     if file is None and environment.get(FILE_VARIABLE):
         file = Path(environment[FILE_VARIABLE])
@@ -56,6 +70,8 @@ def load(
     for leaf in leaves():
         if leaf.name in flags:
             _take_text(reading, leaf, f"flag {leaf.flag}", flags[leaf.name])
+    if callable(collectors):
+        collectors = _found(reading, collectors)
     chosen = _choose(reading, collectors)
     _stop_on(reading.problems)
 
@@ -116,6 +132,8 @@ def show(configuration: Configuration) -> str:
 
 def printed(value: Value) -> str:
     """A value as a settings file has it."""
+    if isinstance(value, PluginOptions):
+        return plugin_options.printed(value)
     if isinstance(value, tuple):
         return "[" + ", ".join(printed(each) for each in value) + "]"
     return json.dumps(value) if isinstance(value, str) else numeral(value)
@@ -136,7 +154,10 @@ def _read_environment(environment: Mapping[str, str], reading: Reading) -> None:
 
 
 def _take_text(reading: Reading, leaf: Leaf, place: str, text: str) -> None:
-    reading.take(leaf, place, lambda: _from_text(leaf, text))
+    if leaf.kind == "options":
+        reading.take(leaf, place, lambda: plugin_options.from_text(text, place, reading.problems))
+    else:
+        reading.take(leaf, place, lambda: _from_text(leaf, text))
 
 
 def _from_text(leaf: Leaf, text: str) -> Value:
@@ -149,6 +170,19 @@ def _from_text(leaf: Leaf, text: str) -> Value:
 
 
 # What was given, together
+
+
+def _found(reading: Reading, find: Callable[[str], Known]) -> Mapping[str, bool]:
+    directory, options = reading.given.get("plugins.dir"), reading.given.get("plugins.options")
+    try:
+        known = find(str(directory.value) if directory else "")
+    except SettingsError as error:
+        reading.problems.append(f"{directory.place if directory else 'the default'}: plugins.dir: {error}")
+        _stop_on(reading.problems)
+        raise
+    if options and isinstance(options.value, PluginOptions):
+        reading.problems += known.problems(options.value)
+    return known.collectors()
 
 
 def _choose(reading: Reading, known: Mapping[str, bool]) -> tuple[str, ...]:

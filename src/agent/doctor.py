@@ -3,13 +3,15 @@
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 
 from agent import configuration
-from agent.collectors import BUILT_IN, known
 from agent.kernel import facts
 from agent.kernel.door import Door, KernelDoor, KernelSettings
 from agent.kernel.facts import Facts
 from agent.kernel.isolation import Outcome
+from agent.plugins.finding import Finder
+from agent.plugins.making import make
 from bpfleet.api import Collector
 from bpfleet.errors import BpfleetError
 
@@ -29,16 +31,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = configuration.Parser("bpfleet doctor", PURPOSE).parse_args(arguments)
     try:
         flags = configuration.flags_of(parsed)
-        settings = configuration.load(parsed.config, os.environ, flags, known()).settings
+        find = Finder()
+        settings = configuration.load(parsed.config, os.environ, flags, find).settings
     except BpfleetError as error:
         print(f"bpfleet doctor: {error}", file=sys.stderr)
         return 1
     machine = facts.gather()
     root = settings.kernel.cgroup_root or machine.cgroup_root
     print("\n".join(describe(machine, root)))
-    lines, healthy = examine(KernelDoor(), [kind() for kind in BUILT_IN], kernel_settings(settings, root))
+    plugins = find(settings.plugins.dir)
+    made = make(plugins, replace(settings, collectors=tuple(plugins.collectors())))
+    lines, healthy = examine(KernelDoor(), made.collectors, kernel_settings(settings, root, plugins))
+    lines += [_line(name, f"off: {reason}") for name, reason in (made.off | made.sinks_off).items()]
+    lines += [_line(sink.name, "on: a sink") for sink in made.sinks]
     print("\n".join(lines))
-    return 0 if healthy else 1
+    return 0 if healthy and not made.off and not made.sinks_off else 1
 
 
 def describe(machine: Facts, cgroup_root: str) -> list[str]:

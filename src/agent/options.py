@@ -5,7 +5,28 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 
-Value = str | int | float | tuple[str, ...] | tuple[float, ...]
+from bpfleet.options import OptionValue
+
+
+class PluginOptions:
+    """What was given to plugins, by plugin and option. places: where, by `plugin.option`; where alone is no change."""
+
+    def __init__(
+        self,
+        values: Mapping[str, Mapping[str, OptionValue]] | None = None,
+        places: Mapping[str, str] | None = None,
+    ) -> None:
+        self.values = dict(values or {})
+        self.places = dict(places or {})
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, PluginOptions) and self.values == other.values
+
+    def __hash__(self) -> int:
+        return hash(tuple(sorted(self.values)))
+
+
+Value = str | int | float | tuple[str, ...] | tuple[float, ...] | PluginOptions
 T = TypeVar("T")
 
 MAX_BOUNDS = 64
@@ -49,6 +70,8 @@ class Option:
 
     def check(self, value: Value) -> None:
         """Raises ValueError, saying what is wrong with a value of the right type."""
+        if isinstance(value, PluginOptions):
+            return  # what is allowed the plugins say
         if isinstance(value, tuple):
             self._check_list(value)
         elif isinstance(value, str):
@@ -102,7 +125,9 @@ class Leaf(NamedTuple):
 
     @property
     def kind(self) -> str:
-        """text | integer | number | names | numbers, from the default."""
+        """text | integer | number | names | numbers | options, from the default."""
+        if isinstance(self.default, PluginOptions):
+            return "options"
         if isinstance(self.default, tuple):
             return "numbers" if self.default and not isinstance(self.default[0], str) else "names"
         return {str: "text", int: "integer", float: "number"}[type(self.default)]

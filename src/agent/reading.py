@@ -12,6 +12,7 @@ KIND = {
     "number": "a number",
     "names": "a list of names",
     "numbers": "a list of numbers",
+    "options": "plugins with their options",
 }
 
 

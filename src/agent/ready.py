@@ -9,7 +9,7 @@ import ssl
 from collections.abc import Mapping, Sequence
 
 from agent import configuration
-from agent.collectors import known
+from agent.plugins.finding import Finder
 from bpfleet.errors import HostError
 
 PURPOSE = "Ask the agent of this machine whether it counts: exit code 0 if so, else 1 and why not."
@@ -25,7 +25,7 @@ MAX_REASON_BYTES = 1000
 def main(arguments: Sequence[str] | None = None, environment: Mapping[str, str] = os.environ) -> int:
     """Raises SettingsError, and HostError with the reason where nothing is counted."""
     parsed = configuration.Parser("bpfleet ready", PURPOSE).parse_args(arguments)
-    settings = configuration.load(parsed.config, environment, configuration.flags_of(parsed), known()).settings
+    settings = configuration.load(parsed.config, environment, configuration.flags_of(parsed), Finder()).settings
     ask(*settings.address, tls=bool(settings.server.certificate_file))
     print("ready")
     return 0

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from agent.configuration import Configuration
 from agent.metrics.health import Reloads
-from agent.options import Leaf, Value, shown
+from agent.options import Leaf, PluginOptions, Value, shown
 from agent.settings import Settings, build, get, leaves
 from bpfleet.errors import BpfleetError
 
@@ -174,6 +174,8 @@ class Reloader:
 
 
 def _shown(value: Value) -> str:
+    if isinstance(value, PluginOptions):
+        return shown(value.values)
     if isinstance(value, tuple):
         return shown(", ".join(map(str, value)))
     return shown(value)

@@ -4,7 +4,6 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from agent.agent import Agent
-from agent.collectors import BUILT_IN
 from agent.configuration import Configuration
 from agent.credentials import Credentials
 from agent.identity.model import Owner
@@ -13,14 +12,17 @@ from agent.kernel.door import Door, KernelSettings, Loaded, Outcome
 from agent.metrics.accumulate import Accumulator
 from agent.requests.stage import RequestStage
 from agent.requests.steering import Steering
-from agent.settings import Settings, get, leaves
+from agent.settings import Settings
 from bpfleet.api import Collector, Metric
+from bpfleet.errors import BpfleetError
 
 log = logging.getLogger(__name__)
 
 
 class Running:
-    """settings: in force. kinds: how each collector is made. kernel: the door's settings, the same as at the start."""
+    """settings: in force. kinds: how each collector is made, which raises BpfleetError for one that is off. kernel: the
+    door's settings, the same as at the start. intervals: of settings, by collector, of those that are not asked at each
+    drain."""
 
     def __init__(
         self,
@@ -32,10 +34,11 @@ class Running:
         identity: Resolver,
         totals: Accumulator[Owner],
         credentials: Credentials,
+        intervals: Callable[[Settings], Mapping[str, float]],
         requests: RequestStage,
         steering: Steering | None = None,
     ) -> None:
-        self._settings, self._kinds = settings, kinds
+        self._settings, self._kinds, self._intervals = settings, kinds, intervals
         self._door, self._kernel = door, kernel
         self._agent, self._identity, self._totals, self._credentials = agent, identity, totals, credentials
         self._requests = requests
@@ -63,21 +66,28 @@ class Running:
                 flow_idle_seconds=settings.flow_idle_seconds,
                 keep_seconds=settings.identity.keep_seconds,
             )
-            self._agent.pace(intervals(settings))
+            self._agent.pace(self._intervals(settings))
             self._requests.adjust(settings.requests)
             if self._steering:
                 self._steering.adjust(settings.requests)
         logging.getLogger().setLevel(settings.log_level.upper())
         for name in before.collectors:
             if name not in settings.collectors:
-                self._switch_off(self._kinds[name]())
+                self._switch_off(name)
         for name in settings.collectors:
             if name not in before.collectors:
-                self._switch_on(self._kinds[name]())
+                self._switch_on(name)
         return ("identity.static_file",) if renamed else ()
 
-    def _switch_on(self, collector: Collector) -> None:
+    def _switch_on(self, name: str) -> None:
         """Takes a second or two for the compiler; the others are drained meanwhile."""
+        try:
+            collector = self._kinds[name]()
+        except BpfleetError as error:
+            off = {name: Outcome(False, reason=str(error))}
+            describe(off)
+            self._agent.note(off)
+            return
         try:
             loaded = self._door.load([collector], self._kernel)
         except Exception as error:  # one collector's failure is its own
@@ -88,19 +98,18 @@ class Running:
             self._totals.switch_on(collector.metrics)
         self._agent.join(loaded, [collector])
 
-    def _switch_off(self, collector: Collector) -> None:
+    def _switch_off(self, name: str) -> None:
+        try:
+            collector = self._kinds[name]()
+        except BpfleetError:  # it never ran
+            self._agent.forget(name)
+            return
         try:
             self._agent.leave(collector)
         except Exception:  # one collector's failure is its own
             log.exception("collector %s could not be drained for the last time", collector.name)
         self._totals.switch_off(lonely(collector.metrics, self._agent.metrics()))
         log.info("collector %s is switched off", collector.name)
-
-
-def intervals(settings: Settings) -> dict[str, float]:
-    """By collector, of those that are not asked at each drain."""
-    values = {leaf.name: get(settings, leaf) for leaf in leaves()}
-    return {kind.name: float(str(values[kind.interval])) for kind in BUILT_IN if kind.interval}
 
 
 def lonely(metrics: Iterable[Metric], others: Iterable[Metric]) -> list[Metric]:

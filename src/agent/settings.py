@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from agent import networks
-from agent.options import MAX_BOUNDS, Entries, Leaf, Value, setting
+from agent.options import MAX_BOUNDS, Entries, Leaf, PluginOptions, Value, setting
 from agent.requests import wishes
 
 MAX_ROWS = 4_194_304
@@ -269,6 +269,22 @@ class Sinks:
 
 
 @dataclass(frozen=True)
+class Plugins:
+    """Collectors and sinks that are not ours, besides those of installed packages."""
+
+    dir: str = _path(
+        "",
+        "Directory of plugins: *.py, each with its *.bpf.c beside it. What others than root and the agent's user can "
+        "write is not loaded.",
+    )
+    options: PluginOptions = setting(
+        PluginOptions(),
+        "What each plugin is given; it says itself what it takes (`bpfleet collector list`).",
+        allowed="a mapping of plugins to mappings of their options: {name: {option: value}}",
+    )
+
+
+@dataclass(frozen=True)
 class Settings:
     """All settings of the agent."""
 
@@ -312,6 +328,7 @@ class Settings:
     server: Server = Server()
     kernel: Kernel = Kernel()
     sinks: Sinks = Sinks()
+    plugins: Plugins = Plugins()
 
     def runs(self, collector: str) -> bool:
         """Whether it is asked for, by its name or by what it is for."""
@@ -445,6 +462,9 @@ def _entry_schema(entries: Entries) -> dict[str, Any]:
 
 def _leaf_schema(leaf: Leaf) -> dict[str, Any]:
     option = leaf.option
+    if isinstance(leaf.default, PluginOptions):
+        one = {"type": "object", "additionalProperties": {"type": ["boolean", "number", "string", "array"]}}
+        return {"description": option.help, "type": "object", "additionalProperties": one, "default": {}}
     types = {"text": "string", "names": "string", "integer": "integer", "number": "number", "numbers": "number"}
     value: dict[str, Any] = {"type": types[leaf.kind]}
     if option.choices:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import yaml
 
-from agent import files
+from agent import files, plugin_options
 from agent.options import Entries, Leaf, Value, shown
 from agent.reading import KIND, Reading, did_you_mean, number
 from agent.settings import leaves
@@ -53,7 +53,11 @@ def _take_node(reading: Reading, leaf: Leaf, place: str, node: yaml.Node) -> Non
     if leaf.option.entries and isinstance(node, yaml.SequenceNode):
         _take_entries(reading, leaf, leaf.option.entries, place, node)
         return
-    reading.take(leaf, place, lambda: _from_node(leaf, node))
+    file = place.rpartition(":")[0]
+    if leaf.kind == "options":
+        reading.take(leaf, place, lambda: plugin_options.given(node, lambda each: _place(file, each), reading.problems))
+    else:
+        reading.take(leaf, place, lambda: _from_node(leaf, node))
 
 
 def _take_entries(reading: Reading, leaf: Leaf, entries: Entries, place: str, node: yaml.SequenceNode) -> None:

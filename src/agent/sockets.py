@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Protocol
 
 from agent import configuration, socket_filters, socket_pages
-from agent.collectors import known
 from agent.collectors.sockets import CHANNEL, FUNCTION, EverySocket, Row, rows
 from agent.identity.model import Owner, Peer
 from agent.kernel import facts
 from agent.kernel.door import Door, KernelDoor, KernelSettings
+from agent.plugins.finding import Finder
 from agent.socket_lists import Socket, gather
 from bpfleet.errors import HostError
 from bpfleet.metrics import Flow
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str]) -> int:
     from agent.__main__ import kernel_settings, resolver
 
     wanted = parse(arguments)
-    settings = configuration.load(wanted.config, os.environ, configuration.flags_of(wanted), known()).settings
+    settings = configuration.load(wanted.config, os.environ, configuration.flags_of(wanted), Finder()).settings
     root = settings.kernel.cgroup_root or facts.gather().cgroup_root
     facts.require_hierarchy(root)
     found, unread = walk(KernelDoor(), kernel_settings(settings, root))

@@ -29,6 +29,8 @@ class Status:
         self._report: Report | None = None
         self._drains = 0
         self.headers = ""
+        self.sinks: Mapping[str, str] = {}
+        """Why each is off; empty where it is on."""
 
     def observe(self, report: Report) -> None:
         self._report = report
@@ -54,6 +56,7 @@ class Status:
             "ready": self._report is not None,
             "drains": self._drains,
             "collectors": {name: state._asdict() for name, state in report.collectors.items()},
+            "sinks": {name: {"up": not reason, "reason": reason} for name, reason in self.sinks.items()},
             "failures": dict(report.failures),
             "channels": {name: books._asdict() for name, books in report.books.items()},
             "maps": {name: table._asdict() for name, table in report.tables.items()},

@@ -20,9 +20,9 @@ from rich.live import Live
 
 from agent import child, configuration, polling, settings
 from agent.activity import Activity, Row
-from agent.collectors import known
 from agent.configuration import Configuration
 from agent.escapes import inert
+from agent.plugins.finding import Finder
 from agent.polling import Server
 from agent.screen import SORTS, Size, ordered, plain, screen
 from bpfleet.errors import HostError
@@ -177,7 +177,7 @@ def agent_flags(parsed: Namespace, environment: Mapping[str, str], port: Callabl
 
 
 def settings_of(parsed: Namespace, environment: Mapping[str, str]) -> Configuration:
-    return configuration.load(parsed.config, environment, configuration.flags_of(parsed), known())
+    return configuration.load(parsed.config, environment, configuration.flags_of(parsed), Finder())
 
 
 def own_server(address: str, asked: settings.Server) -> Server:

@@ -4,9 +4,9 @@ A collector declares facts as class attributes and yields what happened since th
 Kubernetes nor Prometheus, keeps no thread and no totals.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Protocol
+from typing import ClassVar, NamedTuple, Protocol
 
 from bpfleet.events import Event, Record
 from bpfleet.metrics import (
@@ -22,9 +22,11 @@ from bpfleet.metrics import (
     Summed,
     UpDownCounter,
 )
+from bpfleet.options import Option, OptionValue
 
 __all__ = [
     "AnyOf",
+    "CgroupChange",
     "CgroupPacket",
     "Channel",
     "Collector",
@@ -38,8 +40,12 @@ __all__ = [
     "Metric",
     "NetworkNamespace",
     "Observations",
+    "Option",
+    "OptionValue",
     "Packet",
+    "Plugin",
     "Probe",
+    "Process",
     "RawTracepoint",
     "Record",
     "Row",
@@ -225,13 +231,45 @@ class Channel:
     runs: tuple[str, ...] = ()
 
 
-class Collector:
+class CgroupChange(NamedTuple):
+    """A cgroup that was made or removed. path: from the v2 root; None where it was too long to be told."""
+
+    cgroup_id: int
+    removed: bool
+    path: str | None
+
+
+class Process(NamedTuple):
+    """A process, and the network namespace that it lives in (as NetworkNamespace has it).
+
+    number: in the machine's first process id namespace, so 1 is its init."""
+
+    namespace: int
+    cgroup_id: int
+    number: int
+
+
+class Plugin:
+    """What collectors and sinks have in common. name: what settings, metrics and logs call it."""
+
+    name: ClassVar[str]
+    default: ClassVar[bool] = True
+    """Whether it runs unless told otherwise: a collector by `collectors: [+name]`, a sink by any option of its own."""
+
+    options: ClassVar[tuple[Option, ...]] = ()
+    """What users may set. A built-in one's are the settings of the section with its name."""
+
+    def __init__(self, given: Mapping[str, OptionValue] | None = None) -> None:
+        """given: values of some options, checked already; the others have their defaults."""
+        self.given: Mapping[str, OptionValue] = {each.name: each.default for each in self.options} | dict(given or {})
+
+
+class Collector(Plugin):
     """One question. Built-in collectors and plugins use this same class.
 
     event_names: of what events() yields. enumerations: of the kernel (`enum skb_drop_reason`), whose values differ from
     version to version: count by number in the kernel, name in user space (Maps.enumeration)."""
 
-    name: ClassVar[str]
     program: ClassVar[str]
     parts: ClassVar[tuple[str, ...]] = ()  # further C files of a long program, in their order
     base: ClassVar[Fragment | None] = None
@@ -239,10 +277,9 @@ class Collector:
     metrics: ClassVar[tuple[Metric, ...]] = ()
     channels: ClassVar[tuple[Channel, ...]] = ()
     event_names: ClassVar[tuple[str, ...]] = ()
-    default: ClassVar[bool] = True
     enumerations: ClassVar[tuple[str, ...]] = ()
     interval: ClassVar[str] = ""
-    """The setting that says how many seconds lie between two calls of collect(); without one each drain calls it."""
+    """The option that says how many seconds lie between two calls of collect(); without one each drain calls it."""
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -260,13 +297,21 @@ class Collector:
         """What happened since the last call, one by one."""
         return iter(())
 
+    def cgroups(self, maps: Maps) -> Iterator[CgroupChange]:
+        """Cgroups that came and went since the last call, for whoever names them. Asked first of all, so that what is
+        counted in a cgroup that is gone has a name."""
+        return iter(())
 
-class Sink:
+    def processes(self, maps: Maps, hooks: Collection[str]) -> Callable[[], Iterator[Process]] | None:
+        """A way to list the processes of now with their network namespaces, for whoever names those. hooks: those in
+        use. None where it has no such way; of several collectors with one, the first is asked."""
+        return None
+
+
+class Sink(Plugin):
     """A place that events go to. Built-in sinks and plugins use this same class.
 
     Between encode() and write() there is a bounded queue, which does all the counting."""
-
-    name: ClassVar[str]
 
     def encode(self, record: Record) -> bytes:
         """An event as it is sent. On the thread that drains the kernel, so it may not wait."""

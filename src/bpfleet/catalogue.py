@@ -217,6 +217,8 @@ COLLECTOR_INFO = Info(
     labels=("collector", "hook", "reason"),
     scope=Scope.AGENT,
 )
+SINK_UP = Gauge("sink.up", "1 if the sink is there, 0 if it is off.", labels=("sink",), scope=Scope.AGENT)
+SINK_INFO = Info("sink", "The reason why the sink is off.", labels=("sink", "reason"), scope=Scope.AGENT)
 SEEN = Counter("seen", "What entered a channel: seen = delivered + lost.", labels=("channel",), scope=Scope.AGENT)
 DELIVERED = Counter("delivered", "What left a channel and was counted.", labels=("channel",), scope=Scope.AGENT)
 LOST = Counter(

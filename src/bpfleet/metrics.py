@@ -154,12 +154,14 @@ class Info(Metric):
 
 @dataclass(frozen=True, eq=False)
 class Histogram(Metric):
-    """bounds: name of the setting under `histograms` that holds the bucket bounds in the metric's unit.
+    """bounds: name of the setting under `histograms` that holds the bucket bounds in the metric's unit; or, with
+    buckets, a name for those, which are a plugin's own.
     in_kernel: whether the program counts into the buckets, which it finds by `<bounds>_bucket(ns)`; else the collector
     yields Observations."""
 
     bounds: str = ""
     in_kernel: bool = True
+    buckets: tuple[float, ...] = ()
     kind = "histogram"
 
 

@@ -68,9 +68,8 @@ class Bench:
         stack.callback(self.agent.close)
         before = self._asked(())
         self.kinds: dict[str, Callable[[], Collector]] = {"calls": lambda: counting(calls(), EXECS)}
-        self.running = Running(
-            before.settings, self.kinds, door, kernel, self.agent, self.identity, self.totals, Credentials(before)
-        )
+        doors = (door, kernel, self.agent, self.identity, self.totals)
+        self.running = Running(before.settings, self.kinds, *doors, Credentials(before), lambda settings: {})
 
     @staticmethod
     def _asked(collectors: tuple[str, ...]) -> Configuration:

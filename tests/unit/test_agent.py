@@ -11,7 +11,7 @@ from tests.support.made_collectors import made_collector
 
 from agent.agent import Agent, walks
 from agent.collectors.cgroups import Cgroups
-from agent.collectors.drops import Drops, Process
+from agent.collectors.drops import Drops
 from agent.collectors.http_log import HttpLog, Mode
 from agent.collectors.sockets import Sockets
 from agent.events.ledgers import Account
@@ -22,7 +22,7 @@ from agent.kernel.isolation import Outcome
 from agent.kernel.loaded import Loaded
 from agent.metrics.health import Books, CollectorState, Report, Runs, Table
 from bpfleet import catalogue
-from bpfleet.api import Channel, Collector, Event, Maps, Row, Sample
+from bpfleet.api import CgroupChange, Channel, Collector, Event, Maps, Process, Row, Sample
 
 KEY = struct.pack("=Q", 23)
 NO_SPACE = OSError(28, "No space left on device")
@@ -117,6 +117,7 @@ class Bench:
         refused: Mapping[str, str] | None = None,
         channels: tuple[Channel, ...] = (),
         intervals: Mapping[str, float] | None = None,
+        most: int = 1_000_000,
     ) -> None:
         self.journal, self.clock = Journal(), Clock()
         self.tables = {name: FakeTables(hashes={"rows": {}}) for name in names}
@@ -132,14 +133,15 @@ class Bench:
         doors = (self.journal, self.journal, self.journal)
         self.told: list[Sample] = []
         self.agent = Agent(
-            self.loaded, collectors, *doors, self.reports.append, self.clock, intervals, told=lambda: self.told
+            *(self.loaded, collectors, *doors, self.reports.append, self.clock, intervals, most),
+            told=lambda: self.told,
         )
 
     def named(self, name: str) -> Collector:
         return next(each for each in self.collectors if each.name == name)
 
     def _collector(self, tmp_path: Path, name: str, channels: tuple[Channel, ...]) -> Collector:
-        made = made_collector(tmp_path, name)
+        made = made_collector(tmp_path, name, metrics=(catalogue.CONNECTIONS_OPENED,))
         type(made).channels = channels
 
         def collect(maps: Maps) -> Iterator[Sample]:
@@ -564,6 +566,59 @@ def test_one_that_joins_declares_its_events_and_one_that_walks_processes_is_foll
     assert bench.journal.walk is not None and list(bench.journal.walk()) == [Process(0, 0, 0)]
     bench.agent.leave(drops)
     assert bench.journal.walk is None
+
+
+def test_one_that_yields_without_end_is_off_for_good_and_its_programs_are_gone(tmp_path: Path) -> None:
+    endless = made_collector(tmp_path, "endless", base=None, metrics=(catalogue.CONNECTIONS_OPENED,))
+    asked: list[int] = []
+
+    def collect(maps: Maps) -> Iterator[Sample]:
+        asked.append(1)
+        while True:
+            yield Sample(catalogue.CONNECTIONS_OPENED, 0, 23)
+
+    endless.collect = collect  # type: ignore[method-assign]
+    bench = Bench(tmp_path, "steady", last={endless: FakeTables()}, most=1000)
+    bench.grow("steady", 7)
+    reports = [bench.drained() for _ in range(3)]
+    for report in reports:
+        assert report.collectors["endless"].reason.startswith(
+            "Endless: endless.collect() yielded more than 1000 things"
+        )
+        assert not report.collectors["endless"].up and report.collectors["steady"].up
+    assert len(asked) == 1 and not bench.tables["endless"].attached
+    assert reports[-1].failures["endless"] == 1
+    assert bench.journal.counted[23] == 7
+    bench.agent.leave(endless)
+    assert list(bench.drained().collectors) == ["steady"]
+
+
+def test_a_plugin_gives_names_of_cgroups_and_processes_as_our_own_do(tmp_path: Path) -> None:
+    plugin = made_collector(tmp_path, "plugin")
+    plugin.cgroups = lambda maps: iter([CgroupChange(23, False, "/a"), CgroupChange(29, True, None)])  # type: ignore[method-assign]
+    plugin.processes = lambda maps, hooks: lambda: iter([Process(1, 23, 4)])  # type: ignore[method-assign]
+    bench = Bench(tmp_path, last={plugin: FakeTables()})
+    bench.drained()
+    assert bench.journal.told[:3] == [("made", 23, "/a"), ("removed", 29), ("refresh",)]
+    assert bench.journal.walk is not None and list(bench.journal.walk()) == [Process(1, 23, 4)]
+
+
+def test_one_that_cannot_say_whether_it_lists_processes_stands_in_nobodys_way(tmp_path: Path) -> None:
+    plugin = made_collector(tmp_path, "plugin")
+    plugin.processes = lambda maps, hooks: [][0]  # type: ignore[method-assign]
+    tables = FakeTables(walks={"on_process": bytes(24)})
+    bench = Bench(tmp_path, last={plugin: FakeTables()})
+    loaded = Loaded({"drops": Outcome(True, ("iter/task",))}, [(("drops",), tables)])
+    bench.agent.join(loaded, [Drops()])
+    assert bench.journal.walk is not None and list(bench.journal.walk()) == [Process(0, 0, 0)]
+
+
+def test_one_that_could_not_be_made_is_reported_until_nobody_asks_for_it(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, "steady")
+    bench.agent.note({"odd": Outcome(False, reason="odd.py:3: no")})
+    assert bench.drained().collectors["odd"] == CollectorState(False, (), "odd.py:3: no")
+    bench.agent.forget("odd")
+    assert list(bench.drained().collectors) == ["steady"]
 
 
 def test_walks_are_what_runs_when_it_is_asked() -> None:

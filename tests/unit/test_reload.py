@@ -14,7 +14,7 @@ from agent import configuration
 from agent.collectors import BUILT_IN
 from agent.configuration import Configuration
 from agent.metrics.health import Reloads
-from agent.options import Leaf, Value
+from agent.options import Leaf, PluginOptions, Value
 from agent.reload import Change, Reloader, Requests, compare
 from agent.settings import Settings, build, clashes, get, leaves
 from bpfleet.errors import SettingsError
@@ -50,6 +50,8 @@ def other(leaf: Leaf) -> Value:
     """Another value than the default, of the same type."""
     if isinstance(leaf.default, str):
         return leaf.default + "x"
+    if isinstance(leaf.default, PluginOptions):
+        return PluginOptions({"fsyncs": {"every": 2}})
     return (*leaf.default, 1e9) if isinstance(leaf.default, tuple) else leaf.default + 1  # type: ignore[return-value]
 
 

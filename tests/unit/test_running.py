@@ -20,7 +20,7 @@ from agent.kernel.loaded import Loaded
 from agent.metrics import exposition
 from agent.metrics.accumulate import Accumulator
 from agent.metrics.exposition import Form
-from agent.metrics.health import Report
+from agent.metrics.health import CollectorState, Report
 from agent.options import Value
 from agent.protocols.routes import Routes
 from agent.requests.policy import Policies
@@ -29,7 +29,7 @@ from agent.running import Running
 from agent.settings import build
 from bpfleet import catalogue
 from bpfleet.api import Collector, Maps, Metric, Sample
-from bpfleet.errors import HostError, SettingsError
+from bpfleet.errors import HostError, LoadError, SettingsError
 
 METRICS: dict[str, Metric] = {
     "steady": catalogue.CONNECTIONS_OPENED,
@@ -72,6 +72,7 @@ class Bench:
         kinds = {name: (lambda name=name: self.made(name)) for name in METRICS}
         self.running = Running(
             *(before.settings, kinds, self.door, kernel, self.agent, self.identity, self.totals, Credentials(before)),
+            lambda settings: {},
             self.requests,
         )
         self.page()  # the first scrape
@@ -151,6 +152,20 @@ def test_a_collector_that_cannot_load_is_off_with_its_reason_and_the_others_coun
     bench.grow("steady", 7)
     assert bench.counted(OPENED) == {"unit.service": 7}
     assert (bench.reports[-1].collectors["lone"].up, bench.reports[-1].collectors["lone"].reason) == (False, "no hook")
+    bench.apply("steady")
+    assert bench.counted(OPENED) == {"unit.service": 7}
+    assert list(bench.reports[-1].collectors) == ["steady"]
+
+
+def test_one_that_cannot_even_be_made_is_off_with_its_reason_until_nobody_asks_for_it(bench: Bench) -> None:
+    def broken() -> Collector:
+        raise LoadError("lone.py:3: no")
+
+    bench.running._kinds = {**bench.running._kinds, "lone": broken}
+    bench.apply("steady", "lone")
+    bench.grow("steady", 7)
+    assert bench.counted(OPENED) == {"unit.service": 7}
+    assert bench.reports[-1].collectors["lone"] == CollectorState(False, (), "lone.py:3: no")
     bench.apply("steady")
     assert bench.counted(OPENED) == {"unit.service": 7}
     assert list(bench.reports[-1].collectors) == ["steady"]

@@ -4,22 +4,13 @@ It yields no samples: what it sees goes to the identity."""
 
 import struct
 from collections.abc import Iterator
-from typing import NamedTuple
 
-from bpfleet.api import Channel, Collector, Maps, RawTracepoint
+from bpfleet.api import CgroupChange, Channel, Collector, Maps, RawTracepoint
 
 MAX_PATH_BYTES = 512
 """As in cgroups.bpf.c: a path of this length, its final zero included, was cut."""
 
 _EVENT = struct.Struct(f"=QIi{MAX_PATH_BYTES}s")
-
-
-class CgroupEvent(NamedTuple):
-    """path: from the v2 root; None where it was too long to be told."""
-
-    cgroup_id: int
-    removed: bool
-    path: str | None
 
 
 class Cgroups(Collector):
@@ -31,9 +22,9 @@ class Cgroups(Collector):
     )
     channels = (Channel("cgroup_events", lost=("ring_full",), runs=("on_cgroup_made", "on_cgroup_removed")),)
 
-    def changes(self, maps: Maps) -> Iterator[CgroupEvent]:
+    def cgroups(self, maps: Maps) -> Iterator[CgroupChange]:
         for record in maps.records("cgroup_events"):
             cgroup_id, removed, length, path = _EVENT.unpack_from(record)
             maps.deliver("cgroup_events", 1)
             whole = 0 < length < MAX_PATH_BYTES
-            yield CgroupEvent(cgroup_id, bool(removed), path[: length - 1].decode(errors="replace") if whole else None)
+            yield CgroupChange(cgroup_id, bool(removed), path[: length - 1].decode(errors="replace") if whole else None)

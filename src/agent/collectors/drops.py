@@ -2,10 +2,9 @@
 
 import struct
 from collections.abc import Callable, Collection, Iterator, Mapping
-from typing import NamedTuple
 
 from bpfleet import catalogue, names
-from bpfleet.api import AnyOf, Channel, Collector, Maps, NetworkNamespace, RawTracepoint, Sample, Walk
+from bpfleet.api import AnyOf, Channel, Collector, Maps, NetworkNamespace, Process, RawTracepoint, Sample, Walk
 
 REASONS_A_NAMESPACE = 4
 """Rows of the map for each namespace: most see two or three reasons. A row is 16 bytes and its count."""
@@ -24,14 +23,6 @@ _PROCESSES = Walk("on_process", target="task")
 _PREFIXES = ("SKB_DROP_REASON_SUBSYS_", "SKB_DROP_REASON_", "SKB_")
 _KEY = struct.Struct("=QII")
 _PROCESS = struct.Struct("=QQQ")
-
-
-class Process(NamedTuple):
-    """number: in the machine's first process id namespace, so 1 is its init."""
-
-    namespace: int
-    cgroup_id: int
-    number: int
 
 
 class Drops(Collector):
@@ -64,8 +55,7 @@ class Drops(Collector):
             if not spent:
                 yield Sample(catalogue.PACKET_DROPS, count, NetworkNamespace(namespace), (names.OTHER,))
 
-    def walk(self, maps: Maps, hooks: Collection[str]) -> Callable[[], Iterator[Process]] | None:
-        """What tells of every process of now where it lives; None where that is not among the hooks in use."""
+    def processes(self, maps: Maps, hooks: Collection[str]) -> Callable[[], Iterator[Process]] | None:
         if _PROCESSES.hook not in hooks:
             return None
         return lambda: map(Process._make, _PROCESS.iter_unpack(maps.walk(_PROCESSES.function)))

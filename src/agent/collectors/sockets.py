@@ -67,7 +67,7 @@ class Sockets(Collector):
     metrics = (catalogue.TCP_CONGESTION_WINDOW, catalogue.TCP_RECEIVE_WINDOW, catalogue.TCP_SEND_WINDOW)
     channels = (Channel(CHANNEL, lost=("limit",)),)
     default = False
-    interval = "sockets.interval_seconds"
+    interval = "interval_seconds"
     every: ClassVar[bool] = False
     """Whether a walk writes sockets of every kind and state, or established TCP connections only."""
 

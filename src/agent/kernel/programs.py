@@ -7,6 +7,7 @@ functions are called. `#line` directives make compile errors name the real file 
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -132,7 +133,7 @@ def _file(name: str, body: str) -> str:
 
 
 def prelude(
-    kept: Iterable[Collector],
+    kept: Sequence[Collector],
     declared: Iterable[Collector],
     limits: Mapping[str, int],
     bounds: Mapping[str, Sequence[float]],
@@ -143,7 +144,7 @@ def prelude(
     defines: dict[str, str] = {}
     buckets: dict[str, Sequence[float]] = {}
     for collector in kept:
-        for name, value in collector.defines(limits).items():
+        for name, value in _defines(collector, limits).items():
             if defines.setdefault(name, value) != value:
                 raise Culprit(collector, f"defines {name} as {value}, another collector as {defines[name]}")
         for metric in collector.metrics:
@@ -152,12 +153,28 @@ def prelude(
                     raise Culprit(collector, f"there is no setting histograms.{metric.bounds}")
                 buckets[metric.bounds] = bounds[metric.bounds]
     for collector in declared:
-        defines = {**collector.defines(limits), **defines}
+        if collector not in kept:
+            with suppress(Culprit):  # it is left out for that already
+                defines = {**_defines(collector, limits), **defines}
     switches = [f"#define WITH_{collector.name.upper()}" for collector in kept]
     lines = ['#line 1 "settings"', *switches, *(f"#define {name} {value}" for name, value in defines.items())]
     for name, limits_seconds in buckets.items():
         lines += _bucket(name, limits_seconds)
     return "\n".join([*lines, ""])
+
+
+def _defines(collector: Collector, limits: Mapping[str, int]) -> dict[str, str]:
+    """Raises Culprit: what a plugin makes up here becomes part of everybody's text."""
+    try:
+        found = dict(collector.defines(limits))
+    except Exception as error:  # one collector's failure is its own
+        raise Culprit(collector, f"defines(): {type(error).__name__}: {error}") from error
+    for name, value in found.items():
+        if not all((isinstance(name, str), isinstance(value, str))) or not (
+            _NAME.fullmatch(name) and _ONE_LINE.fullmatch(value)
+        ):
+            raise Culprit(collector, f"defines() says {name!r}: {value!r}; it must be a name and a text of one line")
+    return found
 
 
 def _bucket(name: str, seconds: Sequence[float]) -> list[str]:
@@ -175,6 +192,8 @@ def _bucket(name: str, seconds: Sequence[float]) -> list[str]:
     ]
 
 
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_ONE_LINE = re.compile(r"[^\x00-\x1f\\]*")
 _ERROR = re.compile(r"^(?P<file>[^\s:][^:\n]*):(?P<line>\d+):(?:\d+:)? (?:fatal )?error: (?P<text>.*)$", re.M)
 
 

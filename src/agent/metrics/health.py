@@ -131,6 +131,8 @@ class Health(Collector):
         self._request_log = request_log
         self._times: dict[str, RunTime] = {}
         self._shown = (Report(), dict[str, float]())
+        self.sinks: Mapping[str, str] = {}
+        """Why each is off; empty where it is on."""
 
     def registry(self) -> CollectorRegistry:
         """With the process's own CPU, memory and descriptors."""
@@ -153,6 +155,11 @@ class Health(Collector):
             for hook in dict.fromkeys(state.hooks or ("",)):  # two functions may share a hook
                 _add_info(info, catalogue.COLLECTOR_INFO, (name, hook, state.reason))
         yield info
+        yield _gauge(catalogue.SINK_UP, {(name,): float(not reason) for name, reason in self.sinks.items()})
+        reasons = _info(catalogue.SINK_INFO)
+        for name, reason in self.sinks.items():
+            _add_info(reasons, catalogue.SINK_INFO, (name, reason))
+        yield reasons
         yield from self._books(report)
         yield _counter(catalogue.EVENTS, report.events)
         yield _counter(catalogue.SINK_EVENTS, report.sinks)

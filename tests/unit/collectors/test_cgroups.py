@@ -2,9 +2,10 @@ import struct
 
 import pytest
 
-from agent.collectors.cgroups import MAX_PATH_BYTES, CgroupEvent, Cgroups
+from agent.collectors.cgroups import MAX_PATH_BYTES, Cgroups
 from agent.kernel.door import KernelSettings, Loaded
 from agent.kernel.fake import FakeDoor, FakeTables
+from bpfleet.api import CgroupChange
 
 
 def record(cgroup_id: int, removed: int, path: bytes, length: int | None = None) -> bytes:
@@ -18,32 +19,32 @@ def loaded(*records: bytes) -> Loaded:
     return FakeDoor({"cgroups": tables}).load([Cgroups()], KernelSettings())
 
 
-def events(*records: bytes) -> list[CgroupEvent]:
-    return list(Cgroups().changes(loaded(*records).maps("cgroups")))
+def events(*records: bytes) -> list[CgroupChange]:
+    return list(Cgroups().cgroups(loaded(*records).maps("cgroups")))
 
 
 def test_each_record_is_an_event_in_the_order_in_which_it_happened() -> None:
     assert events(record(23, 0, b"/kubepods/pod1"), record(23, 1, b"/kubepods/pod1")) == [
-        CgroupEvent(23, False, "/kubepods/pod1"),
-        CgroupEvent(23, True, "/kubepods/pod1"),
+        CgroupChange(23, False, "/kubepods/pod1"),
+        CgroupChange(23, True, "/kubepods/pod1"),
     ]
 
 
 def test_what_stands_in_the_ring_behind_the_path_is_not_part_of_it() -> None:
     """Records are reserved, not cleared: old bytes follow the final zero."""
-    assert events(record(23, 0, b"/new\0an older and longer path", length=5)) == [CgroupEvent(23, False, "/new")]
+    assert events(record(23, 0, b"/new\0an older and longer path", length=5)) == [CgroupChange(23, False, "/new")]
 
 
 def test_the_longest_path_that_fits_is_whole() -> None:
     path = b"/" + b"a" * (MAX_PATH_BYTES - 3)
-    assert events(record(23, 0, path)) == [CgroupEvent(23, False, path.decode())]
+    assert events(record(23, 0, path)) == [CgroupChange(23, False, path.decode())]
 
 
 @pytest.mark.parametrize("length", [MAX_PATH_BYTES, 0, -14])
 def test_a_path_that_was_cut_or_could_not_be_read_is_none(length: int) -> None:
     """A part of a path would be another cgroup's name. The kernel tells errors by negative numbers (-14 is EFAULT)."""
     path = b"/" + b"a" * (MAX_PATH_BYTES - 2)
-    assert events(record(23, 0, path, length)) == [CgroupEvent(23, False, None)]
+    assert events(record(23, 0, path, length)) == [CgroupChange(23, False, None)]
 
 
 def test_a_path_that_is_not_text_is_kept_readable() -> None:
@@ -53,7 +54,7 @@ def test_a_path_that_is_not_text_is_kept_readable() -> None:
 
 def test_every_record_is_delivered_also_one_without_a_path() -> None:
     made = loaded(record(23, 0, b"/a"), record(29, 0, b"/b", MAX_PATH_BYTES), record(23, 1, b"/a"))
-    list(Cgroups().changes(made.maps("cgroups")))
+    list(Cgroups().cgroups(made.maps("cgroups")))
     assert made.delivered() == {"cgroup_events": 3}
 
 

@@ -101,6 +101,6 @@ def test_the_maps_follow_the_limit_of_cgroups() -> None:
 def test_a_walk_tells_every_process_and_where_it_lives() -> None:
     tables = FakeTables(walks={"on_process": struct.pack("=6Q", 3, 1, 2, 7, 23, 4711)})
     maps = FakeDoor({"drops": tables}).load([Drops()], KernelSettings()).maps("drops")
-    walk = Drops().walk(maps, ["raw_tracepoint/kfree_skb", "iter/task"])
+    walk = Drops().processes(maps, ["raw_tracepoint/kfree_skb", "iter/task"])
     assert walk and list(walk()) == [Process(3, 1, 2), Process(7, 23, 4711)]
-    assert Drops().walk(maps, ["raw_tracepoint/kfree_skb"]) is None
+    assert Drops().processes(maps, ["raw_tracepoint/kfree_skb"]) is None

@@ -39,7 +39,7 @@ GOOD = Reloads(True, 1767225600.5, 0)
 def healthy(bench: Bench, reloads: Reloads = GOOD, token: bool = True) -> Health:
     build = Build("0.1.0", "6.18.0", "btf")
     backends = [("shop", "web", "tcp", "80", "web-1", "8080")].copy
-    return Health(
+    health = Health(
         bench.totals.standing,
         build,
         lambda: reloads,
@@ -47,6 +47,8 @@ def healthy(bench: Bench, reloads: Reloads = GOOD, token: bool = True) -> Health
         backends,
         lambda: RequestLog(7, {"queries": 2, "paths": 0}),
     )
+    health.sinks = {"jsonl": "", "mail": "mail.py:3: no such host"}
+    return health
 
 
 def shown(report: Report = REPORT, bench: Bench | None = None) -> str:
@@ -120,6 +122,13 @@ def test_every_metric_of_the_agent_is_there_under_its_declared_name_and_labels()
     for metric in catalogue.ALL:
         if metric.scope is Scope.AGENT:
             assert set(samples[metric.family]) == set(metric.labels), metric.family
+
+
+def test_a_sink_is_there_or_off_with_its_reason() -> None:
+    text = shown()
+    assert labelled(text, "bpfleet_sink_up", "sink") == {("jsonl",): 1, ("mail",): 0}
+    reasons = {("jsonl", ""): 1, ("mail", "mail.py:3: no such host"): 1}
+    assert labelled(text, "bpfleet_sink_info", "sink", "reason") == reasons
 
 
 def test_a_strange_byte_in_a_reason_does_not_cost_the_page() -> None:
