@@ -3,6 +3,7 @@
 import logging
 import os
 import platform
+import secrets
 import signal
 import socket
 import sys
@@ -32,6 +33,7 @@ from agent.running import Running, describe, intervals, lonely
 from agent.server import Application, Heartbeat, Server
 from agent.settings import Settings
 from agent.sinks.jsonl import Jsonl
+from agent.sinks.recent import Recent
 from agent.status import Status
 from bpfleet import __version__
 from bpfleet.api import Collector, Sink
@@ -125,11 +127,12 @@ def serve(
     """The port first: where it is taken nothing is loaded, and while the programs compile the probes have an answer."""
     health = Health(totals.standing, Build(__version__, platform.release(), ""), reloader.state, credentials.good)
     heartbeat = Heartbeat(STALL_SECONDS)
+    recent = Recent(settings.requests.log, secrets.token_hex(8)) if keeps_requests(settings) else None
     pages = Application(
-        Page(totals, health.registry()), heartbeat.problem, status.problem, status.page, credentials.bearer
+        Page(totals, health.registry()), heartbeat.problem, status.problem, status.page, credentials.bearer, recent
     )
     server = Server(pages, settings.address, credentials.context)
-    events = router(settings, collectors, identity)
+    events = router(settings, collectors, identity, [recent] if recent else [])
     agent: Agent | None = None
 
     def observe(report: Report) -> None:
@@ -173,10 +176,18 @@ def resolver(settings: Settings, cgroup_root: str) -> Resolver:
     )
 
 
-def router(settings: Settings, collectors: Sequence[Collector], identity: Resolver) -> Router[Owner]:
+def router(
+    settings: Settings, collectors: Sequence[Collector], identity: Resolver, more: Sequence[Sink] = ()
+) -> Router[Owner]:
+    """more: sinks that no setting names."""
     names = [name for collector in collectors for name in collector.event_names]
-    deliveries = [Delivery(sink, names, time.monotonic) for sink in sinks(settings)]
+    deliveries = [Delivery(sink, names, time.monotonic) for sink in (*sinks(settings), *more)]
     return Router(identity, deliveries, names, settings.limits.events_per_second)
+
+
+def keeps_requests(settings: Settings) -> bool:
+    """For /requests: where requests are logged, if only in namespaces that ask for it."""
+    return settings.requests.log != "off" or "http_log" in settings.collectors
 
 
 def sinks(settings: Settings) -> list[Sink]:

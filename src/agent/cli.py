@@ -22,6 +22,12 @@ def _top(arguments: Sequence[str]) -> int:
     return main(arguments)
 
 
+def _requests(arguments: Sequence[str]) -> int:
+    from agent.tail import main
+
+    return main(arguments)
+
+
 def _sockets(arguments: Sequence[str]) -> int:
     from agent.sockets import main
 
@@ -99,6 +105,7 @@ def _module_question(collector: type[Collector]) -> str:
 
 AGENT = Command("Run the agent in the foreground.", _agent)
 TOP = Command("Show the busiest workloads, live.", _top)
+REQUESTS = Command("Show HTTP requests one by one, from the request log.", _requests)
 SOCKETS = Command("List the node's sockets with their owners and windows.", _sockets)
 DOCTOR = Command("Say what this machine offers and which collectors can run on it.", _doctor)
 READY = Command("Ask the agent of this machine whether it counts.", _ready)

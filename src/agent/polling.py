@@ -35,6 +35,10 @@ class Server:
         """Raises HostError."""
         return self._get(self._page)
 
+    def requests(self, after: int) -> str:
+        """What the request log has since the request of that number. Raises HostError."""
+        return self._get(f"{self._base}/requests?after={after}")
+
     def ready(self) -> bool:
         try:
             self._get(f"{self._base}/readyz")

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from agent.activity import Quantile, Requests, Row
 from agent.escapes import clean
+from bpfleet.times import span
 
 FRAME_LINES = 6
 """Lines of the screen that are neither rows nor notes: title, header, two of keys and the space between."""
@@ -159,10 +160,7 @@ def duration(quantile: Quantile | None) -> str:
     if quantile is None:
         return NONE
     mark = ">" if quantile.beyond else ""
-    for unit, scale in (("us", 1e6), ("ms", 1e3)):
-        if quantile.seconds * scale < 999.5:
-            return f"{mark}{quantile.seconds * scale:.3g} {unit}"
-    return f"{mark}{quantile.seconds:.3g} s"
+    return f"{mark}{span(quantile.seconds)}"
 
 
 def percent(share: float) -> str:

@@ -95,6 +95,17 @@ class Sockets:
 
 
 @dataclass(frozen=True)
+class Requests:
+    """The log of HTTP/1.x requests: an event for each that is chosen."""
+
+    log: str = setting(
+        "off",
+        "Which requests are told one by one: none, errors and slow ones, one in so many, all.",
+        choices=("off", "errors", "sampled", "all"),
+    )
+
+
+@dataclass(frozen=True)
 class Identity:
     """How cgroups and addresses get names."""
 
@@ -121,7 +132,9 @@ class Server:
 
     certificate_file: str = _path("", "PEM file of the server's certificate and its chain: serves HTTPS only.")
     key_file: str = _path("", "PEM file of the certificate's private key, without a password.")
-    token_file: str = _path("", "File of the bearer token that /metrics and /status ask for; the probes stay open.")
+    token_file: str = _path(
+        "", "File of the bearer token that /metrics, /requests and /status ask for; the probes stay open."
+    )
 
 
 @dataclass(frozen=True)
@@ -167,7 +180,7 @@ class Settings:
 
     listen: str = setting(
         "127.0.0.1:9436",
-        "Address of /metrics, /healthz, /readyz and /status. Port 0 takes a free one.",
+        "Address of /metrics, /healthz, /readyz, /requests and /status. Port 0 takes a free one.",
         pattern=r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):\d{1,5}",
         allowed="HOST:PORT, 0.0.0.0:PORT for every address, [HOST]:PORT for IPv6",
     )
@@ -200,6 +213,7 @@ class Settings:
     limits: Limits = Limits()
     histograms: Histograms = Histograms()
     sockets: Sockets = Sockets()
+    requests: Requests = Requests()
     identity: Identity = Identity()
     server: Server = Server()
     kernel: Kernel = Kernel()

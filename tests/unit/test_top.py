@@ -15,10 +15,11 @@ from tests.support.terminals import Terminal
 from agent import configuration, settings
 from agent.credentials import certificate, token
 from agent.metrics.exposition import Form
+from agent.own import own_server
 from agent.polling import Server
 from agent.server import Application
 from agent.server import Server as HttpServer
-from agent.top import Top, agent_flags, main, own_server
+from agent.top import Top, agent_flags, main
 from bpfleet.errors import HostError, SettingsError
 
 WHO = 'namespace="_host",pod="",container="",workload="{}",workload_kind="SystemdUnit"'
