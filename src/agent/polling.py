@@ -39,6 +39,10 @@ class Server:
         """What the request log has since the request of that number. Raises HostError."""
         return self._get(f"{self._base}/requests?after={after}")
 
+    def status(self) -> str:
+        """Raises HostError."""
+        return self._get(f"{self._base}/status")
+
     def ready(self) -> bool:
         try:
             self._get(f"{self._base}/readyz")

@@ -1,7 +1,7 @@
 """An agent's /requests page as values. It comes from another machine perhaps, so nothing in it is taken on trust."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import NamedTuple, NoReturn, TypeVar
 
 T = TypeVar("T")
@@ -37,6 +37,19 @@ def parse(text: str) -> Page:
         missed=_checked(found, "missed", int),
         requests=[_object(each) for each in _checked(found, "requests", list)],
     )
+
+
+def off(status: str, collectors: Collection[str]) -> dict[str, str]:
+    """Which of these collectors an agent's /status has as off, with the reason. Raises ValueError."""
+    try:
+        found = json.loads(status)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    states = found.get("collectors") if isinstance(found, dict) else None
+    if not isinstance(states, dict):
+        raise ValueError("no collectors in it")
+    chosen = {name: states[name] for name in collectors if isinstance(states.get(name), dict)}
+    return {name: str(state.get("reason")) for name, state in chosen.items() if not state.get("up")}
 
 
 def _checked(found: Mapping[str, object], name: str, kind: type[T]) -> T:

@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TextIO
 
 from agent import child, configuration, own, request_filters, request_pages, request_rows
-from agent.activity import Activity
 from agent.escapes import inert
 from agent.polling import Server
 from agent.request_pages import Page, Request
@@ -171,12 +170,10 @@ def _note(text: str) -> None:
 
 def _off(server: Server) -> Mapping[str, str]:
     """Of the collectors that requests come from, with the reason. Raises HostError."""
-    activity = Activity()
     try:
-        activity.add(server.page(), 0.0)
+        return request_pages.off(server.status(), SOURCES)
     except ValueError as error:
-        raise HostError(f"{server.address} is no page of metrics: {inert(str(error))}") from error
-    return {name: reason for name, reason in activity.off.items() if name in SOURCES}
+        raise HostError(f"{server.address} is no page of an agent: {inert(str(error))}") from error
 
 
 @contextlib.contextmanager

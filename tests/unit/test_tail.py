@@ -33,24 +33,20 @@ BPFLEET = [sys.executable, "-c", COMMAND]
 ENVIRONMENT = {"PYTHONPATH": str(SOURCE), "PATH": "/usr/bin:/bin"}
 
 
-class Text:
-    """A page of metrics."""
-
-    def __init__(self) -> None:
-        self.text = ""
-
+class NoMetrics:
     def render(self, form: Form, compress: bool = False, live: bool = False) -> bytes:
-        return self.text.encode()
+        return b""
 
 
 class Agent:
     """All of an agent that a request passes, but the kernel. name: another one after each start."""
 
     def __init__(self, log: str = "all", name: str = "a1", token: str = "") -> None:
-        self.page = Text()
+        self.collectors: dict[str, dict[str, object]] = {"http": {"up": True, "reason": ""}}
         self.recent = Recent(log, name) if log != "off" else None
         self.bench = Bench(sinks=[self.recent] if self.recent else [])
-        application = Application(self.page, str, str, dict, lambda: token.encode(), self.recent)
+        status = {"collectors": self.collectors}
+        application = Application(NoMetrics(), str, str, lambda: status, lambda: token.encode(), self.recent)
         self.server = HttpServer(application, ("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self.server.address[1]}"
 
@@ -172,11 +168,7 @@ def test_a_log_that_is_off_is_told_with_how_to_switch_it_on(made: Callable[..., 
 
 
 def test_a_log_without_requests_yet_and_a_collector_that_is_off_are_told(agent: Agent) -> None:
-    agent.page.text = (
-        'bpfleet_collector_up{collector="http"} 0\n'
-        'bpfleet_collector_info{collector="http",hook="",reason="needs \\\\x1b PERFMON"} 1\n'
-        'bpfleet_collector_up{collector="tcp"} 0\n'
-    )
+    agent.collectors |= {"http": {"up": False, "reason": "needs \x1b PERFMON"}, "tcp": {"up": False, "reason": "x"}}
     told = run("--url", agent.url)
     assert told.stderr.splitlines() == [
         "bpfleet requests: collector http is off: needs \\x1b PERFMON",

@@ -1,8 +1,11 @@
 """The last requests of the log, in memory, for whoever asks now: what `bpfleet requests` shows.
 
-Each has a number, so that who asks again gets what came since, and learns how many fell out meanwhile.
+Each has a number, so that who asks again gets what came since, and learns how many fell out meanwhile. Most are never
+asked for: they are kept in a form that is made in less than half of the time that JSON takes.
 """
 
+import marshal
+import math
 import threading
 from collections import deque
 from collections.abc import Sequence
@@ -11,7 +14,7 @@ from typing import NamedTuple
 
 from agent.sinks.jsonl import Jsonl
 from bpfleet.api import Sink
-from bpfleet.events import HTTP_REQUEST, Record
+from bpfleet.events import HTTP_REQUEST, Attribute, Record
 
 MAX_KEPT = 2048
 """Two seconds of a busy node, for a person who asks each second; a quiet one's last minutes."""
@@ -47,14 +50,18 @@ class Recent(Sink):
 
     def encode(self, record: Record) -> bytes:
         """Raises ValueError for a number that JSON does not have."""
-        return self._lines.encode(record).rstrip(b"\n") if record.name == HTTP_REQUEST else b""
+        if record.name != HTTP_REQUEST:
+            return b""
+        if not all(math.isfinite(value) for value in record.attributes.values() if isinstance(value, float)):
+            raise ValueError("a number that JSON does not have")
+        return marshal.dumps((record.time_ns, dict(record.resource), dict(record.attributes)))
 
     def write(self, items: Sequence[bytes]) -> int:
         with self._lock:
-            for line in filter(None, items):
+            for item in filter(None, items):
                 self._last += 1
-                self._kept.append(line)
-                self._kept_bytes += len(line)
+                self._kept.append(item)
+                self._kept_bytes += len(item)
                 while len(self._kept) > MAX_KEPT or self._kept_bytes > MAX_KEPT_BYTES:
                     self._kept_bytes -= len(self._kept.popleft())
         return len(items)
@@ -65,4 +72,9 @@ class Recent(Sink):
             gone = self._last - len(self._kept)
             start = min(max(after, gone), self._last)
             found = list(islice(self._kept, start - gone, start - gone + limit))
-            return Look(self._log, self._agent, start + len(found), self._last, max(0, gone - after), found)
+            last = self._last
+        lines = [self._line(*marshal.loads(item)) for item in found]
+        return Look(self._log, self._agent, start + len(found), last, max(0, gone - after), lines)
+
+    def _line(self, time_ns: int, resource: dict[str, str], attributes: dict[str, Attribute]) -> bytes:
+        return self._lines.encode(Record(HTTP_REQUEST, time_ns, resource, attributes)).rstrip(b"\n")
