@@ -37,11 +37,11 @@ def named(parsed: Namespace) -> Server | None:
 
 
 def running(parsed: Namespace, environment: Mapping[str, str]) -> Server | None:
-    """The agent that has the same settings as this command, if it answers. Raises SettingsError."""
+    """The agent that has the same settings as this command, if one answers. Raises SettingsError."""
     asked = settings_of(parsed, environment).settings
     host, port = asked.address
     server = own_server(address(EVERYWHERE.get(host, host), port), asked.server)
-    return server if port and server.ready() else None
+    return server if port and server.is_there() else None
 
 
 @contextlib.contextmanager

@@ -50,6 +50,14 @@ class Server:
             return False
         return True
 
+    def is_there(self) -> bool:
+        """Whether somebody answers, if only that it is not ready."""
+        try:
+            self._get(f"{self._base}/readyz")
+        except HostError as error:
+            return isinstance(error.__cause__, urllib.error.HTTPError)
+        return True
+
     def _get(self, url: str) -> str:
         # No proxy: an agent listens on this machine or in this cluster.
         handlers: list[urllib.request.BaseHandler] = [urllib.request.ProxyHandler({})]

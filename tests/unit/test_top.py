@@ -126,7 +126,8 @@ def test_keys_sort_and_q_leaves() -> None:
 def test_pages_come_over_http(url: str) -> None:
     assert "bpfleet_network_io_bytes_total" in Server(url).page()
     assert "bpfleet_network_io_bytes_total" in Server(f"{url}/metrics").page()
-    assert not Server(url).ready()
+    assert not Server(url).ready() and Server(url).is_there()
+    assert not Server("http://127.0.0.1:1").is_there()
     with pytest.raises(HostError, match="503"):
         Server(f"{url}/broken").page()
 
