@@ -3,13 +3,13 @@
 import io
 import json
 import subprocess
-import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.commands import BPFLEET
 from tests.support.terminals import SOURCE, Terminal
 from tests.unit.events.fakes import Bench, event, wait_until
 from tests.unit.hostile import STRINGS
@@ -25,11 +25,6 @@ from bpfleet.errors import HostError, SettingsError
 from bpfleet.events import HTTP_REQUEST
 
 RUN_SECONDS = 30.0
-COMMAND = (
-    "import sys; from importlib.metadata import EntryPoint; from bpfleet.cli import main; "
-    "sys.exit(main(sys.argv[1:], {'requests': EntryPoint('requests', 'agent.cli:REQUESTS', 'bpfleet.commands')}))"
-)
-BPFLEET = [sys.executable, "-c", COMMAND]
 ENVIRONMENT = {"PYTHONPATH": str(SOURCE), "PATH": "/usr/bin:/bin"}
 
 
