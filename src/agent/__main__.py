@@ -127,7 +127,7 @@ def serve(
     """The port first: where it is taken nothing is loaded, and while the programs compile the probes have an answer."""
     health = Health(totals.standing, Build(__version__, platform.release(), ""), reloader.state, credentials.good)
     heartbeat = Heartbeat(STALL_SECONDS)
-    recent = Recent(settings.requests.log, secrets.token_hex(8)) if keeps_requests(settings) else None
+    recent = Recent(lambda: reloader.settings.requests.log, secrets.token_hex(8)) if keeps_requests(settings) else None
     pages = Application(
         Page(totals, health.registry()), heartbeat.problem, status.problem, status.page, credentials.bearer, recent
     )

@@ -23,7 +23,7 @@ from bpfleet.errors import HostError
 
 POLL_SECONDS = 1.0
 
-HOW = "switch it on with requests.log (errors, sampled or all) in its settings, BPFLEET_REQUESTS_LOG or --requests-log"
+HOW = "start it with errors, sampled or all as requests.log in its settings, BPFLEET_REQUESTS_LOG or --requests-log"
 SOME = "the log is off but in namespaces that ask for it"
 SOURCES = ("http", "http_log")
 """Collectors without which there is no request to tell of."""

@@ -38,7 +38,7 @@ class Agent:
 
     def __init__(self, log: str = "all", name: str = "a1", token: str = "") -> None:
         self.collectors: dict[str, dict[str, object]] = {"http": {"up": True, "reason": ""}}
-        self.recent = Recent(log, name) if log != "off" else None
+        self.recent = Recent(lambda: log, name) if log != "off" else None
         self.bench = Bench(sinks=[self.recent] if self.recent else [])
         status = {"collectors": self.collectors}
         application = Application(NoMetrics(), str, str, lambda: status, lambda: token.encode(), self.recent)

@@ -8,7 +8,7 @@ import marshal
 import math
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import NamedTuple
 
@@ -37,11 +37,12 @@ class Look(NamedTuple):
 
 
 class Recent(Sink):
-    """log, agent: as a Look has them. Requests are numbered from 1 on; other events are taken, and not kept."""
+    """log: asked at each look, since a reload may change it. agent: as a Look has it. Requests are numbered from 1 on;
+    other events are taken, and not kept."""
 
     name = "recent"
 
-    def __init__(self, log: str, agent: str) -> None:
+    def __init__(self, log: Callable[[], str], agent: str) -> None:
         self._log, self._agent = log, agent
         self._lines = Jsonl("")
         self._lock = threading.Lock()
@@ -74,7 +75,7 @@ class Recent(Sink):
             found = list(islice(self._kept, start - gone, start - gone + limit))
             last = self._last
         lines = [self._line(*marshal.loads(item)) for item in found]
-        return Look(self._log, self._agent, start + len(found), last, max(0, gone - after), lines)
+        return Look(self._log(), self._agent, start + len(found), last, max(0, gone - after), lines)
 
     def _line(self, time_ns: int, resource: dict[str, str], attributes: dict[str, Attribute]) -> bytes:
         return self._lines.encode(Record(HTTP_REQUEST, time_ns, resource, attributes)).rstrip(b"\n")

@@ -14,7 +14,7 @@ def request(path: str = "/", **attributes: float) -> Record:
 
 
 def filled(count: int) -> Recent:
-    sink = Recent("all", "a1")
+    sink = Recent(lambda: "all", "a1")
     sink.write([sink.encode(request(f"/{number}")) for number in range(1, count + 1)])
     return sink
 
@@ -24,8 +24,8 @@ def paths(look: Look) -> list[str]:
 
 
 def test_an_agent_without_requests_has_none() -> None:
-    assert Recent("errors", "a1").look(0, 10) == Look("errors", "a1", 0, 0, 0, [])
-    assert Recent("errors", "a1").look(10**18, 10) == Look("errors", "a1", 0, 0, 0, [])
+    assert Recent(lambda: "errors", "a1").look(0, 10) == Look("errors", "a1", 0, 0, 0, [])
+    assert Recent(lambda: "errors", "a1").look(10**18, 10) == Look("errors", "a1", 0, 0, 0, [])
 
 
 def test_who_asks_again_gets_what_came_since() -> None:
@@ -47,7 +47,7 @@ def test_what_fell_out_before_it_was_asked_for_is_told_by_number() -> None:
 
 
 def test_memory_is_bounded_however_long_requests_are() -> None:
-    sink = Recent("all", "a1")
+    sink = Recent(lambda: "all", "a1")
     item = sink.encode(request("/" + "x" * 10_000))
     for _ in range(MAX_KEPT):
         sink.write([item])
@@ -59,7 +59,7 @@ def test_memory_is_bounded_however_long_requests_are() -> None:
 
 
 def test_a_request_is_the_line_that_json_lines_has_whatever_is_in_it() -> None:
-    sink = Recent("all", "a1")
+    sink = Recent(lambda: "all", "a1")
     records = [request(text, **{"bpfleet.duration": 0.25}) for text in STRINGS]
     sink.write([sink.encode(record) for record in records])
     assert sink.look(0, len(STRINGS)).requests == [Jsonl("").encode(record).rstrip(b"\n") for record in records]
@@ -68,12 +68,12 @@ def test_a_request_is_the_line_that_json_lines_has_whatever_is_in_it() -> None:
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
 def test_a_number_that_json_does_not_have_is_refused(value: float) -> None:
     with pytest.raises(ValueError):
-        Recent("all", "a1").encode(request("/", **{"bpfleet.duration": float("nan")}))
+        Recent(lambda: "all", "a1").encode(request("/", **{"bpfleet.duration": float("nan")}))
 
 
 def test_other_events_are_taken_and_not_kept() -> None:
     """So that this sink's books are like any other's."""
-    sink = Recent("all", "a1")
+    sink = Recent(lambda: "all", "a1")
     bench = Bench(sinks=[sink])
     bench.drain(event(), event(name=HTTP_REQUEST, **{"url.path": "/x"}), event())
     bench.router.close()
