@@ -239,11 +239,11 @@ def _words(point: Point) -> tuple[str, ...]:
 
 def _bounds(points: Iterable[Point]) -> dict[str, list[float]]:
     """Of each histogram that is on the page."""
-    found: dict[str, set[float]] = {}
+    found: dict[str, set[str]] = {}
     for point in points:
         if point.name in HISTOGRAMS:
-            found.setdefault(HISTOGRAMS[point.name], set()).add(float(point.labels["le"]))
-    return {histogram: sorted(bounds) for histogram, bounds in found.items()}
+            found.setdefault(HISTOGRAMS[point.name], set()).add(point.labels["le"])
+    return {histogram: sorted(map(float, bounds)) for histogram, bounds in found.items()}
 
 
 def _off(points: Iterable[Point]) -> dict[str, str]:

@@ -209,12 +209,12 @@ def screen(rows: Sequence[Row], sort: str, address: str, notes: Sequence[str], s
     hidden = f", {len(rows) - room} more below" if len(rows) > room else ""
     narrow = "".join(f", {group.name} by key {group.key}" for group in left_out)
     return rich.console.Group(
-        _line(f"bpfleet top  {address}  {len(rows)} workloads by {sort}{hidden}{narrow}", "bold"),
+        _line(f"bpfleet top  {len(rows)} workloads by {sort}{hidden}{narrow}  {address}", "bold"),
         Text(),
         table,
         Text(),
         *(_line(note, "yellow") for note in notes),
-        _line(f"sort: {_keys(NETWORK_SORTS)}   q quit", "dim"),
+        _line(f"q quit   sort: {_keys(NETWORK_SORTS)}", "dim"),
         _line(f"requests: {_keys(REQUEST_SORTS)}", "dim"),
     )
 

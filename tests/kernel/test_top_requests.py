@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.support import promtool
+from tests.support import commands, promtool
 from tests.support.agents import Agent
 from tests.support.cgroups import Cgroup
 from tests.support.marks import needs
@@ -80,3 +80,10 @@ def test_requests_errors_and_quantiles_are_those_of_curl_and_of_prometheus(
     asked = promtool.answers([rows[server.workload], rows[client.workload]])
     assert promtool.verdict(tmp_path, (before, after), asked) == ""
     assert "got" in promtool.verdict(tmp_path, (after, after), asked)
+
+
+def test_an_agent_whose_request_log_is_off_says_so_and_how_to_switch_it_on(agent: Agent) -> None:
+    words = [*commands.BPFLEET, "requests", "--url", f"http://127.0.0.1:{agent.port}"]
+    told = subprocess.run(words, capture_output=True, text=True, timeout=RUN_SECONDS)
+    assert (told.returncode, told.stdout) == (1, "")
+    assert " is off; " in told.stderr and "--requests-log" in told.stderr

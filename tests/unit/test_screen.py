@@ -161,8 +161,8 @@ def test_columns_that_are_sorted_by_come_first_and_others_as_they_fit(sort: str,
 
 
 def test_what_has_no_room_is_named_with_its_key() -> None:
-    text = drawn(screen([WEB], "traffic", "http://x/metrics", [], Size(90, 24)), 90)
-    assert ", served by key 1, called by key 6" in text
+    text = drawn(screen([WEB], "traffic", "http://x/metrics", [], Size(80, 24)), 80)
+    assert ", served by key 1, called by key 6" in text and "q quit" in text
 
 
 def test_without_requests_their_columns_are_not_there_unless_sorted_by() -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import NamedTuple
 
-from agent.sinks.jsonl import Jsonl
+from agent.sinks.jsonl import line
 from bpfleet.api import Sink
 from bpfleet.events import HTTP_REQUEST, Attribute, Record
 
@@ -44,7 +44,6 @@ class Recent(Sink):
 
     def __init__(self, log: Callable[[], str], agent: str) -> None:
         self._log, self._agent = log, agent
-        self._lines = Jsonl("")
         self._lock = threading.Lock()
         self._kept: deque[bytes] = deque()
         self._kept_bytes = self._last = 0
@@ -74,8 +73,9 @@ class Recent(Sink):
             start = min(max(after, gone), self._last)
             found = list(islice(self._kept, start - gone, start - gone + limit))
             last = self._last
-        lines = [self._line(*marshal.loads(item)) for item in found]
+        lines = [_line(*marshal.loads(item)) for item in found]
         return Look(self._log(), self._agent, start + len(found), last, max(0, gone - after), lines)
 
-    def _line(self, time_ns: int, resource: dict[str, str], attributes: dict[str, Attribute]) -> bytes:
-        return self._lines.encode(Record(HTTP_REQUEST, time_ns, resource, attributes)).rstrip(b"\n")
+
+def _line(time_ns: int, resource: dict[str, str], attributes: dict[str, Attribute]) -> bytes:
+    return line(Record(HTTP_REQUEST, time_ns, resource, attributes)).rstrip(b"\n")
