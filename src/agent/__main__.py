@@ -125,7 +125,8 @@ def serve(
     orders: Orders,
 ) -> None:
     """The port first: where it is taken nothing is loaded, and while the programs compile the probes have an answer."""
-    health = Health(totals.standing, Build(__version__, platform.release(), ""), reloader.state, credentials.good)
+    build = Build(__version__, platform.release(), "")
+    health = Health(totals.standing, build, reloader.state, credentials.good, identity.backends)
     heartbeat = Heartbeat(STALL_SECONDS)
     recent = Recent(lambda: reloader.settings.requests.log, secrets.token_hex(8)) if keeps_requests(settings) else None
     pages = Application(
@@ -173,6 +174,8 @@ def resolver(settings: Settings, cgroup_root: str) -> Resolver:
         static_file=settings.identity.static_file,
         docker=settings.identity.docker == "auto",
         keep_seconds=settings.identity.keep_seconds,
+        zone=settings.identity.zone,
+        external=settings.identity.external,
     )
 
 

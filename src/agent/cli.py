@@ -34,6 +34,12 @@ def _sockets(arguments: Sequence[str]) -> int:
     return main(arguments)
 
 
+def _topology(arguments: Sequence[str]) -> int:
+    from agent.topology import main
+
+    return main(arguments)
+
+
 def _doctor(arguments: Sequence[str]) -> int:
     from agent.doctor import main
 
@@ -107,6 +113,7 @@ AGENT = Command("Run the agent in the foreground.", _agent)
 TOP = Command("Show the busiest workloads, live.", _top)
 REQUESTS = Command("Show HTTP requests one by one, from the request log.", _requests)
 SOCKETS = Command("List the node's sockets with their owners and windows.", _sockets)
+TOPOLOGY = Command("Show who calls whom, from agents that run.", _topology)
 DOCTOR = Command("Say what this machine offers and which collectors can run on it.", _doctor)
 READY = Command("Ask the agent of this machine whether it counts.", _ready)
 CONFIG = Command("Show or check the settings, or print their JSON Schema.", _config)

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from agent.activity import Quantile, Requests, Row
 from agent.escapes import clean
+from agent.figures import number, rate
 from bpfleet.times import span
 
 FRAME_LINES = 6
@@ -142,18 +143,6 @@ WIDE = 120
 
 NAME_WIDTH, NAMES_WIDTH = 17, 40
 """Characters that names keep, in one column and in three, before another group of columns is shown."""
-
-
-def rate(bytes_per_second: float) -> str:
-    for unit in ("B/s", "kB/s", "MB/s"):
-        if bytes_per_second < 999.5:
-            return f"{bytes_per_second:.3g} {unit}"
-        bytes_per_second /= 1000
-    return f"{bytes_per_second:.1f} GB/s"
-
-
-def number(per_second: float) -> str:
-    return f"{per_second:.1f}" if per_second < 10 else f"{per_second:.0f}"
 
 
 def duration(quantile: Quantile | None) -> str:
