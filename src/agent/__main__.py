@@ -3,6 +3,7 @@
 import logging
 import os
 import platform
+import secrets
 import signal
 import socket
 import sys
@@ -43,6 +44,7 @@ from agent.running import Running, describe, lonely
 from agent.server import Application, Heartbeat, Server
 from agent.settings import Settings
 from agent.sinks.jsonl import Jsonl
+from agent.sinks.recent import Recent
 from agent.status import Status
 from bpfleet import __version__
 from bpfleet.api import Collector, Sink
@@ -151,12 +153,14 @@ def serve(
         lambda: RequestLog(*requests.policies.standing()),
     )
     heartbeat = Heartbeat(STALL_SECONDS)
+    recent = Recent(lambda: reloader.settings.requests.log, secrets.token_hex(8)) if keeps_requests(settings) else None
     pages = Application(
-        Page(totals, health.registry()), heartbeat.problem, status.problem, status.page, credentials.bearer
+        Page(totals, health.registry()), heartbeat.problem, status.problem, status.page, credentials.bearer, recent
     )
     server = Server(pages, settings.address, credentials.context)
     collectors = made.collectors
-    deliveries = [*sinks(settings), *made.sinks]
+    kept = [recent] if recent else []
+    deliveries = [*sinks(settings), *made.sinks, *kept]
     events = router(settings, collectors, deliveries, identity, requests)
     status.sinks = health.sinks = {sink.name: "" for sink in deliveries} | made.sinks_off
     steering = Steering(requests.policies, settings.requests)
@@ -238,6 +242,11 @@ def router(
     names = [name for collector in collectors for name in collector.event_names]
     deliveries = [Delivery(sink, names, time.monotonic) for sink in sinks]
     return Router(identity, deliveries, names, settings.limits.events_per_second, stages={REQUEST: requests})
+
+
+def keeps_requests(settings: Settings) -> bool:
+    """For /requests: where requests are logged, if only in namespaces that ask for it."""
+    return settings.runs("http_log")
 
 
 def sinks(settings: Settings) -> list[Sink]:

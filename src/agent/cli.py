@@ -22,6 +22,12 @@ def _top(arguments: Sequence[str]) -> int:
     return main(arguments)
 
 
+def _requests(arguments: Sequence[str]) -> int:
+    from agent.tail import main
+
+    return main(arguments)
+
+
 def _sockets(arguments: Sequence[str]) -> int:
     from agent.sockets import main
 
@@ -111,6 +117,7 @@ def _module_question(collector: type[Collector]) -> str:
 
 AGENT = Command("Run the agent in the foreground.", _agent)
 TOP = Command("Show the busiest workloads, live.", _top)
+REQUESTS = Command("Show HTTP requests one by one, from the request log.", _requests)
 SOCKETS = Command("List the node's sockets with their owners and windows.", _sockets)
 TOPOLOGY = Command("Show who calls whom, from agents that run.", _topology)
 DOCTOR = Command("Say what this machine offers and which collectors can run on it.", _doctor)

@@ -35,11 +35,27 @@ class Server:
         """Raises HostError."""
         return self._get(self._page)
 
+    def requests(self, after: int) -> str:
+        """What the request log has since the request of that number. Raises HostError."""
+        return self._get(f"{self._base}/requests?after={after}")
+
+    def status(self) -> str:
+        """Raises HostError."""
+        return self._get(f"{self._base}/status")
+
     def ready(self) -> bool:
         try:
             self._get(f"{self._base}/readyz")
         except HostError:
             return False
+        return True
+
+    def is_there(self) -> bool:
+        """Whether somebody answers, if only that it is not ready."""
+        try:
+            self._get(f"{self._base}/readyz")
+        except HostError as error:
+            return isinstance(error.__cause__, urllib.error.HTTPError)
         return True
 
     def _get(self, url: str) -> str:

@@ -1,4 +1,4 @@
-"""The agent's four pages over HTTP or HTTPS: /metrics, /healthz, /readyz, /status.
+"""The agent's five pages over HTTP or HTTPS: /metrics, /healthz, /readyz, /requests, /status.
 
 Waitress parses and sends on one thread that never waits for a client, so one that is slow or silent keeps nobody from
 an answer: with eight half-sent requests cheroot answered no probe for 25 s, waitress within 1 ms. It is also the
@@ -11,6 +11,7 @@ import hmac
 import json
 import logging
 import os
+import re
 import socket
 import ssl
 import struct
@@ -26,6 +27,7 @@ from waitress.server import create_server
 
 from agent.metrics import negotiation
 from agent.metrics.exposition import Form
+from agent.sinks.recent import Look
 from bpfleet.errors import HostError
 
 if TYPE_CHECKING:
@@ -56,12 +58,21 @@ CLOSE_SECONDS = 2.0
 
 JSON = "application/json"
 PLAIN = "text/plain; charset=utf-8"
-INDEX = "bpfleet agent: /metrics /healthz /readyz /status\n"
+INDEX = "bpfleet agent: /metrics /healthz /readyz /requests /status\n"
+
+MAX_SEQUENCE = 10**18
+MAX_REQUESTS = 500
+"""On one page of the request log: some 400 kB. Who wants more asks again."""
+
+ASKED = f"after: a whole number from 0 to {MAX_SEQUENCE}; limit: one from 1 to {MAX_REQUESTS}\n"
 
 OPEN = ("/healthz", "/readyz")
 """Pages that ask for no token: the kubelet has none. They say yes, or why not."""
 
 CHALLENGE = 'Bearer realm="bpfleet"'
+
+NO_LOG = Look("off", "", 0, 0, 0, ())
+_DIGITS = re.compile(r"[0-9]{1,19}", re.ASCII)
 
 PEER = struct.Struct("=iII")
 """struct ucred: process, user, group (unix(7), SO_PEERCRED)."""
@@ -72,6 +83,13 @@ class Page(Protocol):
 
     def render(self, form: Form, compress: bool = False, live: bool = False) -> bytes:
         """The /metrics page; live: for a person who watches, not for a scraper."""
+
+
+class RequestLog(Protocol):
+    """agent.sinks.recent, or a fake."""
+
+    def look(self, after: int, limit: int) -> Look:
+        """The oldest requests whose number is above `after`."""
 
 
 class Answer(NamedTuple):
@@ -105,13 +123,14 @@ class Application:
     """The pages as a WSGI application.
 
     healthy, ready: what is wrong, empty when nothing is. status: what /status shows, as JSON has it. token: what a
-    client must present; empty where nothing is asked."""
+    client must present; empty where nothing is asked. requests: where the request log is on."""
 
     page: Page
     healthy: Callable[[], str]
     ready: Callable[[], str]
     status: Callable[[], Mapping[str, object]]
     token: Callable[[], bytes] = bytes
+    requests: RequestLog | None = None
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         try:
@@ -137,6 +156,7 @@ class Application:
             "/metrics": self._metrics,
             "/healthz": lambda _: _verdict(self.healthy()),
             "/readyz": lambda _: _verdict(self.ready()),
+            "/requests": self._requests,
             "/status": self._status,
         }
         if environ["PATH_INFO"] not in OPEN and (refusal := self._refusal(environ)):
@@ -169,9 +189,28 @@ class Application:
         encoding = (("Content-Encoding", "gzip"),) if compress else ()
         return Answer("200 OK", form.value, body, (("Vary", "Accept, Accept-Encoding"), *encoding))
 
+    def _requests(self, environ: "WSGIEnvironment") -> Answer:
+        """`?after=N` gives what came after the request of that number. An object whose `requests` are lines of JSON."""
+        asked = parse_qs(environ.get("QUERY_STRING", ""), keep_blank_values=True)
+        after, limit = _whole(asked, "after", 0, 0, MAX_SEQUENCE), _whole(asked, "limit", MAX_REQUESTS, 1, MAX_REQUESTS)
+        if after is None or limit is None:
+            return _plain("400 Bad Request", ASKED)
+        found = self.requests.look(after, limit) if self.requests else NO_LOG
+        facts = json.dumps({name: value for name, value in found._asdict().items() if name != "requests"})
+        lines = b",\n".join(found.requests)
+        return Answer("200 OK", JSON, facts[:-1].encode() + b', "requests": [\n' + lines + b"\n]}\n")
+
     def _status(self, environ: "WSGIEnvironment") -> Answer:
         text = json.dumps(self.status(), indent=2, sort_keys=True) + "\n"
         return Answer("200 OK", JSON, text.encode())
+
+
+def _whole(asked: Mapping[str, list[str]], name: str, default: int, lowest: int, highest: int) -> int | None:
+    """The one that is asked for; None where it is none, or out of bounds."""
+    words = asked.get(name, [str(default)])
+    if len(words) != 1 or not _DIGITS.fullmatch(words[0]) or not lowest <= int(words[0]) <= highest:
+        return None
+    return int(words[0])
 
 
 def _plain(status: str, text: str, *headers: tuple[str, str]) -> Answer:

@@ -228,7 +228,9 @@ class Server:
 
     certificate_file: str = _path("", "PEM file of the server's certificate and its chain: serves HTTPS only.")
     key_file: str = _path("", "PEM file of the certificate's private key, without a password.")
-    token_file: str = _path("", "File of the bearer token that /metrics and /status ask for; the probes stay open.")
+    token_file: str = _path(
+        "", "File of the bearer token that /metrics, /requests and /status ask for; the probes stay open."
+    )
 
 
 @dataclass(frozen=True)
@@ -290,7 +292,7 @@ class Settings:
 
     listen: str = setting(
         "127.0.0.1:9436",
-        "Address of /metrics, /healthz, /readyz and /status. Port 0 takes a free one.",
+        "Address of /metrics, /healthz, /readyz, /requests and /status. Port 0 takes a free one.",
         pattern=r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):\d{1,5}",
         allowed="HOST:PORT, 0.0.0.0:PORT for every address, [HOST]:PORT for IPv6",
     )

@@ -4,8 +4,8 @@ import argparse
 import math
 import re
 from collections.abc import Callable
-from fnmatch import fnmatchcase
 
+from agent.filter_words import matches, split
 from agent.identity import addresses
 from agent.options import shown
 from agent.reading import did_you_mean
@@ -34,9 +34,9 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     words = _words("protocol", PROTOCOL_WORDS)
     group.add_argument("--protocol", type=words, metavar="A,B", help=f"of {', '.join(PROTOCOL_WORDS)}")
     names = "names or patterns (shop-*)"
-    group.add_argument("--namespace", type=_names, metavar="A,B", help=f"of the owner: {names}")
-    group.add_argument("--workload", type=_names, metavar="A,B", help=f"of the owner: {names}")
-    group.add_argument("--pod", type=_names, metavar="A,B", help=f"of the owner: {names}")
+    group.add_argument("--namespace", type=split, metavar="A,B", help=f"of the owner: {names}")
+    group.add_argument("--workload", type=split, metavar="A,B", help=f"of the owner: {names}")
+    group.add_argument("--pod", type=split, metavar="A,B", help=f"of the owner: {names}")
     port, process = _numbers(1, MAX_PORT), _numbers(1, MAX_PROCESS)
     group.add_argument("--pid", type=process, metavar="A,B", help="processes that hold the socket")
     group.add_argument("--port", type=port, metavar="A,B", help="port of either side")
@@ -53,9 +53,9 @@ def question_of(wanted: argparse.Namespace) -> Question:
     tests = [_state_test(wanted)]
     for given, test in (
         (wanted.protocol, lambda socket: socket.protocol in wanted.protocol),
-        (wanted.namespace, lambda socket: _matches(socket.owner.namespace, wanted.namespace)),
-        (wanted.workload, lambda socket: _matches(socket.owner.workload, wanted.workload)),
-        (wanted.pod, lambda socket: _matches(socket.owner.pod, wanted.pod)),
+        (wanted.namespace, lambda socket: matches(socket.owner.namespace, wanted.namespace)),
+        (wanted.workload, lambda socket: matches(socket.owner.workload, wanted.workload)),
+        (wanted.pod, lambda socket: matches(socket.owner.pod, wanted.pod)),
         (wanted.pid, lambda socket: any(process in socket.holders for process in wanted.pid)),
         (wanted.port, lambda socket: not {socket.row.local_port, socket.row.remote_port}.isdisjoint(wanted.port)),
         (wanted.local_port, lambda socket: socket.row.local_port in wanted.local_port),
@@ -81,11 +81,6 @@ def _is_connected(socket: Socket) -> bool:
     return socket.state not in ("listening", "unconnected")
 
 
-def _matches(name: str, patterns: tuple[str, ...]) -> bool:
-    """By the pattern, or as it stands: a cgroup's path may hold brackets."""
-    return any(name == pattern or fnmatchcase(name, pattern) for pattern in patterns)
-
-
 def _is_in(network: tuple[int, int], *ends: bytes) -> bool:
     bits, value = network
     return any(addresses.number(end) >> (128 - bits) == value for end in ends)
@@ -94,20 +89,9 @@ def _is_in(network: tuple[int, int], *ends: bytes) -> bool:
 # Words of the command line
 
 
-def _split(text: str) -> tuple[str, ...]:
-    parts = tuple(part.strip() for part in text.split(","))
-    if not all(parts):
-        raise argparse.ArgumentTypeError(f"{shown(text)} has an empty part")
-    return parts
-
-
-def _names(text: str) -> tuple[str, ...]:
-    return _split(text)
-
-
 def _words(what: str, known: tuple[str, ...]) -> Callable[[str], tuple[str, ...]]:
     def read(text: str) -> tuple[str, ...]:
-        words = _split(text)
+        words = split(text)
         for word in words:
             if word not in known:
                 hint = did_you_mean(word, known)
@@ -119,7 +103,7 @@ def _words(what: str, known: tuple[str, ...]) -> Callable[[str], tuple[str, ...]
 
 def _numbers(lowest: int, highest: int) -> Callable[[str], tuple[int, ...]]:
     def read(text: str) -> tuple[int, ...]:
-        return tuple(map(one, _split(text)))
+        return tuple(map(one, split(text)))
 
     def one(text: str) -> int:
         if not _DIGITS.fullmatch(text) or not lowest <= int(text) <= highest:

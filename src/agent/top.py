@@ -6,7 +6,6 @@ A terminal gets a table that sorts by key press; a pipe gets plain rows.
 import contextlib
 import os
 import select
-import signal
 import sys
 import termios
 import time
@@ -18,17 +17,12 @@ from typing import TextIO
 from rich.console import Console, Group
 from rich.live import Live
 
-from agent import child, configuration, polling, settings
+from agent import child, configuration, own
 from agent.activity import Activity, Row
-from agent.configuration import Configuration
 from agent.escapes import inert
-from agent.plugins.finding import Finder
 from agent.polling import Server
 from agent.screen import SORTS, Size, ordered, plain, screen
 from bpfleet.errors import HostError
-
-DRAIN_SECONDS = 1.0
-"""How often an agent of one's own reads its maps, for a table that looks live."""
 
 SHORTEST, LONGEST = 0.1, 3600.0
 """Seconds between pages: an agent reads its maps ten times a second at most."""
@@ -128,8 +122,7 @@ class Top:
 def main(arguments: Sequence[str]) -> int:
     """Ctrl-C, q and SIGTERM all end it in order: the agent of its own, then the terminal as it was."""
     parsed = _parse(arguments)
-    signal.signal(signal.SIGTERM, _leave)
-    signal.signal(signal.SIGHUP, _leave)
+    own.leave_on_signals()
     try:
         with _agent(parsed) as (server, check):
             _show(Top(server, parsed.sort, parsed.interval, check, time.monotonic), parsed.once)
@@ -147,50 +140,24 @@ def _show(top: Top, once: bool) -> None:
 
 
 @contextlib.contextmanager
-def _agent(parsed: Namespace) -> Iterator[tuple[Server, Callable[[], None]]]:
+def _agent(parsed: Namespace) -> Iterator[tuple[Server, own.Check]]:
     """The agent to ask, and what to call to learn that it is gone."""
-    if parsed.url:
-        yield Server(parsed.url, lambda: polling.authority(parsed.ca_file), parsed.token_file), lambda: None
+    if server := own.named(parsed):
+        yield server, lambda: None
         return
-    print("starting an agent on this host; its programs are being compiled ...", file=sys.stderr)
-    flags = agent_flags(parsed, os.environ, child.port)
-    server = own_server(flags["listen"], settings_of(parsed, os.environ).settings.server)
-    words = [f"--config={parsed.config}"] if parsed.config else []
-    words += [f"{configuration.flag_of(name)}={text}" for name, text in flags.items()]
-    with child.Child(words) as running:
-        running.wait_ready(server.ready, time.monotonic, time.sleep)
-        print(f"metrics at {server.address}", file=sys.stderr)
-        yield server, running.check
+    with own.started(agent_flags(parsed, os.environ, child.port), parsed) as started:
+        yield started
 
 
 def agent_flags(parsed: Namespace, environment: Mapping[str, str], port: Callable[[], int]) -> dict[str, str]:
-    """What the agent of one's own is told: the user's words, and where there are none, a pace that suits a live table.
-    Wrong settings are refused here, before anything starts."""
-    flags, given = configuration.flags_of(parsed), settings_of(parsed, environment)
-    if "drain_interval_seconds" not in given.places:
-        flags["drain_interval_seconds"] = f"{min(parsed.interval, DRAIN_SECONDS):g}"
-    if given.settings.sinks.jsonl.path == "-":  # its standard output is not the user's
-        flags["sinks.jsonl.path"] = ""
-    host, wanted = given.settings.address
-    free = port() if "listen" not in given.places or not wanted else wanted
-    return flags | {"listen": f"[{host}]:{free}" if ":" in host else f"{host}:{free}"}
-
-
-def settings_of(parsed: Namespace, environment: Mapping[str, str]) -> Configuration:
-    return configuration.load(parsed.config, environment, configuration.flags_of(parsed), Finder())
-
-
-def own_server(address: str, asked: settings.Server) -> Server:
-    """With HTTPS and the token where the settings ask for them: this agent, too, may stand where others reach it."""
-    scheme = "https" if asked.certificate_file else "http"
-    return Server(f"{scheme}://{address}", lambda: polling.pinned(asked.certificate_file), asked.token_file)
+    """For an agent of its own: where the user says nothing, a pace that suits a live table."""
+    pace = {"drain_interval_seconds": f"{min(parsed.interval, own.DRAIN_SECONDS):g}"}
+    return own.agent_flags(parsed, environment, port, pace)
 
 
 def _parse(arguments: Sequence[str]) -> Namespace:
     parser = configuration.Parser("bpfleet top", "Show the busiest workloads, live.")
-    parser.add_argument("--url", help="ask the agent at this address instead of starting one")
-    parser.add_argument("--ca-file", default="", help="with --url: certificates to believe instead of the system's")
-    parser.add_argument("--token-file", default="", help="with --url: file of the bearer token that the agent asks for")
+    own.add_to(parser)
     parser.add_argument("--sort", choices=tuple(SORTS), default="traffic", help="order of the rows (default: traffic)")
     parser.add_argument(
         "--interval", type=_interval, default=2.0, metavar="S", help="seconds between pages (default: 2)"
@@ -207,7 +174,3 @@ def _interval(text: str) -> float:
     if not SHORTEST <= seconds <= LONGEST:
         raise ArgumentTypeError(f"must be a number of seconds from {SHORTEST:g} to {LONGEST:g}")
     return seconds
-
-
-def _leave(number: int, _frame: object) -> None:
-    raise SystemExit(128 + number)

@@ -1,9 +1,12 @@
 """An event: one thing that happened, with its time and its owner, as opposed to a count."""
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from bpfleet.metrics import Flow
+
+HTTP_REQUEST: Final = "bpfleet.http.request"
+"""The request log: an HTTP request and what came of it."""
 
 Attribute = str | int | float | bool
 

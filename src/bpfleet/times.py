@@ -1,4 +1,4 @@
-"""Points in time as text, for sinks."""
+"""Time as text: points of it for sinks, spans of it for a person."""
 
 import time
 from functools import lru_cache
@@ -16,3 +16,11 @@ def rfc3339(time_ns: int) -> str:
 def _second(seconds: int) -> str:
     """Kept for the few seconds that one drain's events are of."""
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
+
+
+def span(seconds: float) -> str:
+    """For a person: three digits and a unit."""
+    for unit, scale in (("us", 1e6), ("ms", 1e3)):
+        if seconds * scale < 999.5:
+            return f"{seconds * scale:.3g} {unit}"
+    return f"{seconds:.3g} s" if seconds < 999.5 else f"{seconds:.0f} s"

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import termios
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 PATIENCE_SECONDS = 20.0
@@ -23,14 +24,14 @@ TAKE_TERMINAL = (
 class Terminal:
     """`bpfleet WORDS` at a terminal of 100 columns and 24 lines; killed with the `with` if it still runs."""
 
-    def __init__(self, *words: str) -> None:
+    def __init__(self, *words: str, command: Sequence[str] = BPFLEET) -> None:
         self.master, slave = pty.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
         self.before = termios.tcgetattr(self.master)
         self.seen = ""
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("BPFLEET_")}
         self.process = subprocess.Popen(
-            [sys.executable, "-c", TAKE_TERMINAL, *BPFLEET, *words],
+            [sys.executable, "-c", TAKE_TERMINAL, *command, *words],
             stdin=slave,
             stdout=slave,
             stderr=slave,

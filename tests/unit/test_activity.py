@@ -1,8 +1,12 @@
+import random
 from pathlib import Path
 
 import pytest
+from tests.support import promtool
+from tests.support.marks import needs
 
 from agent.activity import Activity, Quantile, Row, Workload, quantile
+from agent.settings import REQUEST
 
 PAGES = Path(__file__).parent / "fixtures" / "pages"
 """Recorded from an agent (the rows of two workloads): 7 connections held before; in between 23 more of 1,000 bytes each
@@ -138,3 +142,67 @@ def test_recorded_pages_give_what_happened_between_them() -> None:
     assert client.received - server.transmitted == 5 * 40  # nor does the reset that answers it
     assert client.p50 is not None and client.p99 is not None and client.p50.seconds <= client.p99.seconds < 0.001
     assert activity.off == {}
+
+
+SIDES = {"served": "http_server_request_duration_seconds", "called": "http_client_request_duration_seconds"}
+
+
+def requests(side: str, buckets: tuple[int, ...], status: int = 200, workload: Workload = NGINX, pod: str = "") -> str:
+    """buckets: observations at or below each bound."""
+    error = status if status >= (500 if side == "served" else 400) else ""
+    who = f'{labels(workload, pod)},http_request_method="GET",http_response_status_code="{status}",error_type="{error}"'
+    bounds = ("0.001", "0.01", "0.1", "+Inf") if len(buckets) == len(BOUNDS) else (*map(str, REQUEST), "+Inf")
+    rows = [f'{SIDES[side]}_bucket{{{who},le="{le}"}} {n}' for le, n in zip(bounds, buckets, strict=True)]
+    return "\n".join([*rows, f"{SIDES[side]}_sum{{{who}}} 1.5", f"{SIDES[side]}_count{{{who}}} {buckets[-1]}"]) + "\n"
+
+
+def test_requests_of_each_side_are_told_apart() -> None:
+    before = requests("served", (7, 7, 7, 7)) + requests("called", (1, 1, 1, 1), 404)
+    after = requests("served", (7, 27, 27, 27)) + requests("served", (0, 0, 5, 5), 500)
+    (row,) = rows((0.0, before), (2.0, after + requests("called", (1, 1, 1, 5), 404)))
+    assert row.served is not None and row.called is not None
+    assert (row.served.per_second, row.served.errors) == (12.5, 0.2)
+    assert (row.called.per_second, row.called.errors) == (2.0, 1.0)
+    assert row.served.p50 == Quantile(pytest.approx(0.006625))
+    assert row.called.p99 == Quantile(0.1, beyond=True)
+
+
+def test_what_a_client_did_wrong_is_no_error_of_the_server() -> None:
+    page = requests("served", (5, 5, 5, 5), 404) + requests("served", (20, 20, 20, 20), 200)
+    (row,) = rows((0.0, ""), (1.0, page))
+    assert row.served is not None and row.served.errors == 0.0
+
+
+def test_a_workload_without_requests_in_the_window_has_none_rather_than_0() -> None:
+    old = requests("served", (7, 7, 7, 7))
+    (row,) = rows((0.0, old + page()), (2.0, old + page(received=10)))
+    assert (row.served, row.called) == (None, None)
+
+
+def test_buckets_of_an_agent_with_other_bounds_are_not_added_to_those_before() -> None:
+    before = requests("served", (10, 20, 30, 40))
+    after = requests("served", tuple(range(1, len(REQUEST) + 2)))
+    (row,) = rows((0.0, ""), (2.0, before), (4.0, after))
+    assert row.served is not None and row.served.per_second == (len(REQUEST) + 1) / 2.0
+
+
+@needs("promtool")
+def test_quantiles_and_shares_are_those_of_prometheus_to_the_last_bit(tmp_path: Path) -> None:
+    """Of workloads with every kind of distribution: empty buckets, one bucket only, all beyond the last bound."""
+    dice = random.Random(23)
+    pages = ["", ""]
+    for number in range(23):
+        for pod in ("a", "b"):
+            for side, status in (("served", 200), ("served", 503), ("called", 200), ("called", 404)):
+                first = [dice.choice((0, 0, 0, 1, dice.randrange(1000))) for _ in range(len(REQUEST) + 1)]
+                then = [dice.choice((0, 0, 0, 1, dice.randrange(1000))) for _ in first]
+                workload = Workload("shop", f"web-{number}", "Deployment")
+                before = tuple(sum(first[: at + 1]) for at in range(len(first)))
+                after = tuple(old + sum(then[: at + 1]) for at, old in enumerate(before))
+                pages[0] += requests(side, before, status, workload, pod)
+                pages[1] += requests(side, after, status, workload, pod)
+    found = rows((0.0, pages[0]), (2.0, pages[1]))
+    assert len(found) == 23
+    asked = promtool.answers(found)
+    assert len(asked) == 8 and {len(samples) for samples in asked.values()} == {23}
+    assert promtool.verdict(tmp_path, (pages[0], pages[1]), asked) == ""

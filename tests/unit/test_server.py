@@ -3,13 +3,15 @@ import json
 import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from http.client import HTTPConnection, HTTPResponse
 
 import pytest
 from tests.unit.metrics.fakes import Clock
 
 from agent.metrics.exposition import Form
-from agent.server import MAX_CONNECTIONS, THREADS, Application, Heartbeat, Server
+from agent.server import ASKED, MAX_CONNECTIONS, MAX_REQUESTS, THREADS, Application, Heartbeat, Server
+from agent.sinks.recent import Look
 from bpfleet.errors import HostError
 
 
@@ -26,16 +28,30 @@ class FakePage:
         return gzip.compress(b"page\n") if compress else b"page\n"
 
 
+class FakeLog:
+    def __init__(self) -> None:
+        self.asked: list[tuple[int, int]] = []
+
+    def look(self, after: int, limit: int) -> Look:
+        self.asked.append((after, limit))
+        return Look("errors", "a1", 7, 9, 2, [b'{"url.path":"/"}'] * min(limit, 2))
+
+
 class Agent:
     """A server, what it serves, and clients of it."""
 
-    def __init__(self, token: str = "") -> None:
+    def __init__(self, token: str = "", log: FakeLog | None = None) -> None:
         self.page, self.clock, self.token = FakePage(), Clock(), token
         self.heartbeat = Heartbeat(30, self.clock)
         self.problem = ""
         self.facts: Mapping[str, object] = {}
         application = Application(
-            self.page, self.heartbeat.problem, lambda: self.problem, lambda: self.facts, lambda: self.token.encode()
+            self.page,
+            self.heartbeat.problem,
+            lambda: self.problem,
+            lambda: self.facts,
+            lambda: self.token.encode(),
+            log,
         )
         self.server = Server(application, ("127.0.0.1", 0))
 
@@ -47,6 +63,12 @@ class Agent:
             return answer, answer.read()
         finally:
             connection.close()
+
+
+@pytest.fixture
+def stack() -> Iterator[ExitStack]:
+    with ExitStack() as entered:
+        yield entered
 
 
 @pytest.fixture
@@ -130,6 +152,36 @@ def test_readiness_says_what_is_missing(agent: Agent) -> None:
     assert (answer.status, body) == (503, b"no collector is attached\n")
     agent.problem = ""
     assert agent.ask("/readyz")[0].status == 200
+
+
+def test_requests_are_json_and_asked_for_by_number(stack: ExitStack) -> None:
+    log = FakeLog()
+    agent = Agent(log=log)
+    stack.callback(agent.server.close)
+    answer, body = agent.ask("/requests?after=5&limit=2&more=x")
+    assert answer.headers["Content-Type"] == "application/json"
+    requests = [{"url.path": "/"}] * 2
+    facts = {"log": "errors", "agent": "a1", "next": 7, "last": 9, "missed": 2}
+    assert json.loads(body) == {**facts, "requests": requests}
+    agent.ask("/requests")
+    assert log.asked == [(5, 2), (0, MAX_REQUESTS)]
+
+
+def test_without_a_request_log_that_is_told(agent: Agent) -> None:
+    told = json.loads(agent.ask("/requests?after=7")[1])
+    assert told == {"log": "off", "agent": "", "next": 0, "last": 0, "missed": 0, "requests": []}
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        *("after=", "after=x", "after=-1", "after=1.0", "after=1&after=2", "after=1e3", "after=%D9%A2"),
+        *(f"after={10**18 + 1}", "after=" + "9" * 5000, "limit=0", f"limit={MAX_REQUESTS + 1}", "limit=x"),
+    ],
+)
+def test_a_wrong_number_is_refused_with_what_is_allowed(agent: Agent, query: str) -> None:
+    answer, body = agent.ask(f"/requests?{query}")
+    assert (answer.status, body.decode()) == (400, ASKED)
 
 
 def test_status_is_json(agent: Agent) -> None:
@@ -248,7 +300,7 @@ def guarded() -> Iterator[Agent]:
     made.server.close()
 
 
-@pytest.mark.parametrize("path", ["/metrics", "/status", "/", "/nothing"])
+@pytest.mark.parametrize("path", ["/metrics", "/requests?after=0", "/status", "/", "/nothing"])
 def test_pages_ask_for_the_token(guarded: Agent, path: str) -> None:
     answer, body = guarded.ask(path)
     assert (answer.status, answer.headers["WWW-Authenticate"]) == (401, 'Bearer realm="bpfleet"')

@@ -15,10 +15,11 @@ from tests.support.terminals import Terminal
 from agent import configuration, settings
 from agent.credentials import certificate, token
 from agent.metrics.exposition import Form
+from agent.own import own_server
 from agent.polling import Server
 from agent.server import Application
 from agent.server import Server as HttpServer
-from agent.top import Top, agent_flags, main, own_server
+from agent.top import Top, agent_flags, main
 from bpfleet.errors import HostError, SettingsError
 
 WHO = 'namespace="_host",pod="",container="",workload="{}",workload_kind="SystemdUnit"'
@@ -125,7 +126,8 @@ def test_keys_sort_and_q_leaves() -> None:
 def test_pages_come_over_http(url: str) -> None:
     assert "bpfleet_network_io_bytes_total" in Server(url).page()
     assert "bpfleet_network_io_bytes_total" in Server(f"{url}/metrics").page()
-    assert not Server(url).ready()
+    assert not Server(url).ready() and Server(url).is_there()
+    assert not Server("http://127.0.0.1:1").is_there()
     with pytest.raises(HostError, match="503"):
         Server(f"{url}/broken").page()
 

@@ -14,6 +14,13 @@ from bpfleet.times import rfc3339
 _encode = json.JSONEncoder(ensure_ascii=True, allow_nan=False, separators=(",", ":")).encode
 
 
+def line(record: Record) -> bytes:
+    """Raises ValueError for a number that JSON does not have."""
+    told = {"time": rfc3339(record.time_ns), "event.name": record.name}
+    encoded = _encode({**record.attributes, **record.resource, **told})
+    return encoded.replace("\x7f", "\\u007f").encode("ascii") + b"\n"  # DEL is ASCII, and a control character
+
+
 class Jsonl(Sink):
     name = "jsonl"
 
@@ -22,10 +29,7 @@ class Jsonl(Sink):
         self._output = Appending(path)
 
     def encode(self, record: Record) -> bytes:
-        """Raises ValueError for a number that JSON does not have."""
-        told = {"time": rfc3339(record.time_ns), "event.name": record.name}
-        line = _encode({**record.attributes, **record.resource, **told})
-        return line.replace("\x7f", "\\u007f").encode("ascii") + b"\n"  # DEL is ASCII, and a control character
+        return line(record)
 
     def write(self, items: Sequence[bytes]) -> int:
         return self._output.append(items)

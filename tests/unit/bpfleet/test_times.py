@@ -1,6 +1,6 @@
 import pytest
 
-from bpfleet.times import rfc3339
+from bpfleet.times import rfc3339, span
 
 
 @pytest.mark.parametrize(
@@ -15,3 +15,14 @@ from bpfleet.times import rfc3339
 )
 def test_a_moment_is_written_in_utc_with_all_its_nanoseconds(time_ns: int, text: str) -> None:
     assert rfc3339(time_ns) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        *((0.0, "0 us"), (0.0000005, "0.5 us"), (0.00012345, "123 us"), (0.0009994, "999 us"), (0.0009996, "1 ms")),
+        *((0.25, "250 ms"), (1.0, "1 s"), (59.94, "59.9 s"), (3600.0, "3600 s"), (1e6, "1000000 s")),
+    ],
+)
+def test_a_span_has_three_digits_and_its_unit(seconds: float, text: str) -> None:
+    assert span(seconds) == text
