@@ -31,11 +31,11 @@ from agent.reload import Reloader, Requests
 from agent.running import Running, describe, intervals, lonely
 from agent.server import Application, Heartbeat, Server
 from agent.settings import Settings
-from agent.sinks.jsonl import Jsonl
+from agent.sinks import BUILT_IN as SINKS
 from agent.status import Status
 from bpfleet import __version__
 from bpfleet.api import Collector, Sink
-from bpfleet.errors import BpfleetError, HostError
+from bpfleet.errors import BpfleetError, HostError, OptionError, SettingsError
 
 log = logging.getLogger("agent")
 
@@ -108,13 +108,14 @@ def run(given: Configuration, orders: Orders) -> None:
         status = Status(
             __version__, counting, machine, totals.standing, identity.status, reloader.page, credentials.states
         )
-        serve(settings, cgroup_root, collectors, identity, totals, status, credentials, reloader, orders)
+        serve(settings, cgroup_root, collectors, sinks(given), identity, totals, status, credentials, reloader, orders)
 
 
 def serve(
     settings: Settings,
     cgroup_root: str,
     collectors: Sequence[Collector],
+    places: Sequence[Sink],
     identity: Resolver,
     totals: Accumulator[Owner],
     status: Status,
@@ -129,7 +130,7 @@ def serve(
         Page(totals, health.registry()), heartbeat.problem, status.problem, status.page, credentials.bearer
     )
     server = Server(pages, settings.address, credentials.context)
-    events = router(settings, collectors, identity)
+    events = router(places, settings, collectors, identity)
     agent: Agent | None = None
 
     def observe(report: Report) -> None:
@@ -173,14 +174,27 @@ def resolver(settings: Settings, cgroup_root: str) -> Resolver:
     )
 
 
-def router(settings: Settings, collectors: Sequence[Collector], identity: Resolver) -> Router[Owner]:
+def router(
+    places: Sequence[Sink], settings: Settings, collectors: Sequence[Collector], identity: Resolver
+) -> Router[Owner]:
     names = [name for collector in collectors for name in collector.event_names]
-    deliveries = [Delivery(sink, names, time.monotonic) for sink in sinks(settings)]
+    deliveries = [Delivery(sink, names, time.monotonic) for sink in places]
     return Router(identity, deliveries, names, settings.limits.events_per_second)
 
 
-def sinks(settings: Settings) -> list[Sink]:
-    return [Jsonl(settings.sinks.jsonl.path)] if settings.sinks.jsonl.path else []
+def sinks(given: Configuration) -> list[Sink]:
+    """Those that the settings ask for. Raises SettingsError where a file that they name cannot be used."""
+    options = asdict(given.settings.sinks)
+    made: list[Sink] = []
+    for name, build in SINKS.items():
+        try:
+            sink = build(options[name])
+        except OptionError as error:
+            setting = f"sinks.{name}.{error.option}"
+            raise SettingsError(f"{given.place(setting)}: {setting}: {error}") from error
+        if sink:
+            made.append(sink)
+    return made
 
 
 def kernel_settings(settings: Settings, cgroup_root: str) -> KernelSettings:

@@ -22,9 +22,11 @@ from bpfleet.metrics import (
     Summed,
     UpDownCounter,
 )
+from bpfleet.sending import Batch, Retry, Unavailable, Written
 
 __all__ = [
     "AnyOf",
+    "Batch",
     "CgroupPacket",
     "Channel",
     "Collector",
@@ -42,6 +44,7 @@ __all__ = [
     "Probe",
     "RawTracepoint",
     "Record",
+    "Retry",
     "Row",
     "Sample",
     "Sink",
@@ -50,8 +53,10 @@ __all__ = [
     "Summed",
     "TailCall",
     "TracingTracepoint",
+    "Unavailable",
     "UpDownCounter",
     "Walk",
+    "Written",
 ]
 
 Row = tuple[bytes, tuple[int, ...]]
@@ -260,19 +265,23 @@ class Collector:
 class Sink:
     """A place that events go to. Built-in sinks and plugins use this same class.
 
-    Between encode() and write() there is a bounded queue, which does all the counting."""
+    Between encode() and write() there is a bounded queue, which does all the counting, the waiting for a batch and the
+    offering again. batch, retry: what it is asked to do, by a class or by each of its objects."""
 
     name: ClassVar[str]
+    batch: Batch = Batch()
+    retry: Retry = Retry()
 
     def encode(self, record: Record) -> bytes:
-        """An event as it is sent. On the thread that drains the kernel, so it may not wait."""
+        """An event as it is sent. On the thread that drains the kernel, so it may not wait. Raises ValueError for what
+        cannot be said."""
         raise NotImplementedError
 
-    def write(self, items: Sequence[bytes]) -> int:
-        """Send some, on a thread of the sink's own. Returns how many of them, from the first on, are through; the
-        others are offered again. To be asked to end it has to return within a second. Whatever it raises, all of these
-        items are lost."""
+    def write(self, items: Sequence[bytes]) -> int | Written:
+        """Send some, on a thread of the sink's own. Returns how many of them, from the first on, are through, or what
+        else became of them; the others are offered again. Raises Unavailable where all of them shall be, after a while.
+        Whatever else it raises, all of these items are lost. To be asked to end it has to return within a second."""
         raise NotImplementedError
 
     def close(self) -> None:
-        """Nothing comes after this."""
+        """Nothing comes after this. Called from another thread than write(), which may not have returned."""

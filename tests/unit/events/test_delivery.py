@@ -4,7 +4,7 @@ import logging
 import pytest
 from tests.unit.events.fakes import EVENT, Clock, ListSink, record, wait_until
 
-from agent.events.delivery import BATCH, ITEM_BYTES, MAX_QUEUED_BYTES, Delivery, reason
+from agent.events.delivery import ITEM_BYTES, MAX_QUEUED_BYTES, Delivery, reason
 
 FULL = OSError(errno.ENOSPC, "No space left on device")
 
@@ -19,7 +19,7 @@ class Scene:
 
     def outcomes(self) -> dict[str, int]:
         """And holds the books to their balance."""
-        account, counts, waiting = self.delivery.standing()
+        account, counts, waiting, _ = self.delivery.standing()
         assert account.seen == account.delivered + sum(account.lost.values()) + waiting
         assert sum(counts.values()) == account.seen - waiting
         return {outcome: count for (_, outcome), count in counts.items() if count}
@@ -97,10 +97,10 @@ def test_what_is_not_through_is_offered_again() -> None:
 def test_one_write_is_of_bounded_size() -> None:
     scene = Scene()
     scene.sink.may_write.clear()
-    scene.put(*("x" for _ in range(2 * BATCH + 7)))
+    scene.put(*("x" for _ in range(2 * ListSink.batch.items + 7)))
     scene.sink.may_write.set()
-    assert scene.settled() == {"delivered": 2 * BATCH + 7}
-    assert max(scene.sink.batches) == BATCH
+    assert scene.settled() == {"delivered": 2 * ListSink.batch.items + 7}
+    assert max(scene.sink.batches) == ListSink.batch.items
     scene.delivery.close()
 
 
