@@ -33,9 +33,6 @@ BROKEN = "Stream removed"
 REFUSED = "Received RST_STREAM with error code 7"
 """REFUSED_STREAM: the server has not looked at it (RFC 9113 section 8.7)."""
 
-OURS = "Deadline Exceeded"
-"""The client's own text for it."""
-
 DETAILS = "grpc-status-details-bin"
 OPTIONS = (
     ("grpc.enable_retries", 0),  # what is sent again, and when, is the queue's business
@@ -123,9 +120,6 @@ class Grpc:
             self.close()
             if REFUSED in text:
                 raise Unavailable(why)
-            return unanswered(events, why)
-        if code is grpc.StatusCode.DEADLINE_EXCEEDED and text == OURS:
-            self.close()
             return unanswered(events, why)
         pause = _pause(error)
         if code in BUSY or pause is not None and code is grpc.StatusCode.RESOURCE_EXHAUSTED:
