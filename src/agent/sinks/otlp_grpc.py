@@ -3,10 +3,10 @@
 https://opentelemetry.io/docs/specs/otlp/#otlpgrpc
 
 The client says UNAVAILABLE both for a server that is busy (nothing was taken) and for a connection that broke after the
-request was sent (nobody knows). It tells them apart in its text only: what begins with `Stream removed` was sent.
+request was sent (nobody knows). It tells them apart in its text only: `Stream removed` is a connection's end.
 """
 
-import threading
+import time
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import SplitResult
@@ -15,6 +15,7 @@ import grpc
 from google.rpc import error_details_pb2, status_pb2
 from opentelemetry.proto.collector.logs.v1 import logs_service_pb2_grpc
 
+from agent.sinks import calling
 from agent.sinks.otlp_answers import MAX_BYTES, accepted, inert, rejected, unanswered
 from agent.sinks.trust import Trust
 from bpfleet import __version__
@@ -33,6 +34,11 @@ BROKEN = "Stream removed"
 REFUSED = "Received RST_STREAM with error code 7"
 """REFUSED_STREAM: the server has not looked at it (RFC 9113 section 8.7)."""
 
+OURS = "Deadline Exceeded"
+"""The client's own text for it, with BROKEN before it or not."""
+
+NEVER_SENT = "failed to connect"
+
 DETAILS = "grpc-status-details-bin"
 OPTIONS = (
     ("grpc.enable_retries", 0),  # what is sent again, and when, is the queue's business
@@ -45,35 +51,19 @@ OPTIONS = (
 SYSTEM_ROOTS = "/etc/ssl/certs/ca-certificates.crt"
 
 
-class State:
-    """Of a channel, as gRPC's own thread tells it. settled: it has connected, or failed to. is_lost: it has not what it
-    had."""
-
-    def __init__(self) -> None:
-        self.settled, self.is_lost = threading.Event(), False
-
-    def __call__(self, state: grpc.ChannelConnectivity) -> None:
-        if state in (grpc.ChannelConnectivity.READY, grpc.ChannelConnectivity.TRANSIENT_FAILURE):
-            self.settled.set()
-        elif self.settled.is_set():
-            self.is_lost = True
-
-
 class Grpc:
     def __init__(
         self, endpoint: SplitResult, trust: Callable[[], Trust], compressed: bool, timeout_seconds: float
     ) -> None:
-        host = endpoint.hostname or ""
-        self._target = f"[{host}]" if ":" in host else host
-        self._target += f":{endpoint.port or PORT}"
+        self._host, self._port = endpoint.hostname or "", endpoint.port or PORT
+        self._target = f"[{self._host}]:{self._port}" if ":" in self._host else f"{self._host}:{self._port}"
         self._trust, self._seconds = trust, timeout_seconds
         self._compression = grpc.Compression.Gzip if compressed else grpc.Compression.NoCompression
         self._channel: Any = None
-        self._state = State()
         self._shown: Trust | None = None
 
     def send(self, request: Any, events: int) -> Written:
-        channel = self._connected()
+        channel = self._opened()
         metadata = [("authorization", f"Bearer {self._shown.token}")] if self._shown and self._shown.token else []
         stub: Any = logs_service_pb2_grpc.LogsServiceStub(channel)  # type: ignore[no-untyped-call]
         try:
@@ -89,21 +79,22 @@ class Grpc:
         if channel:
             channel.close()
 
-    def _connected(self) -> Any:
-        """A channel that has connected, or has failed to: then the call says why, at once and without sending. Raises
-        Unavailable where neither comes about in time."""
+    def _opened(self) -> Any:
         trust = self._trust()
-        if self._channel and (trust is not self._shown or self._state.is_lost):
+        if self._channel and trust is not self._shown:
             self.close()
-        if self._channel:
-            return self._channel
-        self._shown, self._state, channel = trust, State(), self._open(trust)
-        channel.subscribe(self._state, try_to_connect=True)
-        if not self._state.settled.wait(self._seconds):
-            channel.close()
-            raise Unavailable(f"{self._target}: no connection in time")
-        self._channel = channel
-        return channel
+        if not self._channel:
+            self._reach()
+            self._shown, self._channel = trust, self._open(trust)
+        return self._channel
+
+    def _reach(self) -> None:
+        """Raises Unavailable where nobody listens. gRPC has one error for a server that cannot be reached in time and
+        for one that does not answer in time."""
+        try:
+            calling.connect(self._host, self._port, None, calling.deadline(self._seconds, time.monotonic)).close()
+        except OSError as error:
+            raise Unavailable(f"{self._target}: {inert(str(error))}") from error
 
     def _open(self, trust: Trust) -> Any:
         if trust.context is None:
@@ -116,14 +107,14 @@ class Grpc:
     def _read(self, error: Any, events: int) -> Written:
         code, text = error.code(), error.details() or ""
         why = f"{code.name}: {inert(text)}"
-        if text.startswith(BROKEN):
+        if text.startswith(BROKEN) or text == OURS:
             self.close()
             if REFUSED in text:
                 raise Unavailable(why)
             return unanswered(events, why)
         pause = _pause(error)
         if code in BUSY or pause is not None and code is grpc.StatusCode.RESOURCE_EXHAUSTED:
-            if "failed to connect" in text:
+            if text.startswith(NEVER_SENT):
                 self.close()  # a new channel has no pause of its own
             raise Unavailable(why, pause or 0.0)
         return rejected(events, why)

@@ -113,7 +113,7 @@ class Http:
             raise Unavailable(f"HTTP status {response.status}", self._pause(response.headers.get("Retry-After", "")))
         if not 200 <= response.status < 300:
             return rejected(events, f"HTTP status {response.status} {response.reason}")
-        if not response.isclosed() or response.length:
+        if not is_whole(response):
             return unanswered(events, f"HTTP status {response.status} with an answer that does not end")
         try:
             return accepted(self._answer.FromString(content), events)
@@ -129,6 +129,15 @@ class Http:
         except (ValueError, TypeError, OverflowError):
             return 0.0
         return max(0.0, (date.replace(tzinfo=date.tzinfo or UTC) - self._now()).total_seconds())
+
+
+def is_whole(response: http.client.HTTPResponse) -> bool:
+    """Whether it came to the end that it had announced. One that announced none may have been cut off anywhere, even in
+    its head."""
+    announced = (
+        response.chunked or "Content-Length" in response.headers or response.status == http.HTTPStatus.NO_CONTENT
+    )
+    return announced and response.isclosed() and not response.length
 
 
 class _Limited:

@@ -1,6 +1,7 @@
 """What a sink shows to a server and what it trusts: from files, which are followed when they change."""
 
 import ssl
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -26,14 +27,16 @@ class Trust(NamedTuple):
     token: str = ""
 
 
-def follow(sink: str, given: options.Options, encrypted: bool) -> Callable[[], Trust]:
-    """Raises OptionError for files that cannot be used; what they become later changes nothing until it is good."""
+def follow(
+    sink: str, given: options.Options, encrypted: bool, clock: Callable[[], float] = time.monotonic
+) -> Callable[[], Trust]:
+    """clock: monotonic seconds. Raises OptionError for files that cannot be used; what they become later changes nothing until it is good."""
     paths = {name: Path(options.text(given, name)) for name in FILES if given.get(name)}
     if not paths:
         trust = read(paths, encrypted)
         return lambda: trust
     try:
-        credential = Credential(f"trust of sink {sink}", list(paths.values()), lambda: read(paths, encrypted))
+        credential = Credential(f"trust of sink {sink}", list(paths.values()), lambda: read(paths, encrypted), clock)
     except SettingsError as error:
         raise OptionError(next(iter(paths)), str(error)) if not isinstance(error, OptionError) else error from error
     return credential.value
