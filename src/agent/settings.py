@@ -180,11 +180,16 @@ class Otlp:
 
     endpoint: str = setting(
         "",
-        "Where events are sent, empty for nowhere. Over HTTP `/v1/logs` is added to the path.",
+        "Where events are sent, empty for nowhere. Without a port 4318, or 4317 for gRPC. Over HTTP `/v1/logs` is added to "
+        "the path.",
         pattern=rf"(https?://{HOST}{PORT}(/[!-~]*)?)?",
         allowed="http://HOST:PORT, https://HOST:PORT (with a path for http/protobuf), or empty; no user or password",
     )
-    protocol: str = setting("grpc", "How it is sent.", choices=("grpc", "http/protobuf"))
+    protocol: str = setting(
+        "http/protobuf",
+        "How it is sent; gRPC takes 16 MiB more of the agent's memory.",
+        choices=("grpc", "http/protobuf"),
+    )
     compression: str = setting("gzip", "How requests are compressed.", choices=("gzip", "none"))
     ca_file: str = _path("", "PEM file of the certificates to trust; empty trusts the system's.")
     certificate_file: str = _path("", "PEM file of a certificate and its chain to show.")
@@ -209,7 +214,7 @@ class Syslog:
 
     address: str = setting(
         "",
-        "Where events are sent, empty for nowhere.",
+        "Where events are sent, empty for nowhere. Without a port 514, or 6514 for TLS.",
         pattern=rf"((tcp|tls)://{HOST}{PORT})?",
         allowed="tcp://HOST:PORT, tls://HOST:PORT, or empty",
     )

@@ -161,7 +161,7 @@ def over_http(server: bad_servers.Http, **options: str):  # type: ignore[no-unty
 
 
 def over_grpc(port: int):  # type: ignore[no-untyped-def]
-    return sending.sending("otlp", endpoint=f"http://127.0.0.1:{port}", **QUICK)
+    return sending.sending("otlp", endpoint=f"http://127.0.0.1:{port}", protocol="grpc", **QUICK)
 
 
 BUSY = ("UNAVAILABLE", "ABORTED", "CANCELLED", "OUT_OF_RANGE", "DATA_LOSS")

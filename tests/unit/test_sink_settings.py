@@ -30,7 +30,11 @@ def read(folder: Path, text: str) -> list[str]:
         (OTLP + "    endpoint: localhost:4317\n", 5, "must be http://HOST:PORT, https://HOST:PORT"),
         (OTLP + "    endpoint: http://user:secret@otel:4317\n", 5, "no user or password"),
         (OTLP + "    endpoint: http://otel:70000\n", 5, "has a port that there is none"),
-        (OTLP + "    endpoint: http://otel:4317/path\n", 5, "has a path, which sinks.otlp.protocol ('grpc'"),
+        (
+            OTLP + "    endpoint: http://otel:4317/path\n    protocol: grpc\n",
+            5,
+            "has a path, which sinks.otlp.protocol ('grpc'",
+        ),
         (OTLP + "    endpoint: http://otel:4318/x?y\n    protocol: http/protobuf\n", 5, "has more than a path"),
         (OTLP + "    protocol: http\n", 5, "must be one of grpc, http/protobuf"),
         (OTLP + "    ca_file: /ca\n    endpoint: http://otel:4317\n", 5, "has no use with sinks.otlp.endpoint"),

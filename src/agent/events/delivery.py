@@ -18,8 +18,8 @@ from bpfleet.events import Record
 
 log = logging.getLogger(__name__)
 
-MAX_QUEUED_BYTES = 6 << 20
-"""Some 10,000 events: one second of the rated 10,000, and less than what an agent may grow by because a sink's other
+MAX_QUEUED_BYTES = 8 << 20
+"""Some 11,000 events: one second of the rated 10,000, and less than what an agent may grow by because a sink's other
 end is away (10 MiB), with what a write holds besides."""
 
 ITEM_BYTES = 128

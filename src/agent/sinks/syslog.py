@@ -7,6 +7,7 @@ connection that broke before that is lost as `unanswered` and not sent again, so
 
 import fcntl
 import json
+import re
 import select
 import socket
 import ssl
@@ -16,6 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 from agent.sinks import calling, options, trust
@@ -42,6 +44,12 @@ POLL_MS = (1, 2, 5, 10, 20, 50)
 """Between two looks at what is not acknowledged yet."""
 
 BATCH_BYTES = 256 << 10
+PLAIN = re.compile(r"[ !#-\[^-~]*").fullmatch
+"""What needs no escaping."""
+
+REMEMBERED = 1024
+"""Names that are kept as they are sent: there are some dozens."""
+
 CHUNK = 64
 """Messages that are sent at once: where the connection breaks, those after them are offered again."""
 
@@ -171,6 +179,7 @@ def parameters(values: Mapping[str, Attribute], characters: int) -> str:
     return "".join(parts)
 
 
+@lru_cache(REMEMBERED)
 def parameter_name(name: str) -> str:
     """What SD-NAME does not allow is shown as `_`."""
     return printable(name, NAME_LENGTH).translate(NOT_IN_NAMES)
@@ -179,6 +188,7 @@ def parameter_name(name: str) -> str:
 NOT_IN_NAMES = str.maketrans('="]', "___")
 
 
+@lru_cache(REMEMBERED)
 def printable(text: str, length: int) -> str:
     """PRINTUSASCII; `-` where nothing is left."""
     return "".join(each if "!" <= each <= "~" else "_" for each in text[:length]) or NIL
@@ -188,7 +198,7 @@ def escaped(text: str) -> str:
     """A PARAM-VALUE. Before the escaping of RFC 5424 section 6.3.3 the text is written as JSON writes it: so a value
     has no control character, whatever shows it, and still comes back as it was: its reader takes a SIEM's value for the
     inside of a JSON string."""
-    if text.isascii() and text.isprintable() and not any(each in text for each in '"\\]'):
+    if PLAIN(text):
         return text
     inside = "".join(each if is_harmless(each) else json.dumps(each)[1:-1] for each in text)
     return inside.replace("\\", "\\\\").replace('"', '\\"').replace("]", "\\]")

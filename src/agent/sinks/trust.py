@@ -30,7 +30,8 @@ class Trust(NamedTuple):
 def follow(
     sink: str, given: options.Options, encrypted: bool, clock: Callable[[], float] = time.monotonic
 ) -> Callable[[], Trust]:
-    """clock: monotonic seconds. Raises OptionError for files that cannot be used; what they become later changes nothing until it is good."""
+    """clock: monotonic seconds. Raises OptionError for files that cannot be used; what they become later changes
+    nothing until it is good."""
     paths = {name: Path(options.text(given, name)) for name in FILES if given.get(name)}
     if not paths:
         trust = read(paths, encrypted)
