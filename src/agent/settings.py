@@ -180,8 +180,8 @@ class Otlp:
 
     endpoint: str = setting(
         "",
-        "Where events are sent, empty for nowhere. Without a port 4318, or 4317 for gRPC. Over HTTP `/v1/logs` is added to "
-        "the path.",
+        "Where events are sent, empty for nowhere. Without a port 4318, or 4317 for gRPC. Over HTTP `/v1/logs` is "
+        "added to the path.",
         pattern=rf"(https?://{HOST}{PORT}(/[!-~]*)?)?",
         allowed="http://HOST:PORT, https://HOST:PORT (with a path for http/protobuf), or empty; no user or password",
     )
