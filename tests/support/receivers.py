@@ -57,7 +57,7 @@ input(type="imtcp" address="127.0.0.1" port="{port}" ruleset="all")
 
 
 def binary() -> Path:
-    """Built once for these sources. Raises OSError in one line."""
+    """Built once for these sources, which takes some minutes. Raises OSError in one line."""
     digest = hashlib.sha256(b"".join((SOURCE / name).read_bytes() for name in ("main.go", "go.mod", "go.sum")))
     kept = cache() / f"collector-{digest.hexdigest()[:12]}"
     if kept.exists():
@@ -72,9 +72,11 @@ def binary() -> Path:
             command, cwd=SOURCE, env=environment, capture_output=True, text=True, timeout=BUILD_SECONDS
         )
         if built.returncode:
-            why = (built.stderr.strip().splitlines() or ["go build fails"])[0]
+            why = (built.stderr.strip().splitlines() or ["go build fails"])[-1]
             raise OSError(f"the OpenTelemetry Collector cannot be built: {why}")
         (folder / "collector").rename(kept)
+    except subprocess.TimeoutExpired as error:
+        raise OSError(f"the OpenTelemetry Collector is not built after {BUILD_SECONDS:.0f} s") from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return kept
