@@ -43,12 +43,12 @@ from agent.requests.steering import Steering
 from agent.running import Running, describe, lonely
 from agent.server import Application, Heartbeat, Server
 from agent.settings import Settings
-from agent.sinks.jsonl import Jsonl
+from agent.sinks import BUILT_IN as SINKS
 from agent.sinks.recent import Recent
 from agent.status import Status
 from bpfleet import __version__
 from bpfleet.api import Collector, Sink
-from bpfleet.errors import BpfleetError, HostError
+from bpfleet.errors import BpfleetError, HostError, OptionError, SettingsError
 
 log = logging.getLogger("agent")
 
@@ -126,7 +126,8 @@ def run(given: Configuration, orders: Orders) -> None:
         status = Status(
             __version__, counting, machine, totals.standing, identity.status, reloader.page, credentials.states
         )
-        serve(settings, cgroup_root, plugins, made, identity, totals, status, credentials, reloader, orders)
+        places = [*sinks(given), *made.sinks]
+        serve(settings, cgroup_root, plugins, made, places, identity, totals, status, credentials, reloader, orders)
 
 
 def serve(
@@ -134,6 +135,7 @@ def serve(
     cgroup_root: str,
     plugins: Plugins,
     made: Made,
+    places: Sequence[Sink],
     identity: Resolver,
     totals: Accumulator[Owner],
     status: Status,
@@ -159,10 +161,9 @@ def serve(
     )
     server = Server(pages, settings.address, credentials.context)
     collectors = made.collectors
-    kept = [recent] if recent else []
-    deliveries = [*sinks(settings), *made.sinks, *kept]
-    events = router(settings, collectors, deliveries, identity, requests)
-    status.sinks = health.sinks = {sink.name: "" for sink in deliveries} | made.sinks_off
+    kept = [*places, recent] if recent else places
+    events = router(settings, collectors, kept, identity, requests)
+    status.sinks = health.sinks = {sink.name: "" for sink in kept} | made.sinks_off
     steering = Steering(requests.policies, settings.requests)
     agent: Agent | None = None
 
@@ -249,8 +250,19 @@ def keeps_requests(settings: Settings) -> bool:
     return settings.runs("http_log")
 
 
-def sinks(settings: Settings) -> list[Sink]:
-    return [Jsonl(settings.sinks.jsonl.path)] if settings.sinks.jsonl.path else []
+def sinks(given: Configuration) -> list[Sink]:
+    """Those that the settings ask for. Raises SettingsError where a file that they name cannot be used."""
+    options = asdict(given.settings.sinks)
+    made: list[Sink] = []
+    for name, build in SINKS.items():
+        try:
+            sink = build(options[name])
+        except OptionError as error:
+            setting = f"sinks.{name}.{error.option}"
+            raise SettingsError(f"{given.place(setting)}: {setting}: {error}") from error
+        if sink:
+            made.append(sink)
+    return made
 
 
 def kernel_settings(settings: Settings, cgroup_root: str, plugins: Plugins | None = None) -> KernelSettings:

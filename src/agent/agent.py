@@ -226,6 +226,7 @@ class Agent:
             events=told.events,
             sinks=told.sinks,
             waiting=told.waiting,
+            writes=told.writes,
         )
 
     def _books(self) -> dict[str, Books]:

@@ -121,8 +121,12 @@ def show(configuration: Configuration) -> str:
     section: tuple[str, ...] = ()
     for leaf in leaves():
         if leaf.path[:-1] != section:
-            section = leaf.path[:-1]
-            lines += [f"{'  ' * depth}{name}:" for depth, name in enumerate(section)]
+            told, section = section, leaf.path[:-1]
+            lines += [
+                f"{'  ' * depth}{name}:"
+                for depth, name in enumerate(section)
+                if told[: depth + 1] != section[: depth + 1]
+            ]
         place = configuration.places.get(leaf.name)
         comment = f"  # {place}" if place else ""
         indent = "  " * len(section)

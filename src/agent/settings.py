@@ -7,11 +7,14 @@ here feeds the chart and editors, docs.py makes docs/configuration.md from the s
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, is_dataclass
 from functools import partial
+from ipaddress import ip_address
 from typing import Any, NamedTuple
+from urllib.parse import SplitResult, urlsplit
 
 from agent import networks
 from agent.options import MAX_BOUNDS, Entries, Leaf, PluginOptions, Value, setting
 from agent.requests import wishes
+from agent.sinks.facilities import FACILITIES
 
 MAX_ROWS = 4_194_304
 """A flow row takes about 250 bytes of kernel memory: more rows than this is a typing error."""
@@ -264,10 +267,93 @@ class Jsonl:
 
 
 @dataclass(frozen=True)
+class File:
+    """Events as JSON Lines in a file that is rotated."""
+
+    path: str = _path("", "Where events are appended, a line of JSON each; empty for nowhere.")
+    max_bytes: int = setting(
+        100_000_000, "Size of a file at most; then it is renamed to `.1`.", minimum=10_000, maximum=1_000_000_000_000
+    )
+    files: int = setting(4, "Older files that are kept beside it.", minimum=1, maximum=1000)
+
+
+_sending_seconds = partial(setting, minimum=0.1, maximum=600.0)
+_retry_seconds = partial(setting, minimum=0.0, maximum=SECONDS_A_DAY)
+HOST = r"([A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])"
+PORT = r"(:\d{1,5})?"
+
+
+@dataclass(frozen=True)
+class Otlp:
+    """Events as OpenTelemetry logs."""
+
+    endpoint: str = setting(
+        "",
+        "Where events are sent, empty for nowhere. Without a port 4318, or 4317 for gRPC. Over HTTP `/v1/logs` is "
+        "added to the path.",
+        pattern=rf"(https?://{HOST}{PORT}(/[!-~]*)?)?",
+        allowed="http://HOST:PORT, https://HOST:PORT (with a path for http/protobuf), or empty; no user or password",
+    )
+    protocol: str = setting(
+        "http/protobuf",
+        "How it is sent; gRPC takes 16 MiB more of the agent's memory.",
+        choices=("grpc", "http/protobuf"),
+    )
+    compression: str = setting("gzip", "How requests are compressed.", choices=("gzip", "none"))
+    ca_file: str = _path("", "PEM file of the certificates to trust; empty trusts the system's.")
+    certificate_file: str = _path("", "PEM file of a certificate and its chain to show.")
+    key_file: str = _path("", "PEM file of the certificate's private key, without a password.")
+    token_file: str = _path("", "File of a bearer token to send.")
+    plain_token: str = setting(
+        "loopback",
+        "Where a token may go without TLS: to this machine only, or anywhere.",
+        choices=("loopback", "anywhere"),
+    )
+    batch_events: int = setting(512, "Events of a request at most.", minimum=1, maximum=10_000)
+    batch_seconds: float = setting(1.0, "How long an event waits for others at most.", minimum=0.0, maximum=60.0)
+    timeout_seconds: float = _sending_seconds(10.0, "How long a request may take, from connecting to its answer.")
+    retry_seconds: float = _retry_seconds(
+        300.0, "How long the same events are offered to a server that is away or busy."
+    )
+
+
+@dataclass(frozen=True)
+class Syslog:
+    """Events as syslog messages (RFC 5424)."""
+
+    address: str = setting(
+        "",
+        "Where events are sent, empty for nowhere. Without a port 514, or 6514 for TLS.",
+        pattern=rf"((tcp|tls)://{HOST}{PORT})?",
+        allowed="tcp://HOST:PORT, tls://HOST:PORT, or empty",
+    )
+    ca_file: str = _path("", "PEM file of the certificates to trust; empty trusts the system's.")
+    certificate_file: str = _path("", "PEM file of a certificate and its chain to show.")
+    key_file: str = _path("", "PEM file of the certificate's private key, without a password.")
+    facility: str = setting("local0", "Facility of the messages.", choices=FACILITIES)
+    structured_data_id: str = setting(
+        "bpfleet@32473",
+        "SD-ID of the structured data: a name and an enterprise number of yours (32473 is the one for examples).",
+        pattern=r"[!#-<>-?A-Z\[^-~]{1,20}@\d{1,10}(\.\d{1,10})*",
+        allowed="NAME@NUMBER",
+    )
+    max_bytes: int = setting(
+        8192, "Length of a message at most; longer values are cut.", minimum=2048, maximum=1_048_576
+    )
+    timeout_seconds: float = _sending_seconds(
+        10.0, "How long a batch may take, from connecting to its acknowledgement."
+    )
+    retry_seconds: float = _retry_seconds(300.0, "How long the same events are offered to a server that is away.")
+
+
+@dataclass(frozen=True)
 class Sinks:
     """Where events go. Only some collectors tell of events, and none of the default set."""
 
     jsonl: Jsonl = Jsonl()
+    file: File = File()
+    otlp: Otlp = Otlp()
+    syslog: Syslog = Syslog()
 
 
 @dataclass(frozen=True)
@@ -397,6 +483,48 @@ def clashes(settings: Settings) -> Iterator[Clash]:
             yield Clash((f"requests.{name}",), f"{{0}}: {problem}")
     if bool(settings.server.certificate_file) != bool(settings.server.key_file):
         yield Clash(("server.certificate_file", "server.key_file"), "{0} and {1} go together: both, or none")
+    yield from _sink_clashes(settings.sinks)
+
+
+def _sink_clashes(sinks: Sinks) -> Iterator[Clash]:
+    otlp, syslog = urlsplit(sinks.otlp.endpoint), urlsplit(sinks.syslog.address)
+    destinations: tuple[tuple[str, str, SplitResult, Otlp | Syslog], ...] = (
+        ("otlp", "endpoint", otlp, sinks.otlp),
+        ("syslog", "address", syslog, sinks.syslog),
+    )
+    for name, address, url, section in destinations:
+        where = f"sinks.{name}.{address}"
+        if url.netloc and int(url.netloc.rpartition("]")[2].partition(":")[2] or 1) not in range(1, 65536):
+            yield Clash((where,), "{0} has a port that there is none")
+        if bool(section.certificate_file) != bool(section.key_file):
+            pair = (f"sinks.{name}.certificate_file", f"sinks.{name}.key_file")
+            yield Clash(pair, "{0} and {1} go together: both, or none")
+        for file in ("ca_file", "certificate_file"):
+            if getattr(section, file) and url.scheme in ("", "http", "tcp"):
+                yield Clash((f"sinks.{name}.{file}", where), "{0} has no use with {1}: it is not TLS")
+    if sinks.otlp.token_file and not otlp.scheme:
+        yield Clash(("sinks.otlp.token_file", "sinks.otlp.endpoint"), "{0} has no use with {1}")
+    if sinks.otlp.token_file and otlp.scheme == "http" and sinks.otlp.plain_token != "anywhere":
+        if not is_loopback(otlp.hostname or ""):
+            yield Clash(
+                ("sinks.otlp.token_file", "sinks.otlp.endpoint"),
+                "{0} would be sent in plain text to {1}: use https, or allow it (sinks.otlp.plain_token: anywhere)",
+            )
+    if sinks.otlp.protocol == "grpc" and otlp.path.strip("/"):
+        yield Clash(("sinks.otlp.endpoint", "sinks.otlp.protocol"), "{0} has a path, which {1} does not know")
+    if "?" in sinks.otlp.endpoint or "#" in sinks.otlp.endpoint:
+        yield Clash(("sinks.otlp.endpoint",), "{0} has more than a path")
+    if sinks.file.path and sinks.file.path == sinks.jsonl.path:
+        yield Clash(("sinks.file.path", "sinks.jsonl.path"), "{0} is the same file as {1}")
+
+
+def is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def leaves(section: type[Any] = Settings, path: tuple[str, ...] = ()) -> Iterator[Leaf]:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict
 
-from agent.credentials import State
+from agent.following import State
 from agent.kernel.facts import Facts
 from agent.metrics.accumulate import Standing
 from agent.metrics.health import Report

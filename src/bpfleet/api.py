@@ -23,9 +23,11 @@ from bpfleet.metrics import (
     UpDownCounter,
 )
 from bpfleet.options import Option, OptionValue
+from bpfleet.sending import Batch, Retry, Unavailable, Written
 
 __all__ = [
     "AnyOf",
+    "Batch",
     "CgroupChange",
     "CgroupPacket",
     "Channel",
@@ -48,6 +50,7 @@ __all__ = [
     "Process",
     "RawTracepoint",
     "Record",
+    "Retry",
     "Row",
     "Sample",
     "Sink",
@@ -56,8 +59,10 @@ __all__ = [
     "Summed",
     "TailCall",
     "TracingTracepoint",
+    "Unavailable",
     "UpDownCounter",
     "Walk",
+    "Written",
 ]
 
 Row = tuple[bytes, tuple[int, ...]]
@@ -311,17 +316,22 @@ class Collector(Plugin):
 class Sink(Plugin):
     """A place that events go to. Built-in sinks and plugins use this same class.
 
-    Between encode() and write() there is a bounded queue, which does all the counting."""
+    Between encode() and write() there is a bounded queue, which does all the counting, the waiting for a batch and the
+    offering again. batch, retry: what it is asked to do, by a class or by each of its objects."""
+
+    batch: Batch = Batch()
+    retry: Retry = Retry()
 
     def encode(self, record: Record) -> bytes:
-        """An event as it is sent. On the thread that drains the kernel, so it may not wait."""
+        """An event as it is sent. On the thread that drains the kernel, so it may not wait. Raises ValueError for what
+        cannot be said."""
         raise NotImplementedError
 
-    def write(self, items: Sequence[bytes]) -> int:
-        """Send some, on a thread of the sink's own. Returns how many of them, from the first on, are through; the
-        others are offered again. To be asked to end it has to return within a second. Whatever it raises, all of these
-        items are lost."""
+    def write(self, items: Sequence[bytes]) -> int | Written:
+        """Send some, on a thread of the sink's own. Returns how many of them, from the first on, are through, or what
+        else became of them; the others are offered again. Raises Unavailable where all of them shall be, after a while.
+        Whatever else it raises, all of these items are lost. To be asked to end it has to return within a second."""
         raise NotImplementedError
 
     def close(self) -> None:
-        """Nothing comes after this."""
+        """Nothing comes after this. Called from another thread than write(), which may not have returned."""

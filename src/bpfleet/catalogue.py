@@ -239,6 +239,13 @@ SINK_EVENTS = Counter(
     labels=("sink", "event", "outcome"),
     scope=Scope.AGENT,
 )
+SINK_WRITES = Counter(
+    "sink.writes",
+    "Attempts of a sink to send events: done, postponed (the other end is away or busy, they are offered again), lost "
+    "(at least one of them).",
+    labels=("sink", "outcome"),
+    scope=Scope.AGENT,
+)
 EVENTS_WAITING = Gauge(
     "events.waiting",
     "Events that wait: for their owner's name (stage owner), or in a sink's queue (stage is the sink's name).",

@@ -2,6 +2,7 @@
 
 BpfleetError
 ├── SettingsError     a setting is unknown, of a wrong type or impossible; names file and line
+│   └── OptionError   what one option of a sink names cannot be used; who reads settings adds file and line
 ├── KernelError       the kernel refused something; names what and why
 │   ├── CompileError  a BPF C file does not compile; names file and line
 │   ├── LoadError     the verifier, a missing capability or a missing hook
@@ -17,6 +18,14 @@ class BpfleetError(Exception):
 
 class SettingsError(BpfleetError):
     pass
+
+
+class OptionError(SettingsError):
+    """option: its name among the sink's own (`ca_file`)."""
+
+    def __init__(self, option: str, problem: str) -> None:
+        super().__init__(problem)
+        self.option = option
 
 
 class KernelError(BpfleetError):

@@ -23,7 +23,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from bpfleet.api import Collector, Event, Maps, Metric, Record, Row, Sample, Sink
+from bpfleet.api import Collector, Event, Maps, Metric, Record, Row, Sample, Sink, Written
 from bpfleet.errors import HostError
 
 __all__ = ["Books", "FakeMaps", "Programs", "Trial", "events", "loaded", "obstacle", "samples", "written"]
@@ -113,8 +113,9 @@ def events(collector: Collector, maps: Maps) -> list[Event]:
     return found
 
 
-def written(sink: Sink, records: Sequence[Record]) -> int:
-    """Records through a sink, as the agent gives them to it: how many are through after one write()."""
+def written(sink: Sink, records: Sequence[Record]) -> int | Written:
+    """Records through a sink, as the agent gives them to it: how many are through after one write(), or what else became
+    of them."""
     return sink.write([sink.encode(record) for record in records])
 
 

@@ -11,7 +11,8 @@ from tests.support.marks import needs
 from tests.unit.metrics.fakes import Clock
 
 from agent.configuration import Configuration
-from agent.credentials import LOOK_SECONDS, SHORTEST_TOKEN, Credential, Credentials, State, certificate, token
+from agent.credentials import SHORTEST_TOKEN, Credentials, certificate, token
+from agent.following import LOOK_SECONDS, Credential, State
 from agent.settings import build
 from bpfleet.errors import SettingsError
 

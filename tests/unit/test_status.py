@@ -1,6 +1,6 @@
 import json
 
-from agent.credentials import State
+from agent.following import State
 from agent.kernel.facts import Facts
 from agent.metrics.accumulate import Standing
 from agent.metrics.health import Books, CollectorState, Report, Runs, Table

@@ -21,7 +21,8 @@ from tests.support import certificates
 from tests.support.marks import needs
 from tests.unit.test_server import FakePage
 
-from agent.credentials import LOOK_SECONDS, Credential, certificate
+from agent.credentials import certificate
+from agent.following import LOOK_SECONDS, Credential
 from agent.server import MAX_CONNECTIONS, Application, Server
 from agent.tls import Front
 

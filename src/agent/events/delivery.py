@@ -5,28 +5,25 @@ Every event that is put is entered in the books once: as delivered, or as lost w
 
 import errno
 import logging
+import random
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import islice
 from typing import NamedTuple
 
 from agent.events.ledgers import Account, Ledger
 from agent.throttle import Throttle
-from bpfleet.api import Sink
+from bpfleet.api import Sink, Unavailable, Written
 from bpfleet.events import Record
 
 log = logging.getLogger(__name__)
 
 MAX_QUEUED_BYTES = 8 << 20
-"""Some 15,000 events: more than one second of the rated 10,000, and less than what an agent may grow by because a
-sink's other end is away (10 MiB)."""
+"""Some 11,000 events: one second of the rated 10,000, and less than what an agent may grow by because a sink's other
+end is away (10 MiB), with what a write holds besides."""
 
 ITEM_BYTES = 128
 """What Python takes for an item in the queue besides its data."""
-
-BATCH = 512
-"""Items of one write: 200 KiB, so that it costs little however many threads want to run."""
 
 FLUSH_SECONDS = 2.0
 """For what is queued when the agent ends; the kubelet kills after 30 s, an impatient user earlier."""
@@ -34,8 +31,19 @@ FLUSH_SECONDS = 2.0
 LEAVE_SECONDS = 1.0
 """In which a write returns, by the contract of bpfleet.api.Sink."""
 
+LAST_PAUSE_SECONDS = 0.25
+"""Longest time between two attempts when the agent ends."""
+
+MAX_DOUBLINGS = 30
+"""Of the pause; any sensible longest one is reached before."""
+
 DELIVERED = "delivered"
-REASONS = ("queue_full", "disk_full", "closed", "failed", "invalid", "ending")
+REASONS = (
+    *("queue_full", "disk_full", "closed", "failed", "invalid", "ending"),
+    *("unavailable", "rejected", "unanswered"),
+)
+WRITES = ("done", "postponed", "lost")
+"""What becomes of an attempt to send. lost: of at least one of its events."""
 
 _BY_ERROR = {
     errno.ENOSPC: "disk_full",
@@ -50,25 +58,36 @@ Item = tuple[str, bytes]
 
 
 class Standing(NamedTuple):
-    """counts: by event and outcome. waiting: events in the queue."""
+    """counts: by event and outcome. waiting: events in the queue. writes: attempts to send, by what became of them."""
 
     account: Account
     counts: Mapping[tuple[str, str], int]
     waiting: int
+    writes: Mapping[str, int]
 
 
 class Delivery:
-    """events: names that are declared. clock: monotonic seconds, for the log's silence."""
+    """events: names that are declared. clock: monotonic seconds, for the log's silence and for how long the same events
+    are offered. chance: from 0 to below 1."""
 
-    def __init__(self, sink: Sink, events: Iterable[str], clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        sink: Sink,
+        events: Iterable[str],
+        clock: Callable[[], float],
+        chance: Callable[[], float] = random.random,
+    ) -> None:
         self.name = sink.name
         self._sink = sink
         self._ledger = Ledger(DELIVERED, REASONS, events)
+        self._clock, self._chance = clock, chance
         self._throttle = Throttle(clock)
         self._queue: deque[Item] = deque()
         self._changed = threading.Condition()
         self._queued_bytes = self._seen = 0
         self._closing = self._abandoned = False
+        self._failures = 0  # in a row
+        self._writes = Counter(dict.fromkeys(WRITES, 0))
         self._thread: threading.Thread | None = None
 
     def declare(self, events: Iterable[str]) -> None:
@@ -108,16 +127,24 @@ class Delivery:
     def standing(self) -> Standing:
         """All of one moment, so that it always balances."""
         with self._changed:
-            return Standing(self._ledger.account(self._seen), self._ledger.counts(), len(self._queue))
+            return Standing(
+                self._ledger.account(self._seen), self._ledger.counts(), len(self._queue), dict(self._writes)
+            )
 
-    def close(self, seconds: float = FLUSH_SECONDS) -> None:
-        """Wait so long for what is queued; the rest is lost. The log has the last word on the books."""
+    def end(self) -> None:
+        """Nothing more is taken; what is queued is sent without waiting for more."""
         with self._changed:
             self._closing = True
             self._changed.notify()
+
+    def close(self, seconds: float = FLUSH_SECONDS) -> None:
+        """Wait so long for what is queued; the rest is lost. The log has the last word on the books."""
+        self.end()
         if self._thread:
             self._thread.join(seconds)
-            self._abandoned = True
+            with self._changed:
+                self._abandoned = True
+                self._changed.notify()
             self._thread.join(LEAVE_SECONDS)
         with self._changed:
             left = len(self._queue)
@@ -136,20 +163,89 @@ class Delivery:
 
     def _run(self) -> None:
         while batch := self._next():
-            try:
-                through, outcome = self._sink.write([data for _, data in batch]), DELIVERED
-            except Exception as error:  # one sink's failure is its own
-                through, outcome = len(batch), reason(error)
-                self._tell(outcome, through, error)
-            with self._changed:
-                self._settle(through, outcome)
+            self._send(batch)
 
     def _next(self) -> list[Item]:
         """The oldest items, which stay in the queue until their outcome is known; none when it is time to end."""
+        wanted = self._sink.batch
         with self._changed:
-            while not self._queue and not self._closing:
-                self._changed.wait()
-            return [] if self._abandoned else list(islice(self._queue, BATCH))
+            self._changed.wait_for(lambda: self._queue or self._closing)
+            if wanted.seconds:
+                self._changed.wait_for(self._is_enough, wanted.seconds)
+            return [] if self._abandoned else self._oldest()
+
+    def _is_enough(self) -> bool:
+        wanted = self._sink.batch
+        return self._closing or len(self._queue) >= wanted.items or self._queued_bytes >= wanted.size_bytes
+
+    def _oldest(self) -> list[Item]:
+        wanted = self._sink.batch
+        batch: list[Item] = []
+        size = 0
+        for item in self._queue:
+            size += len(item[1])
+            if batch and (len(batch) >= wanted.items or size > wanted.size_bytes):
+                break
+            batch.append(item)
+        return batch
+
+    def _send(self, batch: list[Item]) -> None:
+        """Until something became of it, or nobody waits any more."""
+        data = [data for _, data in batch]
+        give_up = self._clock() + self._sink.retry.give_up_seconds
+        while not self._abandoned:
+            try:
+                self._enter(self._sink.write(data))
+            except Unavailable as error:
+                if self._clock() < give_up:
+                    self._postpone(error)
+                    continue
+                self._lose(len(batch), "unavailable", error)
+            except Exception as error:  # one sink's failure is its own
+                self._lose(len(batch), reason(error), error)
+            return
+
+    def _enter(self, written: int | Written) -> None:
+        told = written if isinstance(written, Written) else Written(written)
+        lost = {"rejected": told.rejected, "unanswered": told.unanswered}
+        with self._changed:
+            self._settle(told.delivered, DELIVERED)
+            for outcome, count in lost.items():
+                self._settle(count, outcome)
+            if told.delivered or any(lost.values()):
+                self._writes["lost" if any(lost.values()) else "done"] += 1
+        self._failures = self._failures + 1 if told.unanswered else 0
+        for outcome, count in lost.items():
+            if count:
+                self._tell(outcome, count, told.why)
+        if told.unanswered:
+            self._pause(0.0)
+
+    def _lose(self, count: int, outcome: str, error: Exception) -> None:
+        with self._changed:
+            self._settle(count, outcome)
+            self._writes["lost"] += 1
+        self._tell(outcome, count, error)
+
+    def _postpone(self, error: Unavailable) -> None:
+        with self._changed:
+            self._writes["postponed"] += 1
+        if self._throttle.allows("postponed"):
+            log.warning("sink %s: nothing is lost yet, it is tried again: %s", self.name, error)
+        self._failures += 1
+        self._pause(error.after_seconds)
+
+    def _pause(self, at_least: float) -> None:
+        """Random, so that the agents of a cluster do not come back at one moment (full jitter). Never longer than the
+        same events are offered at all, whatever the other end says."""
+        retry = self._sink.retry
+        longest = min(retry.longest_seconds, retry.first_seconds * 2 ** min(self._failures - 1, MAX_DOUBLINGS))
+        seconds = min(max(0.0, at_least) + self._chance() * longest, retry.give_up_seconds)
+        with self._changed:
+            if not self._closing:
+                self._changed.wait_for(lambda: self._closing, seconds)
+            if self._closing:
+                self._changed.wait_for(lambda: self._abandoned, min(seconds, LAST_PAUSE_SECONDS))
 
     def _settle(self, count: int, outcome: str) -> None:
         """Of the oldest ones; of none where close() has given them up already."""
@@ -158,9 +254,9 @@ class Delivery:
             self._queued_bytes -= len(data) + ITEM_BYTES
             self._ledger.enter(name, outcome)
 
-    def _tell(self, outcome: str, count: int, error: Exception) -> None:
+    def _tell(self, outcome: str, count: int, why: object) -> None:
         if self._throttle.allows(outcome):
-            log.warning("sink %s: %d events are lost (%s): %s", self.name, count, outcome, error)
+            log.warning("sink %s: %d events are lost (%s): %s", self.name, count, outcome, why)
 
 
 def reason(error: Exception) -> str:

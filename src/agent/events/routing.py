@@ -9,11 +9,12 @@ What is told is entered once: as passed to the sinks, or as lost with the reason
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Generic, NamedTuple, Protocol
 
 from agent.events import records
 from agent.events.clocks import WallClock
-from agent.events.delivery import Delivery
+from agent.events.delivery import FLUSH_SECONDS, Delivery
 from agent.events.ledgers import Account, Ledger
 from agent.events.limits import Limit
 from agent.events.owners import OwnerT, Resolver
@@ -55,12 +56,14 @@ class Stage(Protocol):
 
 
 class Standing(NamedTuple):
-    """events: by name and outcome; sinks: by sink, name and outcome; waiting: by stage; accounts: by channel."""
+    """events: by name and outcome; sinks: by sink, name and outcome; waiting: by stage; accounts: by channel; writes:
+    attempts to send, by sink and outcome."""
 
     events: Mapping[tuple[str, str], int]
     sinks: Mapping[tuple[str, str, str], int]
     waiting: Mapping[str, int]
     accounts: Mapping[str, Account]
+    writes: Mapping[tuple[str, str], int] = MappingProxyType({})
 
 
 class Router(Generic[OwnerT]):
@@ -133,7 +136,10 @@ class Router(Generic[OwnerT]):
             self._release(cgroup_id)
         self._flush()
         for delivery in self._deliveries:
-            delivery.close()
+            delivery.end()
+        end = time.monotonic() + FLUSH_SECONDS
+        for delivery in self._deliveries:  # all of them have been sending since, so the last one waits no longer
+            delivery.close(max(0.0, end - time.monotonic()))
 
     def standing(self) -> Standing:
         sinks = {each.name: each.standing() for each in self._deliveries}
@@ -143,6 +149,7 @@ class Router(Generic[OwnerT]):
             {OWNER_STAGE: self._pending.size} | {name: sink.waiting for name, sink in sinks.items()},
             {CHANNEL: self._ledger.account(self._seen)}
             | {f"sink_{name}": each.account for name, each in sinks.items()},
+            {(name, outcome): count for name, sink in sinks.items() for outcome, count in sink.writes.items()},
         )
 
     def _take(self, event: Event, limit: Limit, now: float) -> None:

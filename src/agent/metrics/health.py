@@ -58,7 +58,7 @@ class Runs(NamedTuple):
 @dataclass(frozen=True)
 class Report:
     """Each by name: collector, channel, map, program; failures by the drain's step; events by name and outcome; sinks
-    by sink, event and outcome; waiting by the stage at which events wait."""
+    by sink, event and outcome; waiting by the stage at which events wait; writes by sink and outcome."""
 
     collectors: Mapping[str, CollectorState] = field(default_factory=dict)
     books: Mapping[str, Books] = field(default_factory=dict)
@@ -68,6 +68,7 @@ class Report:
     events: Mapping[tuple[str, str], int] = field(default_factory=dict)
     sinks: Mapping[tuple[str, str, str], int] = field(default_factory=dict)
     waiting: Mapping[str, int] = field(default_factory=dict)
+    writes: Mapping[tuple[str, str], int] = field(default_factory=dict)
 
 
 class Reloads(NamedTuple):
@@ -163,6 +164,7 @@ class Health(Collector):
         yield from self._books(report)
         yield _counter(catalogue.EVENTS, report.events)
         yield _counter(catalogue.SINK_EVENTS, report.sinks)
+        yield _counter(catalogue.SINK_WRITES, report.writes)
         yield _gauge(catalogue.EVENTS_WAITING, {(stage,): count for stage, count in report.waiting.items()})
         yield _counter(catalogue.PROGRAM_RUNS, {(name,): runs.runs for name, runs in programs.items()})
         yield _counter(catalogue.PROGRAM_RUN_TIME, {(name,): seconds for name, seconds in times.items()})

@@ -25,6 +25,7 @@ COLLECTORS, SINKS = "bpfleet.collectors", "bpfleet.sinks"
 """Groups of entry points."""
 
 OURS = "built in"
+OUR_SINKS = "agent.sinks."
 HISTOGRAM_SUFFIXES = ("_bucket", "_sum", "_count")
 PROCESS = "process_"
 """What the agent says of its own process (prometheus_client)."""
@@ -34,7 +35,7 @@ PROCESS = "process_"
 class Found:
     """name: as it is reported. kind: None where it could not even be imported. reason: why it is off, whatever the
     settings say; empty where it is good. claimed: whether the name is its own, so that settings may use it. problems:
-    the reason in its parts."""
+    the reason in its parts. unloaded_sink: one of ours, whose modules are imported where the settings ask for it."""
 
     name: str
     source: str
@@ -42,10 +43,11 @@ class Found:
     reason: str = ""
     claimed: bool = True
     problems: tuple[str, ...] = ()
+    unloaded_sink: bool = False
 
     @property
     def is_sink(self) -> bool:
-        return self.kind is not None and issubclass(self.kind, Sink)
+        return self.unloaded_sink or (self.kind is not None and issubclass(self.kind, Sink))
 
 
 @dataclass
@@ -188,7 +190,8 @@ def find(directory: str, points: Callable[[str], Iterable[EntryPoint]], files: S
 
 def ours() -> tuple[list[Found], Claims]:
     """The built-in ones, and what is taken by them and by the agent."""
-    found = [Found(kind.name, OURS, kind) for kind in (*BUILT_IN, *BUILT_IN_SINKS)]
+    found = [Found(kind.name, OURS, kind) for kind in BUILT_IN]
+    found += [Found(name, OURS, unloaded_sink=True) for name in BUILT_IN_SINKS]
     claims = Claims({("metric", name): "the agent" for metric in catalogue.ALL for name in _series(metric)})
     claims.owners.update({("bounds", each.name): "the setting" for each in fields(Histograms)})
     for each in found:
@@ -238,7 +241,8 @@ def _of_packages(points: Callable[[str], Iterable[EntryPoint]]) -> list[Found]:
     found = []
     for group, base in ((COLLECTORS, Collector), (SINKS, Sink)):
         for point in sorted(points(group), key=lambda point: (_package(point), point.name)):
-            found.append(_loaded(point, base))
+            if not (group == SINKS and point.name in BUILT_IN_SINKS and point.value.startswith(OUR_SINKS)):
+                found.append(_loaded(point, base))
     return found
 
 

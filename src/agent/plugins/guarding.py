@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from bpfleet.api import CgroupChange, Collector, Event, Maps, Plugin, Record, Sample, Sink
+from bpfleet.api import CgroupChange, Collector, Event, Maps, Plugin, Record, Sample, Sink, Written
 
 MAX_YIELDED = 250_000
 """Of one collector in one drain, at least: four times what the largest ring buffer holds, 60 for each cgroup of a full
@@ -82,6 +82,7 @@ class Held(Sink):
         super().__init__()
         self._sink, self._wait = sink, wait
         self.name = sink.name  # type: ignore[misc]
+        self.batch, self.retry = sink.batch, sink.retry
 
     def encode(self, record: Record) -> bytes:
         try:
@@ -92,16 +93,17 @@ class Held(Sink):
             raise TypeError(f"encode() returned {type(data).__name__}, not bytes")
         return data
 
-    def write(self, items: Sequence[bytes]) -> int:
+    def write(self, items: Sequence[bytes]) -> int | Written:
         try:
-            through = self._sink.write(items)
+            done = self._sink.write(items)
         except SystemExit as error:
             raise RuntimeError("write() asked Python to exit") from error
-        if type(through) is not int or not 0 <= through <= len(items):
-            raise ValueError(f"write() returned {through!r} for {len(items)} items")
-        if not through:
+        counts = (done.delivered, done.rejected, done.unanswered) if isinstance(done, Written) else (done,)
+        if any(type(each) is not int or each < 0 for each in counts) or sum(counts) > len(items):
+            raise ValueError(f"write() returned {done!r} for {len(items)} items")
+        if not sum(counts):
             self._wait(RETRY_SECONDS)
-        return through
+        return done
 
     def close(self) -> None:
         try:

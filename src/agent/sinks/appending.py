@@ -26,7 +26,8 @@ MODE: Final = 0o640
 
 
 class Appending:
-    """path: a file, or `-`. It is opened when there is something to write, and again after a failure."""
+    """path: a file, or `-`. It is opened when there is something to write, and again after a failure, or when the file
+    was moved or removed, as logrotate does."""
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -38,6 +39,8 @@ class Appending:
         """How many of the lines, from the first on, are out; the rest is to be given again. Raises OSError: then no
         part of these lines is out, but what a pipe has taken of a very long one."""
         try:
+            if self._descriptor >= 0 and self._is_gone():
+                self.close()
             if self._descriptor < 0:
                 self._open()
             return self._append(lines)
@@ -61,6 +64,15 @@ class Appending:
         else:
             self._descriptor = os.open(self._path, FLAGS | os.O_CREAT, MODE)
         self._kind = stat.S_IFMT(os.fstat(self._descriptor).st_mode)
+
+    def _is_gone(self) -> bool:
+        """Whether the path is of another file by now, or of none."""
+        if self._path == STANDARD_OUTPUT or self._kind != stat.S_IFREG:
+            return False
+        try:
+            return not os.path.samestat(os.stat(self._path), os.fstat(self._descriptor))
+        except FileNotFoundError:
+            return True
 
     def _append(self, lines: Sequence[bytes]) -> int:
         if not self._ready():

@@ -6,12 +6,17 @@ Keys are OpenTelemetry's names as they are, without nesting: `jq 'select(."k8s.n
 import json
 from collections.abc import Sequence
 
+from agent.sinks import options
 from agent.sinks.appending import Appending
 from bpfleet.api import Sink
 from bpfleet.events import Record
 from bpfleet.times import rfc3339
 
 _encode = json.JSONEncoder(ensure_ascii=True, allow_nan=False, separators=(",", ":")).encode
+
+
+def build(given: options.Options) -> Sink:
+    return Jsonl(options.text(given, "path"))
 
 
 def line(record: Record) -> bytes:
@@ -25,7 +30,7 @@ class Jsonl(Sink):
     name = "jsonl"
 
     def __init__(self, path: str) -> None:
-        """path: of a file, or `-` for standard output."""
+        """path: of a file or a named pipe, or `-` for standard output."""
         self._output = Appending(path)
 
     def encode(self, record: Record) -> bytes:

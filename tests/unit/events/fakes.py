@@ -8,7 +8,7 @@ from typing import NamedTuple
 from agent.events.clocks import WallClock
 from agent.events.delivery import Delivery
 from agent.events.routing import Router, Stage
-from bpfleet.api import Sink
+from bpfleet.api import Sink, Written
 from bpfleet.events import Event, Record
 from bpfleet.metrics import Flow
 
@@ -82,7 +82,7 @@ class ListSink(Sink):
     def __init__(self) -> None:
         self.items: list[bytes] = []
         self.records: list[Record] = []
-        self.script: list[int | Exception] = []
+        self.script: list[int | Written | Exception] = []
         self.batches: list[int] = []
         self.closed = False
         self.writing = threading.Event()
@@ -95,14 +95,14 @@ class ListSink(Sink):
         self.records.append(record)
         return str(record.attributes.get("data", "")).encode()
 
-    def write(self, items: Sequence[bytes]) -> int:
+    def write(self, items: Sequence[bytes]) -> int | Written:
         self.writing.set()
         assert self.may_write.wait(PATIENCE_SECONDS)
         self.batches.append(len(items))
         answer = self.script.pop(0) if self.script else len(items)
         if isinstance(answer, Exception):
             raise answer
-        self.items += items[:answer]
+        self.items += items[: answer.delivered if isinstance(answer, Written) else answer]
         return answer
 
     def close(self) -> None:

@@ -4,7 +4,8 @@ import logging
 import pytest
 from tests.unit.events.fakes import EVENT, Clock, ListSink, record, wait_until
 
-from agent.events.delivery import BATCH, ITEM_BYTES, MAX_QUEUED_BYTES, Delivery, reason
+from agent.events.delivery import ITEM_BYTES, MAX_QUEUED_BYTES, Delivery, reason
+from bpfleet.api import Batch, Retry, Unavailable, Written
 
 FULL = OSError(errno.ENOSPC, "No space left on device")
 
@@ -19,7 +20,7 @@ class Scene:
 
     def outcomes(self) -> dict[str, int]:
         """And holds the books to their balance."""
-        account, counts, waiting = self.delivery.standing()
+        account, counts, waiting, _ = self.delivery.standing()
         assert account.seen == account.delivered + sum(account.lost.values()) + waiting
         assert sum(counts.values()) == account.seen - waiting
         return {outcome: count for (_, outcome), count in counts.items() if count}
@@ -97,10 +98,10 @@ def test_what_is_not_through_is_offered_again() -> None:
 def test_one_write_is_of_bounded_size() -> None:
     scene = Scene()
     scene.sink.may_write.clear()
-    scene.put(*("x" for _ in range(2 * BATCH + 7)))
+    scene.put(*("x" for _ in range(2 * ListSink.batch.items + 7)))
     scene.sink.may_write.set()
-    assert scene.settled() == {"delivered": 2 * BATCH + 7}
-    assert max(scene.sink.batches) == BATCH
+    assert scene.settled() == {"delivered": 2 * ListSink.batch.items + 7}
+    assert max(scene.sink.batches) == ListSink.batch.items
     scene.delivery.close()
 
 
@@ -150,3 +151,89 @@ def test_a_failure_that_repeats_is_logged_with_growing_silence(caplog: pytest.Lo
         scene.settled()
     assert caplog.messages == ["sink list: 1 events are lost (disk_full): [Errno 28] No space left on device"] * 3
     scene.delivery.close()
+
+
+QUICK = Retry(first_seconds=0.001, longest_seconds=0.002, give_up_seconds=60.0)
+
+
+def scene_of(retry: Retry = QUICK, batch: Batch | None = None) -> Scene:
+    scene = Scene()
+    scene.sink.retry = retry
+    scene.sink.batch = batch or scene.sink.batch
+    return scene
+
+
+def test_what_could_not_be_taken_is_offered_again_as_it_was_and_then_counted_once() -> None:
+    scene = scene_of()
+    scene.sink.script += [Unavailable("down")] * 5
+    scene.put("a", "b", "c")
+    assert scene.settled() == {"delivered": 3}
+    assert scene.sink.items == [b"a", b"b", b"c"]
+    assert scene.delivery.standing().writes == {"done": 1, "postponed": 5, "lost": 0}
+    scene.delivery.close()
+
+
+def test_what_could_not_be_taken_for_too_long_is_lost_and_the_next_is_tried() -> None:
+    scene = scene_of(QUICK._replace(give_up_seconds=0.0))
+    scene.sink.script += [Unavailable("down")]
+    scene.put("a", "b", "c")
+    assert scene.settled() == {"unavailable": 3}
+    scene.put("d")
+    assert scene.settled() == {"unavailable": 3, "delivered": 1}
+    assert scene.delivery.standing().writes == {"done": 1, "postponed": 0, "lost": 1}
+    scene.delivery.close()
+
+
+def test_each_outcome_of_a_write_is_counted_and_only_the_rest_is_offered_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    scene = scene_of()
+    scene.sink.script += [Written(2, rejected=1, unanswered=1, why="odd")]
+    scene.put("a", "b", "c", "d", "e")
+    assert scene.settled() == {"delivered": 3, "rejected": 1, "unanswered": 1}
+    assert scene.sink.items == [b"a", b"b", b"e"]
+    assert "sink list: 1 events are lost (rejected): odd" in caplog.text
+    assert "sink list: 1 events are lost (unanswered): odd" in caplog.text
+    scene.delivery.close()
+
+
+def test_a_batch_waits_for_more_until_it_is_full_or_old() -> None:
+    scene = scene_of(batch=Batch(items=4, size_bytes=1000, seconds=3600.0))
+    for each in "abcd":
+        scene.put(each)
+    assert scene.settled() == {"delivered": 4}
+    scene.put("x" * 600)
+    scene.put("y" * 600)  # these two are too long for one
+    wait_until(lambda: len(scene.sink.batches) > 1)
+    assert scene.sink.batches[:2] == [4, 1]
+    scene.delivery.close()
+    assert scene.outcomes() == {"delivered": 6}
+
+
+def test_a_batch_that_is_not_full_goes_when_its_time_has_come() -> None:
+    scene = scene_of(batch=Batch(items=1000, seconds=0.01))
+    scene.put("a")
+    assert scene.settled() == {"delivered": 1}
+    scene.delivery.close()
+
+
+@pytest.mark.parametrize("chance", [0.0, 0.999])
+def test_pauses_grow_at_random_below_a_bound(chance: float) -> None:
+    waits: list[float] = []
+    delivery = Delivery(ListSink(), [EVENT], Clock(), lambda: chance)
+    delivery._changed.wait_for = lambda _, seconds=0.0: waits.append(seconds) is not None  # type: ignore[assignment]
+    for delivery._failures in (1, 2, 3, 10, 100_000):
+        delivery._pause(0.0)
+    delivery._pause(7.0)
+    delivery._pause(1e12)
+    longest = [0.5, 1.0, 2.0, 30.0, 30.0]
+    assert waits == pytest.approx([chance * each for each in longest] + [7.0 + chance * 30.0, 300.0])
+
+
+def test_an_agent_that_ends_does_not_wait_for_a_pause_to_be_over() -> None:
+    scene = scene_of(Retry(first_seconds=3600.0, longest_seconds=3600.0, give_up_seconds=3600.0))
+    scene.sink.script += [Unavailable("down", after_seconds=3600.0)]
+    scene.put("a")
+    wait_until(lambda: scene.delivery.standing().writes["postponed"] == 1)
+    scene.delivery.close()
+    assert scene.outcomes() == {"delivered": 1}

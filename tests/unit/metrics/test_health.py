@@ -32,6 +32,7 @@ REPORT = Report(
     events={("bpfleet.tcp.state_change", "passed"): 19, ("bpfleet.tcp.state_change", "rate_limit"): 4},
     sinks={("jsonl", "bpfleet.tcp.state_change", "delivered"): 17},
     waiting={"owner": 0, "jsonl": 2},
+    writes={("jsonl", "done"): 3, ("jsonl", "postponed"): 0, ("jsonl", "lost"): 0},
 )
 GOOD = Reloads(True, 1767225600.5, 0)
 
@@ -100,6 +101,7 @@ def test_what_became_of_events_is_shown_by_their_name() -> None:
     delivered = labelled(text, "bpfleet_sink_events_total", "sink", "event", "outcome")
     assert delivered == {("jsonl", "bpfleet.tcp.state_change", "delivered"): 17}
     assert labelled(text, "bpfleet_events_waiting", "stage") == {("owner",): 0, ("jsonl",): 2}
+    assert labelled(text, "bpfleet_sink_writes_total", "outcome") == {("done",): 3, ("postponed",): 0, ("lost",): 0}
 
 
 def test_what_namespaces_have_opened_and_what_they_asked_for_in_vain_is_shown() -> None:
