@@ -1,7 +1,10 @@
 """The image, built once, and containers of it. The daemon is the tests' own and goes with them."""
 
 import os
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -45,10 +48,42 @@ def docker() -> Iterator[Docker]:
     docker.__exit__()
 
 
+class Build:
+    """The image, built beside the suites that come before this one: most of them need one processor."""
+
+    def __init__(self) -> None:
+        self._folder = Path(tempfile.mkdtemp(prefix="bpfleet-image-"))
+        self._builder = ThreadPoolExecutor(1)
+        self._built = self._builder.submit(images.build, self._folder / "image.tar")
+
+    def archive(self) -> Path:
+        """Once it is there. Raises what building raised."""
+        self._built.result()
+        return self._folder / "image.tar"
+
+    def end(self) -> None:
+        self._builder.shutdown()
+        shutil.rmtree(self._folder)
+
+
+BUILDS: list[Build] = []
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    wanted = [item for item in session.items if Path(__file__).parent in item.path.parents]
+    if wanted and not obstacle() and not session.config.option.collectonly:
+        BUILDS.append(Build())
+
+
+def pytest_unconfigure() -> None:
+    for build in BUILDS:
+        build.end()
+
+
 @pytest.fixture(scope="session")
-def image(docker: Docker, tmp_path_factory: pytest.TempPathFactory) -> str:
+def image(docker: Docker) -> str:
     try:
-        images.load(docker, tmp_path_factory.mktemp("image"))
+        images.load(docker, BUILDS[0].archive())
     except OSError as error:
         pytest.skip(str(error))
     return images.IMAGE

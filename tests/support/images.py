@@ -33,10 +33,8 @@ LEAN = f"{FAST} --env BPFLEET_COLLECTORS=-http"
 """Without the collector that takes as long to compile as all the others: for what is about something else."""
 
 
-def load(docker: Docker, folder: Path) -> None:
-    """Build it with buildah and give it to the daemon, whose own network has no way out."""
-    archive = folder / "image.tar"
-    build(archive)
+def load(docker: Docker, archive: Path) -> None:
+    """Give it to the daemon, whose own network has no way out."""
     docker.docker("load", "--quiet", "--input", str(archive))
     archive.unlink()
     docker.docker("tag", f"localhost/{IMAGE}", IMAGE)
