@@ -19,8 +19,8 @@ from tests.support.cgroups import Cgroup
 from tests.support.pages import Page
 
 REPOSITORY = Path(__file__).parents[2]
-READY_SECONDS = 30.0
-STOP_SECONDS = 10.0
+READY_SECONDS = 60.0
+STOP_SECONDS = 20.0
 
 DRAIN_SECONDS = 0.1
 SCRAPE_SECONDS = 0.3
