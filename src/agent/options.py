@@ -1,6 +1,7 @@
 """What a setting is: its type, the values it takes, and its name in the file, in the environment and as a flag."""
 
 import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 
@@ -15,20 +16,36 @@ SHOWN = 60
 
 
 @dataclass(frozen=True)
+class Entries:
+    """A list whose entries are mappings in the file, and a text each elsewhere.
+
+    keys: of such a mapping -> whether its value is a list. needed: those that must be there. texts: the texts of a
+    mapping whose values are lists, of one where it is not a list. check: raises ValueError for texts that are wrong."""
+
+    keys: Mapping[str, bool]
+    needed: tuple[str, ...]
+    texts: Callable[[Mapping[str, Sequence[str]]], list[str]]
+    check: Callable[[Sequence[str]], None]
+    most: int
+
+
+@dataclass(frozen=True)
 class Option:
     """What one setting is for and which values it takes.
 
     minimum, maximum: of a number, and of each number in a list. pattern: of a text, and of each name in a list.
-    allowed: what the pattern says, in words. live: a reload applies it to the running agent; otherwise it takes a
-    restart."""
+    allowed: what the pattern says, in words. optional: a list may be empty. live: a reload applies it to the running
+    agent; otherwise it takes a restart."""
 
     help: str
     live: bool = False
     minimum: float | None = None
     maximum: float | None = None
+    optional: bool = False
     choices: tuple[str, ...] = ()
     pattern: str = ""
     allowed: str = ""
+    entries: Entries | None = None
 
     def check(self, value: Value) -> None:
         """Raises ValueError, saying what is wrong with a value of the right type."""
@@ -46,10 +63,13 @@ class Option:
             raise ValueError(f"{shown(text)} does not look like that")
 
     def _check_list(self, values: tuple[str, ...] | tuple[float, ...]) -> None:
-        if not values:
+        if not values and not self.entries and not self.optional:
             raise ValueError("it is empty")
-        if len(values) > MAX_BOUNDS:
+        if len(values) > (self.entries.most if self.entries else MAX_BOUNDS):
             raise ValueError(f"it has {len(values)} elements")
+        if self.entries:
+            self.entries.check([str(value) for value in values])
+            return
         for value in values:
             self.check(value)
         numbers = [value for value in values if not isinstance(value, str)]

@@ -109,6 +109,12 @@ CONNECT_DURATION = Histogram(
 CONNECTION_LIFETIME = Histogram(
     "tcp.connection.lifetime", "Life of connections whose beginning the agent saw.", unit="s", bounds="lifetime_seconds"
 )
+FLOW_TCP_ACCEPTS = Counter(
+    "flow.tcp.accepts",
+    "TCP handshakes completed as server, by peer and service port.",
+    unit="{connection}",
+    scope=Scope.FLOW,
+)
 FLOW_TCP_CONNECTS = Counter(
     "flow.tcp.connects",
     "Outcome of the TCP connections that the workload tried to open, by peer and service port.",
@@ -136,6 +142,32 @@ HTTP_CLIENT_DURATION = Histogram(
     labels=HTTP_LABELS,
     prefix="",
     bounds="request_seconds",
+)
+ROLES = ("client", "server")
+FLOW_HTTP_REQUESTS = Counter(
+    "flow.http.requests",
+    "HTTP requests by peer and service port: an error has no answer or a 5xx, for the client also a 4xx.",
+    unit="{request}",
+    labels=("role", "result"),
+    values=(ROLES, ("success", "error")),
+    scope=Scope.FLOW,
+)
+FLOW_HTTP_DURATION = Summary(
+    "flow.http.request.duration",
+    "Sum and count of the time from a request's first byte to its answer's status line, by peer and service port.",
+    unit="s",
+    labels=("role",),
+    values=(ROLES,),
+    scope=Scope.FLOW,
+)
+HTTP_ROUTE_DURATION = Histogram(
+    "http.route.duration",
+    "Time from a request's first byte to its answer's status line by route, as the server saw it. From the request "
+    "log, so only of namespaces that record all requests, and without what the log lost (`requests.routes`).",
+    unit="s",
+    labels=("http_request_method", "http_response_status_code", "http_route"),
+    bounds="request_seconds",
+    in_kernel=False,
 )
 PACKET_DROPS = Counter(
     "packet.drops",
@@ -170,6 +202,12 @@ CONTAINER_INFO = Info(
     "container", "What is known of a container; the image as its specification names it.", labels=("node", "image")
 )
 
+SERVICE_BACKEND_INFO = Info(
+    "service.backend",
+    "Which pods of this node stand behind a Service: its peer labels and port, and the pod's name and port.",
+    labels=("peer_namespace", "peer_name", "transport", "port", "backend_pod", "backend_port"),
+    scope=Scope.AGENT,
+)
 COLLECTOR_UP = Gauge(
     "collector.up", "1 if the collector counts, 0 if it is off.", labels=("collector",), scope=Scope.AGENT
 )
@@ -203,6 +241,18 @@ EVENTS_WAITING = Gauge(
     "events.waiting",
     "Events that wait: for their owner's name (stage owner), or in a sink's queue (stage is the sink's name).",
     labels=("stage",),
+    scope=Scope.AGENT,
+)
+REQUEST_LOG_REFUSED = Gauge(
+    "request_log.annotations.refused",
+    "Annotations of namespaces about the request log that cannot be read, or whose end is too far away; the log names "
+    "them.",
+    scope=Scope.AGENT,
+)
+REQUEST_LOG_OPENED = Gauge(
+    "request_log.opened",
+    "Namespaces of whose requests more than by default is recorded now: queries or paths.",
+    labels=("what",),
     scope=Scope.AGENT,
 )
 DRAIN_FAILURES = Counter(

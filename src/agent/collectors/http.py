@@ -1,6 +1,6 @@
 """HTTP/1.x requests per workload, as server and as client: how many, how they ended, how long the answer took.
 
-Kernel half: http.bpf.c.
+Kernel half: http.bpf.c, and http_flows.bpf.c for the same requests by peer.
 """
 
 import struct
@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 
 from agent.collectors import packet
 from bpfleet import catalogue
-from bpfleet.api import Channel, Collector, Distribution, Maps, Packet, Sample, TailCall, TracingTracepoint
+from bpfleet.api import Channel, Collector, Distribution, Maps, Packet, Sample, Summed, TailCall, TracingTracepoint
 
 NANOSECONDS = 1e9
 
@@ -27,6 +27,7 @@ _KEY = struct.Struct("=QHBBB3x")
 class Http(Collector):
     name = "http"
     program = "http.bpf.c"
+    parts = ("http_flows.bpf.c",)
     base = packet.PACKET
     probes = (
         Packet("on_packet_http"),
@@ -34,11 +35,20 @@ class Http(Collector):
         TailCall("on_http_egress", direction="egress", table="http_egress"),
         TracingTracepoint("on_http_end", tracepoint="inet_sock_set_state"),
     )
-    metrics = (catalogue.HTTP_SERVER_DURATION, catalogue.HTTP_CLIENT_DURATION)
-    channels = (Channel("http_requests", lost=("map_full", "pipelined", "gap", "no_request")),)
+    metrics = (
+        catalogue.HTTP_SERVER_DURATION,
+        catalogue.HTTP_CLIENT_DURATION,
+        catalogue.FLOW_HTTP_REQUESTS,
+        catalogue.FLOW_HTTP_DURATION,
+    )
+    channels = (
+        Channel("http_requests", lost=("map_full", "pipelined", "gap", "no_request")),
+        Channel("http_peers", lost=("map_full",)),
+    )
 
     def defines(self, limits: Mapping[str, int]) -> dict[str, str]:
-        return {**packet.limits(limits), "MAX_HTTP_ROWS": str(limits["http_rows"])}
+        rows, flows = str(limits["http_rows"]), str(limits["http_flows"])
+        return {**packet.limits(limits), "MAX_HTTP_ROWS": rows, "MAX_HTTP_FLOWS": flows}
 
     def collect(self, maps: Maps) -> Iterator[Sample]:
         for name in ("http_rows", "http_others"):
@@ -46,6 +56,22 @@ class Http(Collector):
                 sample = _sample(*row)
                 maps.deliver("http_requests", sum(row[1][:-1]))
                 yield sample
+        yield from _flows(maps)
+
+
+def _flows(maps: Maps) -> Iterator[Sample]:
+    for name in ("http_flows", "http_flow_others"):
+        for key, row in maps.growth(name):
+            cgroup_id, flow = packet.decode(key)
+            if name == "http_flows":
+                maps.deliver("http_peers", sum(row[:4]))
+            for role, successes, errors, total_ns in zip(catalogue.ROLES, row[:2], row[2:4], row[4:], strict=True):
+                for result, count in (("success", successes), ("error", errors)):
+                    if count:
+                        yield Sample(catalogue.FLOW_HTTP_REQUESTS, count, cgroup_id, (role, result), flow)
+                if successes or errors or total_ns:
+                    summed = Summed(total_ns / NANOSECONDS, successes + errors)
+                    yield Sample(catalogue.FLOW_HTTP_DURATION, summed, cgroup_id, (role,), flow)
 
 
 def _sample(key: bytes, row: tuple[int, ...]) -> Sample:
