@@ -47,6 +47,7 @@ EXACT_SECONDS = 60.0
 LOOK_SECONDS = 0.5
 """An emulated machine is twenty times slower than a real one."""
 
+DRAIN_SECONDS = 0.2
 SCRAPE_SECONDS = 60
 """The series of a cgroup that is gone stay for twice that: longer than a run needs. What is read is the live view,
 which shows values at once."""
@@ -282,7 +283,10 @@ def measure(name: str, prefix: Sequence[str]) -> None:
             load = Load(stack)
             events = Path(stack.enter_context(tempfile.TemporaryDirectory()), "events.jsonl")
             flags = ["--sinks-jsonl-path", str(events), "--collectors", ",".join(extra)]
-            slow = {"BPFLEET_SCRAPE_INTERVAL_SECONDS": str(SCRAPE_SECONDS)}
+            slow = {
+                "BPFLEET_SCRAPE_INTERVAL_SECONDS": str(SCRAPE_SECONDS),
+                "BPFLEET_DRAIN_INTERVAL_SECONDS": str(DRAIN_SECONDS),
+            }
             agent = Agent(*flags, environment=slow, prefix=prefix).start()
             stack.callback(stop, agent)
             states = loaded(agent)

@@ -404,7 +404,7 @@ class Settings:
         15.0,
         "How often Prometheus scrapes: decides how long a new series shows 0 and an ended one stays.",
         live=True,
-        minimum=1.0,
+        minimum=0.1,
         maximum=3600.0,
     )
     flow_idle_seconds: float = _seconds(900.0, "A flow without traffic for so long loses its series.")

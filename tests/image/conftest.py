@@ -1,7 +1,10 @@
 """The image, built once, and containers of it. The daemon is the tests' own and goes with them."""
 
 import os
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 import pytest
@@ -12,6 +15,8 @@ from tests.support.images import House
 from tests.support.marks import skip_below
 from tests.support.namespaces import Namespace
 
+UNIT = Path(__file__).parents[1] / "unit"
+BUILD = "the image's build"
 Start = Callable[..., Container]
 
 
@@ -45,10 +50,41 @@ def docker() -> Iterator[Docker]:
     docker.__exit__()
 
 
+class Build:
+    """The image, built beside the unit tests, which need one processor and send nothing."""
+
+    def __init__(self) -> None:
+        self._folder = Path(tempfile.mkdtemp(prefix="bpfleet-image-"))
+        self._builder = ThreadPoolExecutor(1)
+        self._built = self._builder.submit(images.build, self._folder / "image.tar")
+
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        """Other suites count what this host sends: none of it is the build's."""
+        if UNIT not in item.path.parents:
+            wait([self._built])
+
+    def archive(self) -> Path:
+        """Once it is there. Raises what building raised."""
+        self._built.result()
+        return self._folder / "image.tar"
+
+    def pytest_unconfigure(self) -> None:
+        self._builder.shutdown()
+        shutil.rmtree(self._folder)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    wanted = [item for item in session.items if Path(__file__).parent in item.path.parents]
+    if wanted and not obstacle() and not session.config.option.collectonly:
+        session.config.pluginmanager.register(Build(), BUILD)
+
+
 @pytest.fixture(scope="session")
-def image(docker: Docker, tmp_path_factory: pytest.TempPathFactory) -> str:
+def image(docker: Docker, pytestconfig: pytest.Config) -> str:
+    build = pytestconfig.pluginmanager.get_plugin(BUILD)
+    assert isinstance(build, Build)
     try:
-        images.load(docker, tmp_path_factory.mktemp("image"))
+        images.load(docker, build.archive())
     except OSError as error:
         pytest.skip(str(error))
     return images.IMAGE

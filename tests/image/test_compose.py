@@ -132,7 +132,7 @@ def test_prometheus_has_this_hosts_traffic_and_afterwards_nothing_is_left(
         labels = composed.until(f"bpfleet_network_io_packets_total{{{selector}}}", DATAGRAMS)
         assert (labels["namespace"], labels["node"]) == ("_host", "localhost")
         assert "pod" not in labels
-        assert composed.query("sum(bpfleet_collector_up)")[0]["value"][1] == "4"
+        assert composed.query("sum(bpfleet_collector_up)")[0]["value"][1] == "5"
         agent = Container(docker, "bpfleet-agent-1", 9436)
         process = Path(f"/proc/{agent.state()['Pid']}/status").read_text()
         assert "CapEff:\t000000c000001000" in process and "NoNewPrivs:\t1" in process

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from tests.image.conftest import Start
 from tests.support.dockers import Container, Docker
-from tests.support.images import IMAGE
+from tests.support.images import FAST, IMAGE
 
 from bpfleet import __version__
 
@@ -123,7 +123,7 @@ def test_its_health_is_seen(running: Container) -> None:
 
 
 def test_it_starts_in_time_within_its_memory_and_ends_at_once(start: Start) -> None:
-    container = start()
+    container = start(more=FAST)
     seconds = container.seconds
     peak = container.peak_bytes()
     size = int(container.docker.docker("image", "inspect", "--format", "{{.Size}}", IMAGE).stdout)

@@ -42,6 +42,15 @@ def obstacle() -> str:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     skip_below(Path(__file__).parent, items, obstacle())
+    # Those first that share an agent: one start for all of them, instead of one after each test that wants none.
+    ours = [index for index, item in enumerate(items) if Path(__file__).parent in item.path.parents]
+    for index, item in zip(ours, sorted((items[index] for index in ours), key=starts_its_own), strict=True):
+        items[index] = item
+
+
+def starts_its_own(item: pytest.Item) -> bool:
+    assert isinstance(item, pytest.Function)
+    return "alone" in item.fixturenames or "agent" not in item.fixturenames or hasattr(item.module, "agent")
 
 
 HOUSE = House()

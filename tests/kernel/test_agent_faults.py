@@ -16,7 +16,7 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 
 import pytest
-from tests.support.agents import REPOSITORY, Agent, House
+from tests.support.agents import REPOSITORY, WITHOUT_HTTP, Agent, House
 from tests.support.cgroups import Cgroup
 from tests.support.clock_steps import SteppedClock
 from tests.support.kernel_headers import installed_headers
@@ -49,9 +49,10 @@ TREE_SECONDS = 10.0
 FOUND_SECONDS = 20.0
 """A watch that failed a few times is tried again after at most half of this."""
 
+SECOND = {"BPFLEET_SCRAPE_INTERVAL_SECONDS": "1"}
 LEAST_SECONDS, MOST_SECONDS = 0.5, 6.0
-"""A new series shows 0 for 1.1 scrape intervals, one that ended stays for 2.1 (agent.metrics.hold); an interval is a
-second here, a part of it is over by the time that the test looks, and drains take their turn."""
+"""A new series shows 0 for 1.1 scrape intervals, one that ended stays for 2.1 (agent.metrics.hold); an interval is that
+second, a part of it is over by the time that the test looks, and drains take their turn."""
 
 
 REFUSED_SECONDS = 1.0
@@ -101,7 +102,7 @@ def copy(tmp_path: Path) -> Path:
 
 
 def of_copy(copy: Path) -> Agent:
-    return Agent(environment={"PYTHONPATH": str(copy / "src")})
+    return Agent(environment=WITHOUT_HTTP | {"PYTHONPATH": str(copy / "src")})
 
 
 def test_a_collector_that_does_not_compile_is_named_by_line_and_the_rest_counts(
@@ -166,7 +167,9 @@ def test_with_headers_of_another_kernel_what_does_not_depend_on_them_counts(
     headers, empty = installed_headers(tmp_path / "headers"), tmp_path / "empty"
     empty.touch()
     prefix = in_a_mount_namespace(HIDDEN_BTF, str(empty))
-    with Agent("--kernel-headers", str(headers), "--collectors=-cgroups", prefix=prefix) as agent:
+    with Agent(
+        "--kernel-headers", str(headers), "--collectors=-cgroups", environment=WITHOUT_HTTP, prefix=prefix
+    ) as agent:
         found = states(agent)
         assert found.pop("traffic") == ""
         assert set(found) == {"tcp", "connections"}
@@ -279,7 +282,7 @@ def test_steps_of_the_clock_change_no_count_and_no_deadline(
     alone: House, place: Place, pair: Pair, tmp_path: Path
 ) -> None:
     clock = SteppedClock(tmp_path)
-    with Agent(environment=clock.environment) as agent:
+    with Agent(environment=WITHOUT_HTTP | clock.environment) as agent:
         client, server = exchange(place, pair)
         flows = series_of(agent.settled(client), "bpfleet_flow_bytes_total")
         assert flows
@@ -304,7 +307,7 @@ def test_a_step_of_the_clock_neither_shortens_nor_lengthens_the_zero_and_the_sta
     alone: House, pair: Pair, tmp_path: Path, hours: int
 ) -> None:
     clock = SteppedClock(tmp_path)
-    with Agent(environment=clock.environment) as agent:
+    with Agent(environment=WITHOUT_HTTP | SECOND | clock.environment) as agent:
         with Cgroup("late", pair[0]) as late:
             late.talk("udp_burst", V4, 9, count=23, size=64, unconnected=True)
             while_it_shows(agent, late, None)
@@ -381,7 +384,7 @@ def test_an_api_that_is_absent_at_the_start_costs_no_count(
     alone: House, pair: Pair, api: KubernetesApi, containers: tuple[Cgroup, Cgroup]
 ) -> None:
     api.add_pod(PODS[0], UIDS[0], CONTAINERS[0])
-    with Agent(environment=api.environment()) as agent:
+    with Agent(environment=WITHOUT_HTTP | api.environment()) as agent:
         packets(containers[0], 23)
         for watch in agent.status()["identity"]["kubernetes"].values():
             assert not watch["synced"]
@@ -404,7 +407,7 @@ def test_a_token_that_expires_during_a_watch_costs_no_identity_and_no_list(
 ) -> None:
     api.start()
     api.add_pod(PODS[0], UIDS[0], CONTAINERS[0])
-    with Agent(environment=api.environment()) as agent:
+    with Agent(environment=WITHOUT_HTTP | api.environment()) as agent:
         packets(containers[0], 23)
         until_counted(agent, PODS[0], 23)
 
@@ -432,7 +435,7 @@ def test_an_agent_that_is_ended_while_it_starts_leaves_no_header_tree(
     alone: House, stack: ExitStack, tmp_path: Path, group: bool
 ) -> None:
     """By a signal to itself, or to all of its processes as systemd and terminals send it."""
-    agent = Agent(environment={"TMPDIR": str(tmp_path)}, prefix=["setsid"]).start()
+    agent = Agent(environment=WITHOUT_HTTP | {"TMPDIR": str(tmp_path)}, prefix=["setsid"]).start()
     stack.callback(agent.__exit__)
     until_tree(agent, tmp_path)
     (os.killpg if group else os.kill)(agent.process.pid, signal.SIGTERM)
@@ -441,7 +444,7 @@ def test_an_agent_that_is_ended_while_it_starts_leaves_no_header_tree(
 
 
 def test_an_agent_that_ends_leaves_no_header_tree(alone: House, stack: ExitStack, tmp_path: Path) -> None:
-    agent = Agent(environment={"TMPDIR": str(tmp_path)}).start()
+    agent = Agent(environment=WITHOUT_HTTP | {"TMPDIR": str(tmp_path)}).start()
     stack.callback(agent.__exit__)
     until_tree(agent, tmp_path)
     agent.ready()

@@ -8,7 +8,7 @@ import signal
 from collections.abc import Callable
 from contextlib import ExitStack
 
-from tests.support.agents import Agent
+from tests.support.agents import WITHOUT_HTTP, Agent
 from tests.support.cgroups import Cgroup
 from tests.support.namespaces import Namespace
 from tests.support.pages import Page
@@ -20,7 +20,7 @@ V4 = "198.51.100.2"
 PACKETS = "bpfleet_network_io_packets_total"
 FLOW_PACKETS = "bpfleet_flow_packets_total"
 DATAGRAMS = 50_000
-TINY = {"BPFLEET_LIMITS_FLOWS": "64", "BPFLEET_LIMITS_CGROUPS": "16"}
+TINY = WITHOUT_HTTP | {"BPFLEET_LIMITS_FLOWS": "64", "BPFLEET_LIMITS_CGROUPS": "16"}
 PORTS = 1_009
 
 
@@ -95,7 +95,7 @@ def test_connections_beyond_a_full_flow_map_are_counted(alone: object, place: Pl
 
 def test_a_stopped_agent_catches_up(alone: object, place: Place, pair: Pair) -> None:
     """The kernel goes on counting while the agent does not read."""
-    with Agent() as agent:
+    with Agent(environment=WITHOUT_HTTP) as agent:
         client = place("client", pair[0])
         os.kill(agent.process.pid, signal.SIGSTOP)
         try:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
-from tests.support.agents import Agent, House
+from tests.support.agents import WITHOUT_HTTP, Agent, House
 from tests.support.cgroups import Cgroup
 from tests.support.events import of, parsed, stopped
 from tests.support.marks import needs
@@ -51,7 +51,7 @@ def test_the_three_listed_capabilities_are_enough(alone: House, place: Place, pa
 
 @needs("setpriv")
 def test_the_three_are_enough_to_tell_drops_and_whose_they_are(alone: House, place: Place, pair: Pair) -> None:
-    with Agent("--collectors", "+drops", prefix=with_only(LISTED)) as agent:
+    with Agent("--collectors", "+drops", environment=WITHOUT_HTTP, prefix=with_only(LISTED)) as agent:
         client, server = place("client", pair[0]), place("server", pair[1])
         server.serve(V4, 5001)
         client.talk("udp_burst", V4, 9, count=23, size=64, unconnected=True)
@@ -62,7 +62,7 @@ def test_the_three_are_enough_to_tell_drops_and_whose_they_are(alone: House, pla
 
 @needs("setpriv")
 def test_without_perfmon_drops_are_off_and_that_is_said(alone: House) -> None:
-    with Agent("--collectors", "+drops", prefix=with_only(("bpf", "net_admin"))) as agent:
+    with Agent("--collectors", "+drops", environment=WITHOUT_HTTP, prefix=with_only(("bpf", "net_admin"))) as agent:
         assert "without the capability PERFMON" in states(agent)["drops"]
         assert list(agent.page().where("bpfleet_packet_drops_total")) == []
 
@@ -72,12 +72,12 @@ def test_they_are_enough_for_events_and_without_perfmon_there_are_none(
     alone: House, place: Place, pair: Pair, tmp_path: Path
 ) -> None:
     flags = ("--collectors", "+tcp_states", "--sinks-jsonl-path", str(tmp_path / "events.jsonl"))
-    with Agent(*flags, prefix=with_only(LISTED)) as agent:
+    with Agent(*flags, environment=WITHOUT_HTTP, prefix=with_only(LISTED)) as agent:
         client = place("client", pair[0])
         client.talk("connect", V4, 9, count=23)
         assert stopped(agent).lost == {}
         assert len(of(parsed((tmp_path / "events.jsonl").read_text()), client.workload)) == 2 * 23
-    with Agent(*flags, prefix=with_only(("bpf", "net_admin"))) as agent:
+    with Agent(*flags, environment=WITHOUT_HTTP, prefix=with_only(("bpf", "net_admin"))) as agent:
         assert "without the capability PERFMON" in states(agent)["tcp_states"]
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.support.agents import Agent
+from tests.support.agents import WITHOUT_HTTP, Agent
 from tests.support.cgroups import Cgroup, tell
 from tests.support.marks import needs
 from tests.support.namespaces import Namespace
@@ -166,7 +166,7 @@ def test_connections_older_than_the_agent_are_active_and_close(alone: object, pl
     server, client = place("server", pair[1]), place("client", pair[0])
     server.serve(V4, 5001, mode="echo")
     held = client.begin("hold", V4, 5001, count=17, size=101)
-    with Agent() as agent:
+    with Agent(environment=WITHOUT_HTTP) as agent:
         page = agent.settled(server, client)
         for cgroup in (client, server):
             assert of(page, cgroup) == {"opened": 0, "accepted": 0, "closed": 0, "failed": 0, "active": 17}

@@ -8,7 +8,7 @@ import signal
 import sys
 from collections.abc import Callable
 
-from tests.support.agents import Agent
+from tests.support.agents import WITHOUT_HTTP, Agent
 from tests.support.cgroups import Cgroup, tell
 from tests.support.marks import needs
 from tests.support.namespaces import Namespace
@@ -74,7 +74,7 @@ def test_a_client_that_was_connecting_is_a_client(alone: object, place: Place, p
     server.serve(SERVER, PORT, mode="echo")
     pair[1].run(["nft", DEAF])
     process = connecting(client)
-    with Agent() as agent:
+    with Agent(environment=WITHOUT_HTTP) as agent:
         pair[1].run(["nft", "delete table inet t"])
         tell(process, "wait", "established")
         page = agent.settled(server, client)
@@ -90,7 +90,7 @@ def test_a_client_that_was_connecting_and_gives_up_has_failed_itself(alone: obje
     client = place("client", pair[0])
     pair[1].run(["nft", DEAF])
     process = connecting(client)
-    with Agent() as agent:
+    with Agent(environment=WITHOUT_HTTP) as agent:
         tell(process, "close", "closed")
         page = agent.settled()
         labels = {"reason": "abandoned", "workload": client.workload}
@@ -103,7 +103,7 @@ def test_connections_of_a_multipath_listener_are_its_servers(alone: object, plac
     server.start([sys.executable, "-c", MULTIPATH], ready="ready")
     process = connecting(client)
     tell(process, "wait", "established")
-    with Agent() as agent:
+    with Agent(environment=WITHOUT_HTTP) as agent:
         tell(process, "close", "closed")
         page = agent.settled(server, client)
         assert ports(page, client) == ports(page, server) == {str(PORT)}
@@ -117,7 +117,8 @@ def test_without_the_hosts_processes_old_connections_are_not_active_but_end(
     server, client = place("server", pair[1]), place("client", pair[0])
     server.serve(SERVER, PORT, mode="echo")
     held = client.begin("hold", SERVER, PORT, count=COUNT, size=1)
-    agent = Agent(prefix=["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]).start()
+    prefix = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
+    agent = Agent(prefix=prefix, environment=WITHOUT_HTTP).start()
     try:
         agent.ready()
         before = agent.settled(server, client)

@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from tests.support.agents import Agent, House
+from tests.support.agents import WITHOUT_HTTP, Agent, House
 from tests.support.cgroups import Cgroup
 from tests.support.marks import needs
 from tests.support.namespaces import Namespace, veth_pair
@@ -44,7 +44,7 @@ DUPLICATES = {"tcp_old_data", "tcp_old_sequence"}
 @pytest.fixture(scope="module")
 def agent(house: House) -> Iterator[Agent]:
     house.empty()
-    with Agent("--collectors", "+drops") as running:
+    with Agent("--collectors", "+drops", environment=WITHOUT_HTTP) as running:
         yield running
 
 
@@ -69,16 +69,16 @@ def settle(agent: Agent) -> Settle:
 
 
 def settled(agent: Agent) -> Page:
-    """After everything that has happened is on it, at its true value. Whose an unknown namespace is may be asked for a
-    second later."""
-    time.sleep(WALK_SECONDS)
+    """After everything that has happened is on it, at its true value. Whose the namespaces are is known by now."""
     agent.drained()
     return Page.parse(agent.get("/metrics?view=live")[1].decode())
 
 
 def wait_until_quiet(settle: Settle, *places: Cgroup) -> None:
-    """The making of a namespace drops some packets: multicast that nobody wants, for some tenths of a second."""
+    """The making of a namespace drops some packets: multicast that nobody wants, for some tenths of a second. And whose
+    an unknown namespace is may be asked for a second later."""
     for _ in range(LOOKS):
+        time.sleep(WALK_SECONDS)
         if not any(settle(*places)):
             return
     raise AssertionError(f"after {LOOKS} looks packets are still dropped")

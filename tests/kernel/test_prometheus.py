@@ -11,13 +11,14 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from tests.support.agents import Agent
+from tests.support.agents import WITHOUT_HTTP, Agent, House
 from tests.support.cgroups import Cgroup
 from tests.support.marks import needs
 from tests.support.namespaces import Namespace
 from tests.support.pages import Page
 from tests.support.prometheuses import Prometheus
 from tests.support.relay import Relay
+from tests.support.servers import Nginx
 
 from agent.collectors import BUILT_IN
 from bpfleet import catalogue
@@ -26,6 +27,9 @@ Place = Callable[..., Cgroup]
 Pair = tuple[Namespace, Namespace]
 
 V4 = "198.51.100.2"
+SCRAPED = WITHOUT_HTTP | {"BPFLEET_SCRAPE_INTERVAL_SECONDS": "1"}
+"""As often as Prometheus does here: the shared agent's zeros are over before it comes."""
+
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 
 
@@ -41,8 +45,9 @@ def test_promtool_accepts_the_page(agent: Agent, place: Place, pair: Pair) -> No
     assert (checked.returncode, checked.stdout, checked.stderr) == (0, "", "")
 
 
+@needs("nginx", "curl")
 def test_every_metric_on_the_page_is_declared_and_every_declared_one_is_there(
-    agent: Agent, place: Place, relay: Relay, stack: ExitStack
+    agent: Agent, place: Place, relay: Relay, stack: ExitStack, tmp_path: Path
 ) -> None:
     """After everything that is counted has happened at least once, and while a container lives."""
     stack.enter_context(Cgroup(f"docker-{os.urandom(32).hex()}.scope", exact_name=True))
@@ -51,8 +56,11 @@ def test_every_metric_on_the_page_is_declared_and_every_declared_one_is_there(
     relay.use(ab={"drop": "@1", "match": ["tcp_data"]})
     client.talk("connect", V4, 5001, count=7, size=2323, shutdown=True, read=True)
     client.talk("connect", V4, 9, count=1)
+    Nginx(server, tmp_path)
+    client.run(["curl", "-sSf", "-o", "/dev/null", f"http://{V4}/"])
     agent.settled()
-    announced = {line.split()[2] for line in agent.text().splitlines() if line.startswith("# TYPE bpfleet_")}
+    types = [line.split()[2] for line in agent.text().splitlines() if line.startswith("# TYPE ")]
+    announced = {name for name in types if name.startswith(("bpfleet_", "http_"))}
     off = {metric for kind in BUILT_IN if not kind.default for metric in kind.metrics}
     assert announced == {metric.family for metric in catalogue.ALL if metric not in off}
 
@@ -91,8 +99,8 @@ def test_honor_labels_keeps_the_agents_own_labels_off_the_hosts_series(
 
 
 @needs("prometheus")
-def test_the_first_event_of_a_new_series_is_an_increase(agent: Agent, place: Place, pair: Pair, tmp_path: Path) -> None:
-    with Prometheus(tmp_path, agent.port) as prometheus:
+def test_the_first_event_of_a_new_series_is_an_increase(alone: House, place: Place, pair: Pair, tmp_path: Path) -> None:
+    with Agent(environment=SCRAPED) as agent, Prometheus(tmp_path, agent.port) as prometheus:
         client = place("client", pair[0])
         client.talk("connect", V4, 9, count=1)
         client.talk("udp_burst", V4, 9, count=1, size=64, unconnected=True)

@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
-from tests.support.agents import DRAIN_SECONDS, Agent, House
+from tests.support.agents import DRAIN_SECONDS, WITHOUT_HTTP, Agent, House
 from tests.support.cgroups import Cgroup, await_line
 from tests.support.marks import needs
 from tests.support.namespaces import RUN_SECONDS, Namespace
@@ -29,7 +29,7 @@ Listed = dict[str, Any]
 
 V4, V6 = "198.51.100.2", "2001:db8::2"
 WALK_SECONDS = 0.6
-WALKING = {"BPFLEET_SOCKETS_INTERVAL_SECONDS": str(WALK_SECONDS)}
+WALKING = WITHOUT_HTTP | {"BPFLEET_SOCKETS_INTERVAL_SECONDS": str(WALK_SECONDS)}
 CWND = "bpfleet_tcp_congestion_window_segments"
 RWND = "bpfleet_tcp_receive_window_bytes"
 SWND = "bpfleet_tcp_send_window_bytes"

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.support.agents import Agent, House
+from tests.support.agents import WITHOUT_HTTP, Agent, House
 from tests.support.cgroups import Cgroup
 from tests.support.kernel_objects import all_objects, left_of
 from tests.support.marks import needs
@@ -62,7 +62,7 @@ def test_an_agent_that_starts_again_counts_from_zero(alone: House, place: Place,
     """A counter goes back to 0, never to something in between: that is the reset which Prometheus understands."""
     client = place("client", pair[0])
     for _ in range(2):
-        with Agent() as agent:
+        with Agent(environment=WITHOUT_HTTP) as agent:
             client.talk("udp_burst", V4, 9, count=211, size=64, unconnected=True)
             page = agent.settled(client)
             assert page.value("bpfleet_network_io_packets_total", direction="transmit", transport="udp") == 211
@@ -70,13 +70,13 @@ def test_an_agent_that_starts_again_counts_from_zero(alone: House, place: Place,
 
 
 def test_the_loader_child_is_gone_once_the_agent_counts(alone: House) -> None:
-    with Agent() as agent:
+    with Agent(environment=WITHOUT_HTTP) as agent:
         assert children_of(agent.process.pid) == []
         assert "libbcc" not in Path(f"/proc/{agent.process.pid}/maps").read_text()
 
 
 def test_a_stuck_scraper_does_not_keep_the_agent_from_ending(alone: House) -> None:
-    with Agent() as agent, socket.create_connection(("127.0.0.1", agent.port)) as sock:
+    with Agent(environment=WITHOUT_HTTP) as agent, socket.create_connection(("127.0.0.1", agent.port)) as sock:
         sock.sendall(b"GET /metrics HTTP/1.1\r\n")
         began = time.monotonic()
         assert agent.stop() == 0

@@ -20,6 +20,10 @@ from tests.support.terminals import BPFLEET
 pytestmark = needs("openssl")
 
 TOKEN, OTHER = "0123456789abcdef-first", "0123456789abcdef-second"
+ONE = {"BPFLEET_COLLECTORS": "traffic"}
+"""Compiles in a third of the time; what is counted is nothing to a certificate."""
+LESS = ("--identity-kubernetes", "off", "--collectors", "traffic")
+
 SEEN_SECONDS = 1.2
 """The agent looks at its files once a second at most."""
 
@@ -41,7 +45,7 @@ class Guarded:
         self.file.write_text(
             f"server:\n  certificate_file: {self.pair.chain}\n  key_file: {self.pair.key}\n  token_file: {self.token}\n"
         )
-        self.agent = Agent("--config", str(self.file), ca_file=self.pair.chain, token=TOKEN)
+        self.agent = Agent("--config", str(self.file), environment=ONE, ca_file=self.pair.chain, token=TOKEN)
 
     def curl(self, path: str, *words: str) -> str:
         """The status."""
@@ -185,7 +189,7 @@ def test_a_secret_of_kubernetes_that_is_swapped_is_followed(alone: House, tmp_pa
         (tmp_path / name).symlink_to(f"..data/{name}")
     flags = ("certificate-file=tls.crt", "key-file=tls.key", "token-file=token")
     words = [f"--server-{name}={tmp_path}/{file}" for name, _, file in (flag.partition("=") for flag in flags)]
-    with Agent(*words, ca_file=tmp_path / "tls.crt", token=TOKEN) as agent:
+    with Agent(*words, environment=ONE, ca_file=tmp_path / "tls.crt", token=TOKEN) as agent:
         assert certificates.shown(agent.port) == certificates.fingerprint(tmp_path / "..one/tls.crt")
         (tmp_path / "..data_tmp").symlink_to("..two")
         os.replace(tmp_path / "..data_tmp", tmp_path / "..data")
@@ -199,7 +203,7 @@ def test_a_secret_of_kubernetes_that_is_swapped_is_followed(alone: House, tmp_pa
 def test_bpfleet_top_works_with_a_certificate_and_a_token(alone: House, tmp_path: Path) -> None:
     file = Guarded(tmp_path).file
     told = subprocess.run(
-        [*BPFLEET, "top", "--once", "--interval", "0.5", "--config", str(file), "--identity-kubernetes", "off"],
+        [*BPFLEET, "top", "--once", "--interval", "0.5", "--config", str(file), *LESS],
         capture_output=True,
         text=True,
         timeout=RUN_SECONDS,

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from tests.support import debians
-from tests.support.agents import DRAIN_SECONDS, OTHERS_SECONDS, REPOSITORY, SCRAPE_SECONDS
+from tests.support.agents import DRAIN_SECONDS, OTHERS_SECONDS, REPOSITORY
 from tests.support.cgroups import v2_root
 from tests.support.dockers import Container, Docker
 
@@ -25,15 +25,16 @@ AUTHORITIES = Path("/usr/local/share/ca-certificates")
 """A proxy's authority that this machine trusts: the build may have to, too."""
 
 FAST = (
-    f"--env BPFLEET_DRAIN_INTERVAL_SECONDS={DRAIN_SECONDS} --env BPFLEET_SCRAPE_INTERVAL_SECONDS={SCRAPE_SECONDS}"
+    f"--env BPFLEET_DRAIN_INTERVAL_SECONDS={DRAIN_SECONDS} --env BPFLEET_SCRAPE_INTERVAL_SECONDS=1"
     " --env BPFLEET_IDENTITY_KUBERNETES=off --health-interval 2s"
 )
 
+LEAN = f"{FAST} --env BPFLEET_COLLECTORS=-http"
+"""Without the collector that takes as long to compile as all the others: for what is about something else."""
 
-def load(docker: Docker, folder: Path) -> None:
-    """Build it with buildah and give it to the daemon, whose own network has no way out."""
-    archive = folder / "image.tar"
-    build(archive)
+
+def load(docker: Docker, archive: Path) -> None:
+    """Give it to the daemon, whose own network has no way out."""
     docker.docker("load", "--quiet", "--input", str(archive))
     archive.unlink()
     docker.docker("tag", f"localhost/{IMAGE}", IMAGE)
@@ -87,7 +88,7 @@ class House:
         self._shared: Container | None = None
         self._last: Container | None = None
 
-    def start(self, less: str = "", more: str = FAST, ready: int = 200) -> Container:
+    def start(self, less: str = "", more: str = LEAN, ready: int = 200) -> Container:
         """The documented command with `less` taken out and `more` put in, once /readyz has that status (0: at once)."""
         end = time.monotonic() + OTHERS_SECONDS
         while True:
@@ -104,7 +105,7 @@ class House:
     def running(self) -> Container:
         """As documented, but faster; shared while tests ask for no other."""
         if not self._shared or not self._shared.runs():
-            self._shared = self.start()
+            self._shared = self.start(more=FAST)
         return self._shared
 
     def _run(self, less: str, more: str) -> Container:
