@@ -96,7 +96,7 @@ struct http_direction {
 	u8 has_length;
 	u8 is_coded; /* Transfer-Encoding */
 	u8 is_chunked;
-	u8 is_guess; /* whether a message begins here is not known, it only looks like one */
+	u8 is_guess; /* what `lost` was: whether a message begins here is not known, it only looks like one */
 	u8 pad[4];
 	u8 carry[HTTP_CARRY];
 };
@@ -357,7 +357,7 @@ static inline void lose_place(volatile struct http_direction *d, u32 loss)
 
 static inline void http_fail(volatile struct http_buffer *b, volatile struct http_direction *d)
 {
-	lose_place(d, HTTP_UNKNOWN_END);
+	lose_place(d, d->is_guess == HTTP_PASSED ? HTTP_PASSED : HTTP_UNKNOWN_END);
 	b->is_over = 1;
 }
 
@@ -463,8 +463,8 @@ static inline void answer_request(volatile struct http_buffer *b, volatile struc
 	if (d->status == 101 || (d->answered == HTTP_CONNECT && d->status / 100 == 2)) {
 		socket->is_off = 1;
 		b->is_over = 1;
-	} else if (!socket->is_pipelined) {
-		http_fail(b, d);
+	} else if (!socket->is_pipelined && other->lost != HTTP_PASSED) {
+		http_fail(b, d); /* of requests that have passed, more than this one may have an answer */
 	}
 }
 
@@ -880,8 +880,8 @@ static inline u32 is_new(volatile struct http_socket *socket, volatile struct ht
 		d->position = end;
 		if (gap < 0 || !may_begin(socket, ingress))
 			return 0;
+		d->is_guess = d->lost;
 		d->lost = 0;
-		d->is_guess = 1;
 		return 1;
 	}
 	if (gap <= 0) {
@@ -1080,8 +1080,9 @@ static inline struct http_socket *make_early(struct __sk_buff *skb, struct packe
 		return 0;
 	__builtin_memset(&buffer->early, 0, sizeof(buffer->early));
 	buffer->early.cgroup_id = p->key->cgroup_id;
+	buffer->early.directions[0].position = start; /* until it is handed over */
 	buffer->early.directions[1].position = start;
-	buffer->early.directions[1].is_guess = 1;
+	buffer->early.directions[1].is_guess = HTTP_UNKNOWN_END;
 	http_early.update(&pair, &buffer->early);
 	__sync_fetch_and_add(&buffer->in_use, -1);
 	return http_early.lookup(&pair);
@@ -1099,11 +1100,35 @@ static inline u32 are_both_attached(u32 ingress)
 	return *others;
 }
 
+/* What came with the handshake's last packet, unless that was another part than the first. */
+static inline void take_over(struct __sk_buff *skb, struct packet *p, struct http_socket *socket, u32 next,
+			     u64 received)
+{
+	struct http_socket *early;
+	struct http_pair pair = {};
+	u32 first = next - (u32)received, from, to;
+
+	pair_of_connection(skb, p, &pair);
+	early = http_early.lookup(&pair);
+	if (!early)
+		return;
+	from = early->directions[0].position;
+	to = early->directions[1].position;
+	if (from == first) {
+		__builtin_memcpy(socket, early, sizeof(*socket));
+	} else if (received) {
+		socket->directions[1].lost = HTTP_PASSED;
+	} else {
+		socket->directions[1].ahead_from = from;
+		socket->directions[1].ahead_to = to;
+	}
+	http_early.delete(&pair);
+}
+
 /* Made with a connection's first payload. Sequence numbers begin at what the kernel has next, in both directions. */
 static inline struct http_socket *make_http_socket(struct __sk_buff *skb, struct packet *p)
 {
-	struct http_socket *socket, *early;
-	struct http_pair pair = {};
+	struct http_socket *socket;
 	struct bpf_tcp_sock *tcp;
 	struct bpf_sock *sk;
 
@@ -1117,15 +1142,8 @@ static inline struct http_socket *make_http_socket(struct __sk_buff *skb, struct
 	if (!socket || !tcp)
 		return 0;
 	socket->directions[1].position = tcp->rcv_nxt;
-	socket->directions[1].lost = tcp->bytes_received > 0;
-	if (tcp->bytes_received) {
-		pair_of_connection(skb, p, &pair);
-		early = http_early.lookup(&pair);
-		if (early) {
-			__builtin_memcpy(socket, early, sizeof(*socket));
-			http_early.delete(&pair);
-		}
-	}
+	socket->directions[1].lost = tcp->bytes_received ? HTTP_UNKNOWN_END : HTTP_NOT_LOST;
+	take_over(skb, p, socket, tcp->rcv_nxt, tcp->bytes_received);
 	if (!socket->role)
 		socket->directions[0].lost = tcp->snd_nxt != tcp->snd_una || tcp->bytes_acked > 1; /* a SYN counts */
 	socket->directions[0].position = tcp->snd_nxt;

@@ -252,6 +252,17 @@ def a_request_that_comes_with_the_handshakes_last_packet_is_counted(stage: Stage
     stage.counted({("GET", "200", ""): 10})
 
 
+@play
+def of_a_pipeline_in_the_handshakes_last_packet_what_is_not_read_is_lost_by_number(stage: Stage) -> None:
+    """On the listener's socket two heads are read at most."""
+    for _ in range(3):
+        with stage.connection(late=GET * 5) as c:
+            c.server(OK * 5)
+            c.client(GET)
+            c.server(OK)
+    stage.counted({("GET", "200", ""): 6}, client={("GET", "200", ""): 18}, gap=12)
+
+
 @plays(size=(100, 400, 448, 449, 1000, 3000))
 def long_lines_are_followed(stage: Stage, size: int) -> None:
     long = b"/" + b"x" * size
