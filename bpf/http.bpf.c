@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 /* Which HTTP/1.x requests does each workload serve and send, how do they end, how long does the answer take?
  *
- * Hook:  fragment of packet.bpf.c; BTF tracepoint inet_sock_set_state for requests that never get an answer.
+ * Hook:  fragment of packet.bpf.c; BTF tracepoint inet_sock_set_state for requests that never get an answer;
+ *        the storage of all sockets is walked when user space asks how many wait for one now.
  * Counts: a request when its answer's final status line is there, or when its socket ends without one. Each direction
  *        is followed by its TCP sequence numbers and by HTTP's own framing (RFC 9112 6): heads are read line by line,
  *        bodies are passed over unread, so neither a retransmission nor a body that looks like a head is counted.
@@ -161,6 +162,15 @@ struct http_pair {
 	u16 local_port;
 };
 
+/* What the walk writes of a socket whose requests wait for their answer. */
+struct http_waiting {
+	u64 cgroup_id;
+	u32 beyond;
+	u8 role;
+	u8 pad[3];
+	u8 methods[HTTP_DEPTH]; /* HTTP_UNKNOWN where there is none */
+};
+
 struct http_key {
 	u64 cgroup_id;
 	u16 status;
@@ -196,6 +206,7 @@ BPF_PROG_ARRAY(http_egress, 1);
 BPF_PERCPU_ARRAY(runs_on_http_ingress, struct program_runs, 1);
 BPF_PERCPU_ARRAY(runs_on_http_egress, struct program_runs, 1);
 BPF_PERCPU_ARRAY(runs_on_http_end, struct program_runs, 1);
+BPF_PERCPU_ARRAY(runs_on_http_socket, struct program_runs, 1);
 
 static inline struct http_buffer *take_buffer(void)
 {
@@ -1249,6 +1260,43 @@ int on_http_end(u64 *ctx)
 		socket = http_sockets.sk_storage_get(sk, 0, 0);
 		if (socket && (socket->first != socket->next || socket->beyond))
 			end_requests(sk, socket);
+	}
+	time_run(runs, start_ns);
+	return 0;
+}
+
+/* Where the answers have lost their place it is not known whether the request still waits. */
+static inline u32 waits(struct http_socket *socket)
+{
+	u32 is_lost = socket->role == HTTP_CLIENT ? socket->directions[1].lost : socket->directions[0].lost;
+
+	return socket->first != socket->next && !is_lost && !socket->is_hopeless && !socket->is_off;
+}
+
+/* ctx: walk, map, socket, its storage (kernel/bpf/bpf_sk_storage.c: struct bpf_iter__bpf_sk_storage_map). In the storage
+ * the verifier allows no index that it does not know. */
+int on_http_socket(u64 *ctx)
+{
+	int row = 0;
+	struct program_runs *runs = runs_on_http_socket.lookup(&row);
+	u64 start_ns = count_run(runs);
+	struct bpf_iter_meta *meta = (struct bpf_iter_meta *)ctx[0];
+	struct http_socket *socket = (struct http_socket *)ctx[3];
+	struct http_waiting waiting = {};
+	u32 open;
+
+	if (socket && waits(socket)) {
+		waiting.cgroup_id = socket->cgroup_id;
+		waiting.beyond = socket->beyond;
+		waiting.role = socket->role;
+		open = socket->next - socket->first;
+#pragma unroll
+		for (u32 slot = 0; slot < HTTP_DEPTH; slot++) {
+			waiting.methods[slot] = HTTP_UNKNOWN;
+			if ((slot - socket->first) % HTTP_DEPTH < open)
+				waiting.methods[slot] = socket->open[slot].method;
+		}
+		bpf_seq_write(meta->seq, &waiting, sizeof(waiting));
 	}
 	time_run(runs, start_ns);
 	return 0;

@@ -333,6 +333,35 @@ def test_nothing_is_lost_but_what_each_of_them_says(evening: tuple[Evening, list
     assert evening[0].grown == expected
 
 
+def test_requests_are_active_until_they_are_answered_or_their_socket_ends(
+    agent: Agent, place: Place, pair: Pair
+) -> None:
+    client, server = place("client", pair[0]), place("server", pair[1])
+    dialogue = Dialogue(client, server, V6, FIRST_PORT)
+    waits, ends, pipelines = (dialogue.open() for _ in range(3))
+    waits.client(GET[:20], GET[20:])
+    ends.client(b"PURGE / HTTP/1.1\r\nHost: a\r\n\r\n")
+    pipelines.client(b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\n" + GET * 12 + GET * 10)
+    page = agent.settled(client, server)
+    wanted = {"GET": 1 + 15, "HEAD": 1, "_OTHER": 1 + 7}  # of those beyond 16 the method is not kept
+    assert active_requests(page, client, server) == {
+        (cgroup.workload, side, method): count
+        for cgroup, side in ((client, "client"), (server, "server"))
+        for method, count in wanted.items()
+    }
+    waits.server(OK)
+    pipelines.server(NO_CONTENT + OK * 2)
+    ends.close("server")
+    page = agent.settled(client, server)
+    left = {"GET": 13, "_OTHER": 7}
+    assert active_requests(page, server) == {(server.workload, "server", name): n for name, n in left.items()}
+    for connection in (waits, pipelines):
+        connection.close("client", reset=True)
+    page = agent.settled(client, server)
+    assert active_requests(page, client, server) == {}
+    assert page.value("http_server_active_requests", workload=server.workload) == 0
+
+
 def test_what_finds_no_row_is_counted_without_its_status(alone: House, place: Place, pair: Pair) -> None:
     """16 rows are the fewest there can be; both sides share them."""
     with Agent(environment={"BPFLEET_LIMITS_HTTP_ROWS": "16"}) as agent:

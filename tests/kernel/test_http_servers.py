@@ -17,7 +17,7 @@ from tests.support.cgroups import Cgroup
 from tests.support.marks import needs
 from tests.support.namespaces import Namespace
 from tests.support.pages import Page
-from tests.support.requests import lost_requests, requests
+from tests.support.requests import active_requests, lost_requests, requests
 
 Place = Callable[..., Cgroup]
 Pair = tuple[Namespace, Namespace]
@@ -48,7 +48,8 @@ def with_errors(answers: Answers, side: str) -> dict[tuple[str, str, str], int]:
 
 
 def expect(page: Page, side: str, cgroup: Cgroup, answers: Answers) -> None:
-    """These requests on that side, and none on the other."""
+    """These requests on that side, none on the other, and none that still waits."""
+    assert active_requests(page, cgroup) == {}
     assert requests(page, side, cgroup) == with_errors(answers, side)
     assert requests(page, "client" if side == "server" else "server", cgroup) == {}
 
@@ -117,6 +118,7 @@ def test_each_hop_of_a_proxy_chain_is_once_a_client_and_once_a_server(
     for cgroup in (client, front, middle):
         assert requests(page, "client", cgroup) == with_errors(read, "client")
     assert requests(page, "client", back) == requests(page, "server", client) == {}
+    assert active_requests(page, client, front, middle, back) == {}
     assert lost_requests(agent) == before
 
 
