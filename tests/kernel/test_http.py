@@ -260,6 +260,35 @@ def test_on_a_bad_link_counted_and_lost_are_what_was_served(
     assert lacking == lost_requests(agent) - before
 
 
+GIVES_UP = """
+import socket, sys
+sock = socket.create_connection((sys.argv[1], 80))
+sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 400)
+print("ready", flush=True)
+sys.stdin.readline()
+sock.sendall(b"GET / HTTP/1.1\\r\\nHost: a\\r\\n\\r\\n")
+try:
+    sock.recv(1)
+except TimeoutError:
+    print("gave up", flush=True)
+"""
+
+
+@needs("nginx")
+def test_a_request_that_nobody_acknowledges_is_a_timeout(
+    agent: Agent, place: Place, relay: Relay, tmp_path: Path
+) -> None:
+    client, server = place("client", relay.a), place("server", relay.b)
+    web(server, tmp_path)
+    asks = client.start([sys.executable, "-c", GIVES_UP, V4], ready="ready")
+    relay.use(ab={"drop": "1/1"})
+    tell(asks, "ask", "gave up")
+    page = agent.settled(client, server)
+    assert requests(page, "client", client) == {("GET", "", "timeout"): 1}
+    assert requests(page, "server", server) == {}
+    assert active_requests(page, client, server) == {}
+
+
 HELD = """
 import http.client, sys
 held = [http.client.HTTPConnection(sys.argv[1], 80) for _ in range(7)]

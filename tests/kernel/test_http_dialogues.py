@@ -275,6 +275,61 @@ def long_lines_are_followed(stage: Stage, size: int) -> None:
 
 
 @play
+def methods_without_end_are_one_row(stage: Stage) -> None:
+    with stage.connection() as c:
+        for number in range(101):
+            c.client(b"M%d%s / HTTP/1.1\r\nHost: a\r\n\r\n" % (number, b"x" * number))
+            c.server(OK)
+    stage.counted({("_OTHER", "200", ""): 101})
+
+
+@play
+def bytes_that_no_text_has_do_not_disturb(stage: Stage) -> None:
+    hostile = b"\0\x1b[31m\xff\x7f\t\r"
+    with stage.connection() as c:
+        for method in (b"GET", b"G\0T", b"\x1b[2J", b"\xc3\xa9"):
+            c.client(b"%s /%s HTTP/1.1\r\nHost: %s\r\n%s: %s\r\n\r\n" % (method, hostile, hostile, hostile, hostile))
+            c.server(b"HTTP/1.1 200 " + hostile + b"\r\n" + hostile + b"\r\n" + body(5) + b"hello")
+    stage.counted({("GET", "200", ""): 1, ("_OTHER", "200", ""): 3})
+
+
+@play
+def a_head_of_100_kb_is_one_request(stage: Stage) -> None:
+    """Of segments that hold more of it than is read (29 kB) its end is not seen: the next request is, again."""
+    with stage.connection() as c:
+        for _ in range(3):
+            c.client(b"GET / HTTP/1.1\r\nHost: a\r\n" + b"X-Pad: %s\r\n" % (b"p" * 1000) * 100 + b"\r\n")
+            c.server(b"HTTP/1.1 431 Too Large\r\n" + body(0))
+            c.client(GET)
+            c.server(OK)
+    rows = {("GET", "431", ""): 3, ("GET", "200", ""): 3}
+    stage.counted(rows, client={("GET", "431", "431"): 3, ("GET", "200", ""): 3})
+
+
+@play
+def lengths_that_are_none_end_what_can_be_followed_and_nothing_else(stage: Stage) -> None:
+    """Whoever asks once at a time is found again with the next request."""
+    wrong = (b"-1", b"99999999999999999999", b"18446744073709551616", b"0x5", b"", b"5 5", b"\0")
+    for length in wrong:
+        with stage.connection() as c:
+            c.client(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %s\r\n\r\n" % length)
+            c.server(b"HTTP/1.1 400 Bad Request\r\nContent-Length: %s\r\n\r\n" % length)
+    rows = {("POST", "400", ""): len(wrong)}
+    stage.counted(rows, client={("POST", "400", "400"): len(wrong)})
+
+
+@play
+def what_only_begins_like_http_counts_nothing(stage: Stage) -> None:
+    """Each on a connection of its own: a status that is none, a version that is none, a line without an end."""
+    for line in (b"GET / HTTP/1.x\r\n\r\n", b"GET /" + b"x" * 5000, b"GET / HTTP/1.1", b"GET  HTTP/3.0\r\n\r\n"):
+        with stage.connection() as c:
+            for _ in range(9):
+                c.client(line)
+            c.server(b"HTTP/1.1 099 OK\r\n\r\n", b"HTTP/1.1 999 OK\r\n\r\n", b"HTTP/1.1 2000 OK\r\n\r\n")
+    stage.counted({})
+
+
+@play
 def what_is_no_http_counts_nothing(stage: Stage) -> None:
     others = (
         (b"*2\r\n$3\r\nGET\r\n$1\r\na\r\n", b"$1\r\nb\r\n"),
