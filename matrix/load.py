@@ -12,11 +12,13 @@ import resource
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.support import http_load
 from tests.support.agents import Agent
 from tests.support.balances import BYTES, PACKETS
 from tests.support.cgroups import Cgroup, tell
@@ -26,6 +28,7 @@ from tests.support.relay import Relay
 
 from agent.collectors import BUILT_IN
 from agent.kernel import facts
+from matrix import web
 
 ALL = ("bpf", "perfmon", "net_admin", "sys_resource")
 """What the agent can have use for on some kernel; each is taken away in turn."""
@@ -51,6 +54,7 @@ which shows values at once."""
 V4, V6 = "198.51.100.2", "2001:db8::2"
 PORT, UDP_PORT, OLD_PORT, CLOSED_PORT = 5001, 5002, 5003, 5999
 CONNECTIONS, REFUSED, HELD, DATAGRAMS = 101, 23, 7, 211
+WEB_PORT, WEB_CONNECTIONS, WEB_REQUESTS = 8080, 4, 50
 MESSAGE_BYTES, BULK_BYTES, LOSSY_BYTES = 1009, 5_000_000, 300_000
 SHORT_SECONDS = "0.1"
 SYN_ACKS_OF_IPV6_ARE_SEEN = (6, 6)
@@ -89,11 +93,19 @@ class Load:
         self._lossy_client = self._place("lossy-client", self._relay.a)
         self._lossy_server = self._place("lossy-server", self._relay.b)
         self._short = ""
+        self._asking, self._answering = self._webs()
+        self._answers: Counter[tuple[str, str]] = Counter()
         self._server.serve(V4, OLD_PORT, mode="echo")
         # It ends with a reset: after a FIN the other side's may come when there is no socket any more.
         options = {"size": MESSAGE_BYTES, "local": OLD_LOCAL_PORT, "abort": True}
         self._old = self._client.begin("hold", V4, OLD_PORT, count=1, **options)
         self._before = self._counts()
+
+    def _webs(self) -> tuple[Cgroup, Cgroup]:
+        """A web's client and server, in namespaces of their own: what they send is in no other check."""
+        near, far = self._stack.enter_context(Namespace("c")), self._stack.enter_context(Namespace("d"))
+        self._stack.enter_context(veth_pair(near, far))
+        return self._place("web-client", near), self._place("web-server", far)
 
     def _place(self, name: str, namespace: Namespace) -> Cgroup:
         return self._stack.enter_context(Cgroup(name, namespace))
@@ -120,6 +132,13 @@ class Load:
         self._lossy_server.serve(V4, PORT)
         self._relay.use({"drop": "0.05", "match": ["tcp_data"]})
         self._lossy_client.talk("connect", V4, PORT, size=LOSSY_BYTES, shutdown=True, read=True)
+        for address in (V4, V6):
+            self._answering.start([sys.executable, web.__file__, address, str(WEB_PORT)], ready="ready")
+            options = [f"--connections={WEB_CONNECTIONS}", f"--requests={WEB_REQUESTS}"]
+            done = self._asking.run([sys.executable, http_load.__file__, address, str(WEB_PORT), *options])
+            for name, count in json.loads(done.stdout).items():
+                method, status = name.split()
+                self._answers[method, status] += count
         with Cgroup("short", self._near) as short:
             self._short = short.workload
             short.talk("udp_burst", V4, UDP_PORT, count=1, size=64)
@@ -138,6 +157,7 @@ class Load:
         yield from self._traffic(page, grown)
         yield from self._tcp(page, grown)
         yield from self._connections(page, grown)
+        yield from self._http(page)
         named = page.value(PACKETS, workload=self._short, direction="transmit", transport="udp")
         yield Check("cgroups", "datagrams of a cgroup that lived 0.1 s, under its name", named, 1, ("traffic",))
         if facts.version(platform.release()) >= DROPS_HAVE_REASONS:
@@ -221,6 +241,14 @@ class Load:
         took = page.value("bpfleet_tcp_connect_duration_seconds_count", workload=client.workload)
         yield Check("connections", "connect durations", took, opened)
 
+    def _http(self, page: Page) -> Iterator[Check]:
+        for name, place in (("server", self._answering), ("client", self._asking)):
+            metric = f"http_{name}_request_duration_seconds_count"
+            for (method, status), answers in sorted(self._answers.items()):
+                labels = {"http_request_method": method, "http_response_status_code": status}
+                counted = page.value(metric, workload=place.workload, **labels)
+                yield Check("http", f"{name}: {method} {status} = answers that the client read", counted, answers)
+
 
 def unseen_by_server() -> int:
     """Packets that it sends and no program is run for: resets of a closed port, and the SYN-ACKs of old kernels."""
@@ -261,10 +289,12 @@ def measure(name: str, prefix: Sequence[str]) -> None:
             if isinstance(states, str):
                 return say(run=name, refused=states)
             ready = time.monotonic() - begun
+            agent.drained()
+            before = agent.lost()  # what was under way when it started: this script's own question, for example
             load.run()
             load.end()
             up = {collector for collector, state in states.items() if state["up"]}
-            checks = settled(agent, load, up, events)
+            checks = settled(agent, load, up, events, before)
             say(
                 run=name,
                 collectors=states,
@@ -292,13 +322,16 @@ def loaded(agent: Agent) -> Mapping[str, dict[str, Any]] | str:
     raise TimeoutError(f"not loaded: {agent.output()}")
 
 
-def settled(agent: Agent, load: Load, up: set[str], events: Path) -> list[Check]:
-    """Of collectors that run; as soon as all are exact, or after a while as they are. events: where the sink writes."""
+def settled(agent: Agent, load: Load, up: set[str], events: Path, before: Mapping[str, float]) -> list[Check]:
+    """Of collectors that run; as soon as all are exact, or after a while as they are. events: where the sink writes.
+    before: what was lost before the load."""
     end = time.monotonic() + EXACT_SECONDS
     while True:
         told = [*load.checks(page(agent)), *load.told(whole_lines(events))]
         checks = [check for check in told if {check.collector, *check.beside} <= up]
-        checks += [Check(asker(name), f"lost: {name}", count, 0) for name, count in agent.lost().items()]
+        checks += [
+            Check(asker(name), f"lost: {name}", count, before.get(name, 0)) for name, count in agent.lost().items()
+        ]
         if all(check.exact for check in checks) or time.monotonic() > end:
             return checks
         time.sleep(LOOK_SECONDS)

@@ -40,8 +40,8 @@ DIFFERENCES = """\
   handshake of which `traffic` and `tcp` do not know. The load's server has 102 such connections, and the numbers
   below are without them.
 - **Since 6.1**, and in updates of some kernels before, the kernel leaves out a run of a tracepoint program that is
-  running on the same CPU already. `connections` therefore shows each change to two programs and misses nothing;
-  `tcp_states` and `drops` count what they miss (`bpfleet_lost_total{reason="left_out"}`). The last line below says how
+  running on the same CPU already. `connections` and `tcp_states` therefore show each change to two programs and miss
+  nothing; `drops` counts what it misses (`bpfleet_lost_total{reason="left_out"}`). The last line below says how
   many runs were left out in all.
 - **On 5.10** the verifier refuses the packet programs to a loader without `PERFMON`, so that nothing is counted; later
   ones of this table let `traffic` count without it, where it was run.

@@ -2,7 +2,8 @@
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,10 @@ from tests.support.cgroups import Cgroup, sweep, v2_root
 from tests.support.marks import skip_below
 from tests.support.namespaces import Namespace, veth_pair
 from tests.support.relay import Relay
+
+from agent.kernel.door import KernelDoor, KernelSettings, Loaded
+from agent.settings import Settings
+from bpfleet.api import Collector
 
 CAP_NET_ADMIN, CAP_SYS_ADMIN, CAP_BPF = 12, 21, 39
 
@@ -93,3 +98,17 @@ def pair(stack: ExitStack) -> tuple[Namespace, Namespace]:
 def relay(stack: ExitStack) -> Relay:
     """Two namespaces with the relay between them, perfect until told otherwise."""
     return stack.enter_context(Relay())
+
+
+@pytest.fixture
+def door(stack: ExitStack) -> Callable[..., Loaded]:
+    """door(cgroup, *collectors): these in the kernel without an agent, for all beside and below that cgroup."""
+    settings = Settings()
+
+    def load(cgroup: Cgroup, *collectors: Collector) -> Loaded:
+        chosen = KernelSettings(
+            cgroup_root=str(cgroup.path.parent), limits=asdict(settings.limits), bounds=asdict(settings.histograms)
+        )
+        return stack.enter_context(closing(KernelDoor().load(collectors, chosen)))
+
+    return load

@@ -5,9 +5,7 @@ This kernel has all of them; which one an older kernel uses is in docs/kernels.m
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
-from dataclasses import asdict
+from collections.abc import Callable
 
 import pytest
 from tests.support.agents import LOOK_SECONDS, SETTLE_SECONDS
@@ -16,8 +14,7 @@ from tests.support.namespaces import Namespace
 
 from agent.collectors.connections import Connections
 from agent.collectors.traffic import Traffic
-from agent.kernel.door import KernelDoor, KernelSettings, Loaded
-from agent.settings import Settings
+from agent.kernel.door import Loaded
 from bpfleet import catalogue
 from bpfleet.api import AnyOf, Collector, Probe, RawTracepoint, SocketIterator, TracingTracepoint
 
@@ -52,19 +49,6 @@ WAYS = {
     "all runs of the second program left out": following(TracingTracepoint("on_state", tracepoint=STATE), *IN_STORAGE),
     "as it is": Connections,
 }
-
-
-@pytest.fixture
-def door(stack: ExitStack) -> Iterator[Callable[..., Loaded]]:
-    settings = Settings()
-
-    def load(cgroup: Cgroup, *collectors: Collector) -> Loaded:
-        chosen = KernelSettings(
-            cgroup_root=str(cgroup.path.parent), limits=asdict(settings.limits), bounds=asdict(settings.histograms)
-        )
-        return stack.enter_context(closing(KernelDoor().load(collectors, chosen)))
-
-    yield load
 
 
 def counted(collector: Collector, loaded: Loaded, places: dict[int, str], expected: dict[str, int]) -> Counter[str]:

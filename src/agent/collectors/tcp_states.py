@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Final
 
 from agent.collectors.packet import MAPPED
-from bpfleet.api import Channel, Collector, Event, Flow, Maps, RawTracepoint
+from bpfleet.api import AnyOf, Channel, Collector, Event, Flow, Maps, RawTracepoint, TracingTracepoint
 from bpfleet.events import Attribute
 
 STATE_CHANGE: Final = "bpfleet.tcp.state_change"
@@ -36,8 +36,19 @@ _EVENT: Final = struct.Struct("=QQ16s16sIHHBB6x")
 class TcpStates(Collector):
     name = "tcp_states"
     program = "tcp_states.bpf.c"
-    probes = (RawTracepoint("on_tcp_state", tracepoint="inet_sock_set_state"),)
-    channels = (Channel("tcp_state_events", lost=("ring_full",), runs=("on_tcp_state",)),)
+    probes = (
+        AnyOf(
+            (
+                TracingTracepoint("on_tcp_state", tracepoint="inet_sock_set_state"),
+                RawTracepoint("on_tcp_state_without_storage", tracepoint="inet_sock_set_state"),
+            )
+        ),
+        AnyOf(
+            (TracingTracepoint("on_tcp_state_left_out", tracepoint="inet_sock_set_state", beside="on_tcp_state"),),
+            optional=True,
+        ),
+    )
+    channels = (Channel("tcp_state_events", lost=("ring_full", "no_storage"), runs=("on_tcp_state_without_storage",)),)
     event_names = (STATE_CHANGE,)
     default = False
 
