@@ -98,7 +98,9 @@ struct http_direction {
 	u8 is_coded; /* Transfer-Encoding */
 	u8 is_chunked;
 	u8 is_guess; /* what `lost` was: whether a message begins here is not known, it only looks like one */
-	u8 pad[4];
+	u8 collided; /* another CPU came with a segment meanwhile */
+	u8 pad[3];
+	u64 readers;
 	u8 carry[HTTP_CARRY];
 };
 
@@ -954,6 +956,27 @@ static inline u32 go_rounds(struct __sk_buff *skb, struct http_buffer *buffer, v
 	return !b->is_over && (b->left || b->at < b->end);
 }
 
+/* Packets come in before the socket is locked (net/ipv4/tcp_ipv4.c: tcp_v4_rcv), so two CPUs may have one each of the
+ * same direction. What one of them reads the other would spoil: it leaves, and its segment has passed unread. */
+static inline u32 take_direction(volatile struct http_direction *d)
+{
+	__sync_fetch_and_add(&d->readers, 1);
+	if (d->readers == 1)
+		return 1;
+	d->collided = 1;
+	__sync_fetch_and_add(&d->readers, -1);
+	return 0;
+}
+
+static inline void leave_direction(volatile struct http_direction *d)
+{
+	if (d->collided) {
+		d->collided = 0;
+		lose_place(d, HTTP_PASSED);
+	}
+	__sync_fetch_and_add(&d->readers, -1);
+}
+
 static inline void finish(struct http_buffer *buffer, volatile struct http_socket *socket, u32 ingress)
 {
 	volatile struct http_direction *d = &socket->directions[ingress];
@@ -964,6 +987,7 @@ static inline void finish(struct http_buffer *buffer, volatile struct http_socke
 		miss(socket, ingress);
 	count_answers(buffer, socket);
 	__sync_fetch_and_add(&buffer->in_use, -1);
+	leave_direction(d);
 }
 
 /* As follow(), from where that left off: each call reads HTTP_ROUNDS more, and the kernel allows for 33 calls. */
@@ -1020,12 +1044,17 @@ static inline void follow(struct __sk_buff *skb, struct packet *p, struct http_s
 
 	if (socket->is_hopeless && socket->role == (ingress ? HTTP_CLIENT : HTTP_SERVER))
 		return;
-	if (!is_new(socket, d, start, end, ingress, &passed))
+	if (!take_direction(d))
 		return;
+	if (!is_new(socket, d, start, end, ingress, &passed)) {
+		leave_direction(d);
+		return;
+	}
 	buffer = take_buffer();
 	if (!buffer) {
 		d->position = end;
 		lose_place(d, HTTP_PASSED);
+		leave_direction(d);
 		return;
 	}
 	begin_buffer(buffer, d, offset + passed, length - passed,
@@ -1127,6 +1156,7 @@ static inline void take_over(struct __sk_buff *skb, struct packet *p, struct htt
 	to = early->directions[1].position;
 	if (from == first) {
 		__builtin_memcpy(socket, early, sizeof(*socket));
+		socket->directions[1].readers = 0;
 	} else if (received) {
 		socket->directions[1].lost = HTTP_PASSED;
 	} else {
