@@ -126,6 +126,7 @@ struct http_socket {
 	u8 pad[4];
 	struct http_open open[HTTP_DEPTH];
 	struct http_direction directions[2];
+	struct flow_key flow;
 };
 
 /* Where a run reads. What the steps keep is here, not in registers: so the verifier takes all of them for one. */
@@ -210,6 +211,10 @@ BPF_PERCPU_ARRAY(runs_on_http_egress, struct program_runs, 1);
 BPF_PERCPU_ARRAY(runs_on_http_end, struct program_runs, 1);
 BPF_PERCPU_ARRAY(runs_on_http_socket, struct program_runs, 1);
 
+/* http_flows.bpf.c */
+static inline u32 is_http_error(struct http_key *key);
+static inline void count_http_flow(struct flow_key *flow, u32 role, u32 is_error, u64 duration_ns);
+
 static inline struct http_buffer *take_buffer(void)
 {
 	struct http_buffer *buffer;
@@ -232,12 +237,13 @@ static inline struct http_buffer *take_buffer(void)
 }
 
 /* The bucket goes through memory: there the verifier forgets which one it is, and takes all of them for one. */
-static inline void count_request(volatile struct http_buffer *b, struct http_key *key, u64 duration_ns)
+static inline void count_request(volatile struct http_buffer *b, struct http_key *key, struct flow_key *flow,
+				 u64 duration_ns)
 {
 	struct http_row zero = {}, *row;
 	struct http_requests_books *books;
+	u32 bucket, is_error = is_http_error(key);
 	int first = 0;
-	u32 bucket;
 
 	b->bucket = request_seconds_bucket(duration_ns);
 	books = books_http_requests.lookup(&first);
@@ -260,6 +266,7 @@ static inline void count_request(volatile struct http_buffer *b, struct http_key
 	}
 	__sync_fetch_and_add(&row->buckets[bucket], 1);
 	__sync_fetch_and_add(&row->total_ns, duration_ns);
+	count_http_flow(flow, key->role, is_error, duration_ns);
 }
 
 static inline void lose_requests(u32 pipelined, u32 gap, u32 no_request)
@@ -805,7 +812,7 @@ static inline void count_answers(volatile struct http_buffer *b, volatile struct
 		key.status = b->statuses[answer];
 		key.method = b->answered[answer].method;
 		key.error = HTTP_ANSWERED;
-		count_request(b, &key, b->now_ns - b->answered[answer].started_ns);
+		count_request(b, &key, (struct flow_key *)&socket->flow, b->now_ns - b->answered[answer].started_ns);
 	}
 	if (socket->is_off) {
 		waiting = socket->next - socket->first;
@@ -1189,6 +1196,7 @@ static inline struct http_socket *make_http_socket(struct __sk_buff *skb, struct
 		socket->directions[0].lost = tcp->snd_nxt != tcp->snd_una || tcp->bytes_acked > 1; /* a SYN counts */
 	socket->directions[0].position = tcp->snd_nxt;
 	socket->cgroup_id = p->key->cgroup_id;
+	socket->flow = p->socket ? p->socket->key : *p->key;
 	return socket;
 }
 
@@ -1266,7 +1274,7 @@ static inline void end_requests(struct sock *sk, struct http_socket *socket)
 			key.status = 0;
 			key.method = socket->open[(socket->first + open) % HTTP_DEPTH].method;
 			key.error = http_end(sk);
-			count_request(buffer, &key,
+			count_request(buffer, &key, &socket->flow,
 				      now_ns - socket->open[(socket->first + open) % HTTP_DEPTH].started_ns);
 		}
 		lose_requests(socket->beyond, 0, 0);

@@ -123,7 +123,8 @@ def serve(
     orders: Orders,
 ) -> None:
     """The port first: where it is taken nothing is loaded, and while the programs compile the probes have an answer."""
-    health = Health(totals.standing, Build(__version__, platform.release(), ""), reloader.state, credentials.good)
+    build = Build(__version__, platform.release(), "")
+    health = Health(totals.standing, build, reloader.state, credentials.good, identity.backends)
     heartbeat = Heartbeat(STALL_SECONDS)
     pages = Application(
         Page(totals, health.registry()), heartbeat.problem, status.problem, status.page, credentials.bearer
@@ -170,6 +171,8 @@ def resolver(settings: Settings, cgroup_root: str) -> Resolver:
         static_file=settings.identity.static_file,
         docker=settings.identity.docker == "auto",
         keep_seconds=settings.identity.keep_seconds,
+        zone=settings.identity.zone,
+        external=settings.identity.external,
     )
 
 

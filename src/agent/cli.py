@@ -28,6 +28,12 @@ def _sockets(arguments: Sequence[str]) -> int:
     return main(arguments)
 
 
+def _topology(arguments: Sequence[str]) -> int:
+    from agent.topology import main
+
+    return main(arguments)
+
+
 def _doctor(arguments: Sequence[str]) -> int:
     from agent.doctor import main
 
@@ -100,6 +106,7 @@ def _module_question(collector: type[Collector]) -> str:
 AGENT = Command("Run the agent in the foreground.", _agent)
 TOP = Command("Show the busiest workloads, live.", _top)
 SOCKETS = Command("List the node's sockets with their owners and windows.", _sockets)
+TOPOLOGY = Command("Show who calls whom, from agents that run.", _topology)
 DOCTOR = Command("Say what this machine offers and which collectors can run on it.", _doctor)
 READY = Command("Ask the agent of this machine whether it counts.", _ready)
 CONFIG = Command("Show or check the settings, or print their JSON Schema.", _config)

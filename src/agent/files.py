@@ -11,18 +11,18 @@ MAX_BYTES = 1 << 20
 """Settings, names, certificates and tokens have some hundred lines; a larger file is another one named by mistake."""
 
 
-def read(path: Path) -> bytes:
+def read(path: Path, limit: int = MAX_BYTES) -> bytes:
     """Raises SettingsError. A pipe or a terminal is refused: it is empty the second time, at a reload, or keeps the
     agent waiting for ever."""
     try:
         with open(path, "rb", opener=_without_waiting) as stream:
             if stat.S_ISFIFO(os.fstat(stream.fileno()).st_mode) or stream.isatty():
                 raise SettingsError(f"{named(path)}: cannot be read: it is a pipe or a terminal, not a file")
-            content = stream.read(MAX_BYTES + 1)
+            content = stream.read(limit + 1)
     except OSError as error:
         raise SettingsError(f"{named(path)}: cannot be read: {error.strerror}") from error
-    if len(content) > MAX_BYTES:
-        raise SettingsError(f"{named(path)}: larger than {MAX_BYTES} bytes; is it the right file?")
+    if len(content) > limit:
+        raise SettingsError(f"{named(path)}: larger than {limit} bytes; is it the right file?")
     return content
 
 

@@ -1,6 +1,7 @@
 """What a setting is: its type, the values it takes, and its name in the file, in the environment and as a flag."""
 
 import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 
@@ -12,6 +13,20 @@ MAX_BOUNDS = 64
 
 SHOWN = 60
 """Characters of a refused value that a message repeats."""
+
+
+@dataclass(frozen=True)
+class Entries:
+    """A list whose entries are mappings in the file, and a text each elsewhere.
+
+    keys: of such a mapping -> whether its value is a list. needed: those that must be there. texts: the texts of a
+    mapping whose values are lists, of one where it is not a list. check: raises ValueError for texts that are wrong."""
+
+    keys: Mapping[str, bool]
+    needed: tuple[str, ...]
+    texts: Callable[[Mapping[str, Sequence[str]]], list[str]]
+    check: Callable[[Sequence[str]], None]
+    most: int
 
 
 @dataclass(frozen=True)
@@ -29,6 +44,7 @@ class Option:
     choices: tuple[str, ...] = ()
     pattern: str = ""
     allowed: str = ""
+    entries: Entries | None = None
 
     def check(self, value: Value) -> None:
         """Raises ValueError, saying what is wrong with a value of the right type."""
@@ -46,10 +62,13 @@ class Option:
             raise ValueError(f"{shown(text)} does not look like that")
 
     def _check_list(self, values: tuple[str, ...] | tuple[float, ...]) -> None:
-        if not values:
+        if not values and not self.entries:
             raise ValueError("it is empty")
-        if len(values) > MAX_BOUNDS:
+        if len(values) > (self.entries.most if self.entries else MAX_BOUNDS):
             raise ValueError(f"it has {len(values)} elements")
+        if self.entries:
+            self.entries.check([str(value) for value in values])
+            return
         for value in values:
             self.check(value)
         numbers = [value for value in values if not isinstance(value, str)]

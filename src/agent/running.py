@@ -47,7 +47,7 @@ class Running:
         self._credentials.check(wanted)
         before, self._settings = self._settings, settings
         with self._agent.changing():
-            renamed = self._identity.adjust(rules, settings.identity.keep_seconds)
+            renamed = self._identity.adjust(rules, settings.identity.keep_seconds, settings.identity.external)
             if renamed:
                 self._totals.rename()
             self._totals.adjust(

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from agent.activity import Quantile, Row
 from agent.escapes import clean
+from agent.figures import number, rate
 
 FRAME_LINES = 5
 """Lines of the screen that are neither rows nor notes: title, header, keys and the space between."""
@@ -70,18 +71,6 @@ NUMBERS = (
 )
 WIDE = 120
 """Columns of a terminal from which names get three columns; below, one."""
-
-
-def rate(bytes_per_second: float) -> str:
-    for unit in ("B/s", "kB/s", "MB/s"):
-        if bytes_per_second < 999.5:
-            return f"{bytes_per_second:.3g} {unit}"
-        bytes_per_second /= 1000
-    return f"{bytes_per_second:.1f} GB/s"
-
-
-def number(per_second: float) -> str:
-    return f"{per_second:.1f}" if per_second < 10 else f"{per_second:.0f}"
 
 
 def duration(quantile: Quantile | None) -> str:

@@ -9,7 +9,8 @@ from dataclasses import dataclass, fields, is_dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
-from agent.options import MAX_BOUNDS, Leaf, Value, setting
+from agent import networks
+from agent.options import MAX_BOUNDS, Entries, Leaf, Value, setting
 
 MAX_ROWS = 4_194_304
 """A flow row takes about 250 bytes of kernel memory: more rows than this is a typing error."""
@@ -54,6 +55,7 @@ class Limits:
     flows: int = _rows(32_768, "Rows of each flow map in the kernel: workload, peer and service port in one window.")
     cgroups: int = _rows(4_096, "Rows of each per-workload map in the kernel: cgroups alive on the node.")
     http_rows: int = _rows(8_192, "Rows of HTTP in the kernel: workload, side, method and status.")
+    http_flows: int = _rows(8_192, "Rows of HTTP by peer in the kernel: workload, peer and service port.")
     series: int = _series(60_000, "Series of workloads on the page in all.")
     series_per_metric: int = _series(20_000, "Series of one metric.")
     events_per_second: int = setting(
@@ -111,6 +113,20 @@ class Identity:
         "auto",
         "Ask Docker for names of containers outside Kubernetes: its files, else its socket, which is as good as root.",
         choices=("auto", "off"),
+    )
+    zone: str = setting(
+        "",
+        "Zone of this node; empty takes the node's label topology.kubernetes.io/zone.",
+        pattern=f"({networks.WORD})?",
+        allowed="the value of a Kubernetes label, or empty",
+    )
+    external: tuple[str, ...] = setting(
+        (),
+        "Names of networks outside, for peers that are nothing else; of several the longest prefix counts.",
+        live=True,
+        pattern=networks.TEXT,
+        allowed=networks.ALLOWED,
+        entries=networks.ENTRIES,
     )
     keep_seconds: float = _seconds(300.0, "How long a name outlives its pod, so that what is read late is still named.")
 
@@ -309,6 +325,14 @@ def _section_schema(section: type[Any]) -> dict[str, Any]:
     }
 
 
+def _entry_schema(entries: Entries) -> dict[str, Any]:
+    text = {"type": "string"}
+    keys = {
+        key: {"type": "array", "items": text, "minItems": 1} if many else text for key, many in entries.keys.items()
+    }
+    return {"type": "object", "additionalProperties": False, "properties": keys, "required": list(entries.needed)}
+
+
 def _leaf_schema(leaf: Leaf) -> dict[str, Any]:
     option = leaf.option
     types = {"text": "string", "names": "string", "integer": "integer", "number": "number", "numbers": "number"}
@@ -321,5 +345,8 @@ def _leaf_schema(leaf: Leaf) -> dict[str, Any]:
         value |= {"minimum": option.minimum, "maximum": option.maximum}
     if not isinstance(leaf.default, tuple):
         return {"description": option.help, **value, "default": leaf.default}
-    made = {"description": option.help, "type": "array", "items": value, "minItems": 1, "maxItems": MAX_BOUNDS}
+    fewest, most = 1, MAX_BOUNDS
+    if option.entries:
+        value, fewest, most = {"anyOf": [value, _entry_schema(option.entries)]}, 0, option.entries.most
+    made = {"description": option.help, "type": "array", "items": value, "minItems": fewest, "maxItems": most}
     return made | ({"default": list(leaf.default)} if leaf.default else {})

@@ -7,7 +7,7 @@ from pathlib import Path
 import yaml
 
 from agent import files
-from agent.options import Leaf, Value, shown
+from agent.options import Entries, Leaf, Value, shown
 from agent.reading import KIND, Reading, did_you_mean, number
 from agent.settings import leaves
 from bpfleet.errors import SettingsError
@@ -50,7 +50,47 @@ def _read_section(file: str, node: yaml.Node, path: tuple[str, ...], reading: Re
 
 
 def _take_node(reading: Reading, leaf: Leaf, place: str, node: yaml.Node) -> None:
+    if leaf.option.entries and isinstance(node, yaml.SequenceNode):
+        _take_entries(reading, leaf, leaf.option.entries, place, node)
+        return
     reading.take(leaf, place, lambda: _from_node(leaf, node))
+
+
+def _take_entries(reading: Reading, leaf: Leaf, entries: Entries, place: str, node: yaml.SequenceNode) -> None:
+    """Each entry's mistake with its own line."""
+    texts: list[str] = []
+    before = len(reading.problems)
+    for each in node.value:
+        at = f"{place.rpartition(':')[0]}:{each.start_mark.line + 1}"
+        try:
+            found = _entry(entries, each)
+            entries.check(found)
+            texts += found
+        except ValueError as error:
+            reading.problems.append(f"{at}: {leaf.name} must be {leaf.allowed}: {error}")
+    if len(reading.problems) == before:
+        reading.take(leaf, place, lambda: tuple(texts))
+
+
+def _entry(entries: Entries, node: yaml.Node) -> list[str]:
+    """Raises ValueError."""
+    if not isinstance(node, yaml.MappingNode):
+        return [str(_scalar("text", node, False))]
+    values: dict[str, list[str]] = {}
+    for key, value in node.value:
+        word = _word(key)
+        if word not in entries.keys:
+            raise ValueError(f"unknown key {shown(word)}; there are {', '.join(entries.keys)}")
+        if word in values:
+            raise ValueError(f"{word} stands twice")
+        many = entries.keys[word]
+        if many is not isinstance(value, yaml.SequenceNode):
+            raise ValueError(f"{word} is {_kind(value)}, not {'a list' if many else 'text'}")
+        values[word] = [str(_scalar("text", each, False)) for each in (value.value if many else [value])]
+    for word in entries.needed:
+        if not values.get(word):
+            raise ValueError(f"{word} is missing")
+    return entries.texts(values)
 
 
 def _from_node(leaf: Leaf, node: yaml.Node) -> Value:

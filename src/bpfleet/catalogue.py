@@ -109,6 +109,12 @@ CONNECT_DURATION = Histogram(
 CONNECTION_LIFETIME = Histogram(
     "tcp.connection.lifetime", "Life of connections whose beginning the agent saw.", unit="s", bounds="lifetime_seconds"
 )
+FLOW_TCP_ACCEPTS = Counter(
+    "flow.tcp.accepts",
+    "TCP handshakes completed as server, by peer and service port.",
+    unit="{connection}",
+    scope=Scope.FLOW,
+)
 FLOW_TCP_CONNECTS = Counter(
     "flow.tcp.connects",
     "Outcome of the TCP connections that the workload tried to open, by peer and service port.",
@@ -151,6 +157,23 @@ HTTP_CLIENT_ACTIVE = UpDownCounter(
     labels=("http_request_method",),
     prefix="",
 )
+ROLES = ("client", "server")
+FLOW_HTTP_REQUESTS = Counter(
+    "flow.http.requests",
+    "HTTP requests by peer and service port: an error has no answer or a 5xx, for the client also a 4xx.",
+    unit="{request}",
+    labels=("role", "result"),
+    values=(ROLES, ("success", "error")),
+    scope=Scope.FLOW,
+)
+FLOW_HTTP_DURATION = Summary(
+    "flow.http.request.duration",
+    "Sum and count of the time from a request's first byte to its answer's status line, by peer and service port.",
+    unit="s",
+    labels=("role",),
+    values=(ROLES,),
+    scope=Scope.FLOW,
+)
 PACKET_DROPS = Counter(
     "packet.drops",
     "Packets that the kernel dropped in the network of the workload, by the kernel's own name of the reason. What is "
@@ -184,6 +207,12 @@ CONTAINER_INFO = Info(
     "container", "What is known of a container; the image as its specification names it.", labels=("node", "image")
 )
 
+SERVICE_BACKEND_INFO = Info(
+    "service.backend",
+    "Which pods of this node stand behind a Service: its peer labels and port, and the pod's name and port.",
+    labels=("peer_namespace", "peer_name", "transport", "port", "backend_pod", "backend_port"),
+    scope=Scope.AGENT,
+)
 COLLECTOR_UP = Gauge(
     "collector.up", "1 if the collector counts, 0 if it is off.", labels=("collector",), scope=Scope.AGENT
 )

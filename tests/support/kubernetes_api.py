@@ -63,12 +63,12 @@ class KubernetesApi:
             "BPFLEET_NODE_NAME": NODE,
         }
 
-    def add_pod(self, name: str, uid: str, container_id: str) -> None:
-        """A pod of this node with one container `main`, made by a Deployment."""
+    def add_pod(self, name: str, uid: str, container_id: str, address: str = "") -> None:
+        """A pod of this node with one container `main`, made by the Deployment that its name begins with."""
         owner = {
             "apiVersion": "apps/v1",
             "kind": "ReplicaSet",
-            "name": "web-7d9f8b6c5d",
+            "name": name.rpartition("-")[0],
             "uid": "1",
             "controller": True,
         }
@@ -77,11 +77,16 @@ class KubernetesApi:
             "phase": "Running",
             "containerStatuses": [{"name": "main", "containerID": f"docker://{container_id}"}],
         }
+        if address:
+            status |= {"podIPs": [{"ip": address}]}
         spec = {"nodeName": NODE, "containers": [{"name": "main", "image": "registry/web:1"}]}
+        self.add("pods", {"metadata": metadata | {"ownerReferences": [owner]}, "spec": spec, "status": status})
+
+    def add(self, resource: str, item: dict[str, Any]) -> None:
         with self.changed:
             version = len(self.log) + 2
-            metadata |= {"resourceVersion": str(version), "ownerReferences": [owner]}
-            self.log.append((version, "pods", {"metadata": metadata, "spec": spec, "status": status}))
+            item["metadata"] |= {"resourceVersion": str(version)}
+            self.log.append((version, resource, item))
             self.changed.notify_all()
 
     def start(self) -> None:

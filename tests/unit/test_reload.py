@@ -31,6 +31,7 @@ LIVE = {
     "limits.series",
     "limits.series_per_metric",
     "identity.static_file",
+    "identity.external",
     "identity.keep_seconds",
     "sockets.interval_seconds",
 }

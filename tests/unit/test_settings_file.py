@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.configuration import Configuration, load
+from agent.configuration import Configuration, load, show
 from agent.files import MAX_BYTES
 from bpfleet.errors import SettingsError
 
@@ -49,7 +49,10 @@ def test_bounds_may_be_written_in_any_way_a_number_can(tmp_path: Path) -> None:
             "agent.yaml:2: limits.flws is not a setting; did you mean limits.flows?; allowed here: flows, cgroups",
         ),
         ("flows: 5\n", "agent.yaml:1: flows is not a setting; did you mean limits.flows?"),
-        ("limits: 5\n", "agent.yaml:1: limits must be a mapping with these keys: flows, cgroups, http_rows, series"),
+        (
+            "limits: 5\n",
+            "agent.yaml:1: limits must be a mapping with these keys: flows, cgroups, http_rows",
+        ),
         ("- listen\n", "agent.yaml:1: the file must be a mapping with these keys: listen, collectors"),
         ("just text\n", "agent.yaml:1: the file must be a mapping with these keys"),
         (
@@ -78,6 +81,20 @@ def test_bounds_may_be_written_in_any_way_a_number_can(tmp_path: Path) -> None:
         ("histograms:\n  rtt_seconds: []\n", "it is empty"),
         ("histograms:\n  rtt_seconds: 5\n", "it is a number, not a list of numbers"),
         ("histograms:\n  rtt_seconds: [a]\n", "'a' is not a number"),
+        ("identity:\n  external: a\n", "agent.yaml:2: identity.external must be NAME=CIDR"),
+        ("identity:\n  external: [a]\n", "agent.yaml:2: identity.external must be NAME=CIDR"),
+        ("identity:\n  external:\n  - name: a\n", "agent.yaml:3: identity.external must be NAME=CIDR"),
+        ("identity:\n  external:\n  - name: a\n", "cidrs is missing"),
+        ("identity:\n  external:\n  - cidrs: [10.0.0.0/8]\n", "name is missing"),
+        ("identity:\n  external:\n  - {name: a, cidrs: []}\n", "cidrs is missing"),
+        ("identity:\n  external:\n  - {name: a, cidr: x}\n", "unknown key 'cidr'; there are name, cidrs, zone"),
+        ("identity:\n  external:\n  - {name: a, name: b}\n", "name stands twice"),
+        ("identity:\n  external:\n  - {name: a, cidrs: '::/0'}\n", "cidrs is text, not a list"),
+        ("identity:\n  external:\n  - {name: [a], cidrs: ['::/0']}\n", "name is a list, not text"),
+        ("identity:\n  external:\n  - a=::/1\n  - {name: a, cidrs: [10.0.0.1/8]}\n", "agent.yaml:4: identity.external"),
+        ("identity:\n  external:\n  - {name: a, cidrs: [10.0.0.1/8]}\n", "10.0.0.1/8 has host bits set"),
+        ("identity:\n  external:\n  - a=::/0\n  - b=::/0\n", "agent.yaml:3: identity.external must be NAME=CIDR"),
+        ("identity:\n  external:\n  - a=::/0\n  - b=::/0\n", "::/0 is there twice: a and b"),
         ("limits:\n  flows: 64\n  flows: 65\n", "agent.yaml:3: limits.flows stands twice; first at agent.yaml:2"),
         ("? [a]\n: b\n", "agent.yaml:1: 'a list' is not a setting"),
         ("collectors: [trafic]\n", "agent.yaml:1: there is no collector 'trafic'; did you mean traffic?; there are"),
@@ -94,6 +111,32 @@ def test_bounds_may_be_written_in_any_way_a_number_can(tmp_path: Path) -> None:
 )
 def test_a_mistake_is_told_with_file_line_and_what_is_allowed(tmp_path: Path, text: str, message: str) -> None:
     assert message in complaint(tmp_path, text)
+
+
+def test_networks_are_named_one_by_one_or_several_at_once(tmp_path: Path) -> None:
+    file = tmp_path / "agent.yaml"
+    file.write_text(
+        """
+identity:
+  zone: eu-1
+  external:
+  - name: payments-api
+    cidrs: [203.0.113.0/24, 2001:db8::/32]
+    zone: eu-2
+  - partner=198.51.100.7
+"""
+    )
+    settings = load(file, {}, {}, KNOWN).settings.identity
+    assert settings.zone == "eu-1"
+    assert settings.external == (
+        *("payments-api=203.0.113.0/24@eu-2", "payments-api=2001:db8::/32@eu-2"),
+        "partner=198.51.100.7",
+    )
+    again = tmp_path / "again.yaml"
+    again.write_text(show(load(file, {}, {}, KNOWN)))
+    assert load(again, {}, {}, KNOWN).settings.identity == settings
+    by_flag = load(None, {}, {"identity.external": ",".join(settings.external), "identity.zone": "eu-1"}, KNOWN)
+    assert by_flag.settings.identity == settings
 
 
 def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:

@@ -59,6 +59,7 @@ class Connections(Collector):
         catalogue.CONNECT_DURATION,
         catalogue.CONNECTION_LIFETIME,
         catalogue.FLOW_TCP_CONNECTS,
+        catalogue.FLOW_TCP_ACCEPTS,
     )
     channels = (
         Channel("connection_events", lost=("map_full", "no_storage"), runs=("on_state_by_address",)),
@@ -84,6 +85,7 @@ class Connections(Collector):
                     yield Sample(catalogue.FLOW_TCP_CONNECTS, opened, cgroup_id, ("success",), flow)
                 if accepted:
                     yield Sample(catalogue.CONNECTIONS_ACCEPTED, accepted, cgroup_id)
+                    yield Sample(catalogue.FLOW_TCP_ACCEPTS, accepted, cgroup_id, flow=flow)
                 if closed:
                     yield Sample(catalogue.CONNECTIONS_CLOSED, closed, cgroup_id)
                 if activated != deactivated:

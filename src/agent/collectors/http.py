@@ -1,6 +1,6 @@
 """HTTP/1.x requests per workload, as server and as client: how many, how they ended, how long the answer took.
 
-Kernel half: http.bpf.c.
+Kernel half: http.bpf.c, and http_flows.bpf.c for the same requests by peer.
 """
 
 import struct
@@ -9,7 +9,18 @@ from collections.abc import Iterator, Mapping
 
 from agent.collectors import packet
 from bpfleet import catalogue
-from bpfleet.api import Channel, Collector, Distribution, Maps, Packet, Sample, TailCall, TracingTracepoint, Walk
+from bpfleet.api import (
+    Channel,
+    Collector,
+    Distribution,
+    Maps,
+    Packet,
+    Sample,
+    Summed,
+    TailCall,
+    TracingTracepoint,
+    Walk,
+)
 
 NANOSECONDS = 1e9
 
@@ -34,6 +45,7 @@ Waiting = tuple[int, int, int]
 class Http(Collector):
     name = "http"
     program = "http.bpf.c"
+    parts = ("http_flows.bpf.c",)
     base = packet.PACKET
     probes = (
         Packet("on_packet_http"),
@@ -47,14 +59,20 @@ class Http(Collector):
         catalogue.HTTP_CLIENT_DURATION,
         catalogue.HTTP_SERVER_ACTIVE,
         catalogue.HTTP_CLIENT_ACTIVE,
+        catalogue.FLOW_HTTP_REQUESTS,
+        catalogue.FLOW_HTTP_DURATION,
     )
-    channels = (Channel("http_requests", lost=("map_full", "pipelined", "gap", "no_request")),)
+    channels = (
+        Channel("http_requests", lost=("map_full", "pipelined", "gap", "no_request")),
+        Channel("http_peers", lost=("map_full",)),
+    )
 
     def __init__(self) -> None:
         self._active: dict[Waiting, int] = {}
 
     def defines(self, limits: Mapping[str, int]) -> dict[str, str]:
-        return {**packet.limits(limits), "MAX_HTTP_ROWS": str(limits["http_rows"])}
+        rows, flows = str(limits["http_rows"]), str(limits["http_flows"])
+        return {**packet.limits(limits), "MAX_HTTP_ROWS": rows, "MAX_HTTP_FLOWS": flows}
 
     def collect(self, maps: Maps) -> Iterator[Sample]:
         for name in ("http_rows", "http_others"):
@@ -62,6 +80,7 @@ class Http(Collector):
                 sample = _sample(*row)
                 maps.deliver("http_requests", sum(row[1][:-1]))
                 yield sample
+        yield from _flows(maps)
         yield from self._changes(waiting(maps.walk(_SOCKETS.function)))
 
     def _changes(self, now: Mapping[Waiting, int]) -> Iterator[Sample]:
@@ -88,6 +107,21 @@ def waiting(rows: bytes) -> Counter[Waiting]:
         if beyond:
             found[cgroup_id, role, OTHER_METHOD] += beyond
     return found
+
+
+def _flows(maps: Maps) -> Iterator[Sample]:
+    for name in ("http_flows", "http_flow_others"):
+        for key, row in maps.growth(name):
+            cgroup_id, flow = packet.decode(key)
+            if name == "http_flows":
+                maps.deliver("http_peers", sum(row[:4]))
+            for role, successes, errors, total_ns in zip(catalogue.ROLES, row[:2], row[2:4], row[4:], strict=True):
+                for result, count in (("success", successes), ("error", errors)):
+                    if count:
+                        yield Sample(catalogue.FLOW_HTTP_REQUESTS, count, cgroup_id, (role, result), flow)
+                if successes or errors or total_ns:
+                    summed = Summed(total_ns / NANOSECONDS, successes + errors)
+                    yield Sample(catalogue.FLOW_HTTP_DURATION, summed, cgroup_id, (role,), flow)
 
 
 def _sample(key: bytes, row: tuple[int, ...]) -> Sample:

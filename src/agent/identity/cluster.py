@@ -25,7 +25,8 @@ def pods_of(node: str) -> Resource:
 
 
 class Cluster:
-    """node: this machine's node name. Nothing runs before start()."""
+    """node: this machine's node name. zone: where it stands, instead of what its label says. Nothing runs before
+    start()."""
 
     def __init__(
         self,
@@ -34,10 +35,11 @@ class Cluster:
         clock: Callable[[], float],
         keep_seconds: float = 300.0,
         jitter: Callable[[], float] = random.random,
+        zone: str = "",
     ) -> None:
         self._stop = threading.Event()
         self.pods = Pods(clock, keep_seconds)
-        self.peers = ClusterPeers(self.pods, clock, node, keep_seconds)
+        self.peers = ClusterPeers(self.pods, clock, node, keep_seconds, zone)
         books: dict[Resource, watches.Book] = {
             pods_of(node): self.pods,
             NODES: self.peers.nodes,
@@ -79,9 +81,11 @@ class Cluster:
 
     def peer(self, flow: Flow, owner: Owner) -> Peer:
         found = self.peers.find(flow, owner)
-        if found == PEER_EXTERNAL and not all(watch.lists for watch in self.watches):
-            return PEER_UNKNOWN
-        return found
+        return PEER_UNKNOWN if found == PEER_EXTERNAL and not self.has_listed() else found
+
+    def has_listed(self) -> bool:
+        """Whether whom nobody has told of is nobody of the cluster's."""
+        return all(watch.lists for watch in self.watches)
 
     def status(self) -> dict[str, dict[str, object]]:
         """For /status, by resource."""

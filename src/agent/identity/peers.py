@@ -5,8 +5,11 @@ records; the index is built from them by the drain's thread, when something chan
 """
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import islice
+from typing import NamedTuple
 
 from agent.identity import addresses, model
 from agent.identity.listings import Json
@@ -18,6 +21,10 @@ ZONE_LABEL = "topology.kubernetes.io/zone"
 
 ADDRESSES_SECONDS = 30.0
 """A machine's own addresses are read this often: its routing table may be long."""
+
+MAX_BACKENDS = 4096
+"""Lines of bpfleet_service_backend_info: 250 pods are the most that is run on a node. For those beyond, which /status
+counts, a topology has the Service's edge and its backend's as two."""
 
 _TRANSPORTS = {"tcp": b"t", "udp": b"u", "icmp": b"i"}
 
@@ -38,6 +45,18 @@ class Record:
     node_ports: tuple[tuple[PortKey, Peer], ...] = ()
     networks: tuple[tuple[int, int], ...] = ()
     zone: str = ""
+    own: tuple["ServicePort", ...] = ()
+
+
+class ServicePort(NamedTuple):
+    """Of a Service: the port that it is reached at; of a slice: the one of a pod of this node. name: what they have in
+    common."""
+
+    service: tuple[str, str]
+    name: str
+    transport: str
+    port: int
+    pod: str = ""
 
 
 class Book:
@@ -96,11 +115,19 @@ def read_service(item: Json) -> Record:
         ports=tuple((port_key(address, *port), peer) for address in found for port in ports),
         addresses=tuple((address, peer) for address in found),
         node_ports=tuple((port_key(b"", *port), peer) for port in node_ports),
+        own=tuple(_service_port((peer.namespace, peer.name), port) for port in spec.get("ports") or ()),
     )
 
 
-def read_slice(item: Json) -> Record:
-    """An EndpointSlice. Endpoints that are not ready stay: connections to them may still live."""
+def _service_port(service: tuple[str, str], port: Json, pod: str = "") -> ServicePort:
+    """port: of a Service or of a slice, which have the same fields."""
+    transport = model.text(port.get("protocol") or "TCP").lower()
+    return ServicePort(service, model.text(port.get("name") or ""), transport, int(port["port"]), pod)
+
+
+def read_slice(item: Json, node: str = "") -> Record:
+    """An EndpointSlice. Endpoints that are not ready stay: connections to them may still live. node: this one, whose
+    pods are the Service's own here."""
     metadata = item["metadata"]
     namespace = model.text(metadata.get("namespace"))
     service = model.text((metadata.get("labels") or {}).get("kubernetes.io/service-name"))
@@ -109,6 +136,7 @@ def read_slice(item: Json) -> Record:
     ]
     by_port: list[tuple[PortKey, Peer]] = []
     by_address: list[tuple[bytes, Peer]] = []
+    own: list[ServicePort] = []
     for endpoint in item.get("endpoints") or ():
         target, zone = endpoint.get("targetRef") or {}, model.text(endpoint.get("zone"))
         is_pod = target.get("kind") == "Pod"
@@ -116,11 +144,14 @@ def read_slice(item: Json) -> Record:
         peer = Peer(
             "pod" if is_pod else "service", model.text(target.get("namespace")) if is_pod else namespace, name, zone
         )
+        if is_pod and node and endpoint.get("nodeName") == node:
+            here = (port for port in item.get("ports") or () if port.get("port"))
+            own += [_service_port((namespace, service), port, name) for port in here]
         for address in addresses.parse_all(endpoint.get("addresses") or ()):
             by_port += [(port_key(address, *port), peer) for port in ports]
             if is_pod:
                 by_address.append((address, peer))
-    return Record(ports=tuple(by_port), addresses=tuple(by_address))
+    return Record(ports=tuple(by_port), addresses=tuple(by_address), own=tuple(own))
 
 
 def read_node(item: Json) -> Record:
@@ -146,22 +177,30 @@ class _Index:
 
 
 class ClusterPeers:
-    """Peers in a cluster. Used from the drain's thread, but for the books. node: this machine's node name."""
+    """Peers in a cluster. Used from the drain's thread, but for the books. node: this machine's node name. zone: where
+    it stands, instead of what its label says."""
 
-    def __init__(self, pods: Pods, clock: Callable[[], float], node: str, keep_seconds: float = 300.0) -> None:
+    def __init__(
+        self, pods: Pods, clock: Callable[[], float], node: str, keep_seconds: float = 300.0, zone: str = ""
+    ) -> None:
         self.services = Book(read_service)
-        self.slices = Book(read_slice)
+        self.slices = Book(partial(read_slice, node=node))
         self.nodes = Book(read_node)
         self._pods = pods
         self._clock = clock
         self._node = node
+        self._own_zone = zone
         self.keep_seconds = keep_seconds
         self._index = _Index()
+        self.backends: tuple[tuple[str, ...], ...] = ()
+        self.backends_left_out = 0
         self._retired: dict[bytes, tuple[Peer, float]] = {}
         self._built: tuple[int, ...] = ()
 
     def zone(self) -> str:
         """Of this node."""
+        if self._own_zone:
+            return self._own_zone
         record = self.nodes.record(f"/{self._node}")
         return record.zone if record else ""
 
@@ -170,6 +209,9 @@ class ClusterPeers:
         versions = (self.services.version, self.slices.version, self.nodes.version, self._pods.version)
         if versions != self._built:
             before, self._index, self._built = self._index, self._build(), versions
+            found = self._find_backends()
+            self.backends = tuple(islice(found, MAX_BACKENDS))
+            self.backends_left_out = sum(1 for _ in found)
             self._retire(before)
         now = self._clock()
         old = [key for key, (_, since) in self._retired.items() if now - since > self.keep_seconds]
@@ -226,6 +268,17 @@ class ClusterPeers:
         index.addresses.update((address, peer._replace(zone=zone)) for address, peer in self._pods.peers())
         return index
 
+    def _find_backends(self) -> Iterator[tuple[str, ...]]:
+        """Of the Services that have an address: what a client sees of another one is the pod itself."""
+        backends: dict[tuple[tuple[str, str], str, str], dict[ServicePort, None]] = {}
+        for record in self.slices.records():
+            for port in record.own:
+                backends.setdefault(port[:3], {})[port] = None
+        for record in self.services.records():
+            for port in record.own if record.addresses else ():
+                for backend in backends.get(port[:3], ()):
+                    yield (*port.service, port.transport, str(port.port), backend.pod, str(backend.port))
+
     def _retire(self, before: _Index) -> None:
         """What left the index stays known for a while, unless somebody else has its address now."""
         now, current = self._clock(), self._index
@@ -241,12 +294,13 @@ def _ranges(record: Record) -> Iterable[tuple[tuple[int, int], Peer]]:
 
 
 class HostPeers:
-    """Peers of a machine outside Kubernetes. own: reads the machine's addresses."""
+    """Peers of a machine outside Kubernetes. own: reads the machine's addresses; zone: where it stands."""
 
-    def __init__(self, own: Callable[[], set[bytes]], clock: Callable[[], float], node: str) -> None:
+    def __init__(self, own: Callable[[], set[bytes]], clock: Callable[[], float], node: str, zone: str = "") -> None:
         self._own = own
         self._clock = clock
         self._node = node
+        self._zone = zone
         self._addresses: set[bytes] = set()
         self._asked = -ADDRESSES_SECONDS
 
@@ -260,5 +314,5 @@ class HostPeers:
         if addresses.is_nobody(address):
             return PEER_UNKNOWN
         if addresses.is_loopback(address) or address in self._addresses:
-            return Peer("host", "", self._node)
+            return Peer("host", "", self._node, self._zone)
         return PEER_EXTERNAL

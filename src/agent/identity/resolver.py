@@ -9,9 +9,10 @@ from typing import Protocol
 from agent.identity import host, model, netns, runtimes, static
 from agent.identity.cgroups import CgroupTree
 from agent.identity.cluster import Cluster
+from agent.identity.externals import Externals
 from agent.identity.host import Docker, Host
 from agent.identity.kubernetes import KubernetesApi, is_in_cluster
-from agent.identity.model import NOBODY, OTHER, Owner, Peer
+from agent.identity.model import NOBODY, OTHER, PEER_EXTERNAL, PEER_UNKNOWN, Owner, Peer
 from agent.identity.netns import Namespaces
 from agent.identity.peers import HostPeers
 from agent.identity.runtimes import ContainerRef
@@ -26,7 +27,8 @@ class Peers(Protocol):
 
 
 class Resolver:
-    """Used from one thread. peers: who is asked for peers outside Kubernetes; node: this machine's name."""
+    """Used from one thread. peers: who is asked for peers outside Kubernetes; node: this machine's name, zone: where it
+    stands, outside Kubernetes. external: names of networks, as `networks` has them."""
 
     def __init__(
         self,
@@ -37,6 +39,8 @@ class Resolver:
         rules: Sequence[static.Rule] = (),
         node: str = "",
         namespaces: Namespaces | None = None,
+        zone: str = "",
+        external: Sequence[str] = (),
     ) -> None:
         self.tree = tree
         self.namespaces = namespaces or Namespaces(time.monotonic)
@@ -45,7 +49,8 @@ class Resolver:
         self._cluster = cluster
         self._rules = rules
         self._node = node
-        self._zone = ""
+        self._zone = zone
+        self._externals = Externals(external)
         self._settled: dict[int, Owner] = {}
         self._living: dict[str, Owner] = {}
         self._alive = {(owner.key, owner.labels) for owner in (OTHER, NOBODY)}
@@ -92,7 +97,15 @@ class Resolver:
         return self._look_up(cgroup_id, wait=False) or NOBODY
 
     def peer(self, flow: Flow, owner: Owner) -> Peer:
-        return self._cluster.peer(flow, owner) if self._cluster else self._peers.find(flow, owner)
+        found = self._cluster.peer(flow, owner) if self._cluster else self._peers.find(flow, owner)
+        if found in (PEER_EXTERNAL, PEER_UNKNOWN) and (self._cluster is None or self._cluster.has_listed()):
+            return self._externals.find(flow.address) or found
+        return found
+
+    def backends(self) -> Sequence[tuple[str, ...]]:
+        """The pods of this node that stand behind Services, as of the last refresh, on any thread: see
+        catalogue.SERVICE_BACKEND_INFO."""
+        return self._cluster.peers.backends if self._cluster else ()
 
     def living(self) -> Collection[Owner]:
         """The containers that run now, each once, as of the last refresh."""
@@ -104,8 +117,11 @@ class Resolver:
             return False
         return (owner.key, owner.labels) not in self._alive
 
-    def adjust(self, rules: Sequence[static.Rule], keep_seconds: float) -> bool:
-        """rules: the names given by hand, from now on. Returns whether they are others than before."""
+    def adjust(self, rules: Sequence[static.Rule], keep_seconds: float, external: Sequence[str] = ()) -> bool:
+        """rules: the names given by hand, from now on, external: of networks. Returns whether the rules are others than
+        before."""
+        if tuple(external) != self._externals.texts:
+            self._externals = Externals(external)
         renamed = tuple(rules) != tuple(self._rules)
         if renamed:
             self._rules = rules
@@ -118,7 +134,13 @@ class Resolver:
     def status(self) -> dict[str, object]:
         """For /status."""
         watches = self._cluster.status() if self._cluster else {}
-        return {"cgroups": len(self.tree.living()), "containers": len(self._living), "kubernetes": watches}
+        left_out = self._cluster.peers.backends_left_out if self._cluster else 0
+        return {
+            "cgroups": len(self.tree.living()),
+            "containers": len(self._living),
+            "kubernetes": watches,
+            "service_backends_left_out": left_out,
+        }
 
     def stop(self) -> None:
         if self._cluster:
@@ -150,7 +172,7 @@ class Resolver:
 
     def _of_path(self, path: str, wait: bool) -> Owner | None:
         if rule := static.match(self._rules, path):
-            return rule.owner(path, self._node)
+            return replace(rule.owner(path, self._node), zone=self._zone)
         if wait and self._cluster and not self._cluster.is_ready():
             return None
         return replace(self._named(path, runtimes.parse(path)), node=self._node, zone=self._zone)
@@ -194,11 +216,13 @@ def assemble(
     static_file: str = "",
     docker: bool = True,
     keep_seconds: float = 300.0,
+    zone: str = "",
+    external: Sequence[str] = (),
     clock: Callable[[], float] = time.monotonic,
     proc: Path = Path("/proc"),
 ) -> Resolver:
     """The resolver of a real machine, its watches started. kubernetes: auto (in a pod or with a kubeconfig) | on | off.
-    docker: ask its files and its socket for names of containers.
+    docker: ask its files and its socket for names of containers. zone: of this node, where its label does not say.
 
     Raises SettingsError (static file, no node name) and ClusterError (the client cannot be used)."""
     rules = rules_of(static_file)
@@ -206,14 +230,16 @@ def assemble(
     if kubernetes == "on" or (kubernetes == "auto" and (kubeconfig or is_in_cluster())):
         if not node:
             raise SettingsError("node_name is empty: the watch needs the name that this node has in Kubernetes")
-        cluster = Cluster(KubernetesApi(kubeconfig), node, clock, keep_seconds)
+        cluster = Cluster(KubernetesApi(kubeconfig), node, clock, keep_seconds, zone=zone)
         cluster.start()
     return Resolver(
         CgroupTree(cgroup_root, clock, keep_seconds),
         Host(Docker() if docker else None, clock, node),
-        HostPeers(lambda: host.own_addresses(proc), clock, node),
+        HostPeers(lambda: host.own_addresses(proc), clock, node, zone),
         cluster,
         rules,
         node,
         Namespaces(clock, keep_seconds, netns.own()),
+        zone,
+        external,
     )

@@ -3,7 +3,7 @@
 The agent's loop hands in a Report after each drain, so a scrape never touches the kernel.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -106,7 +106,8 @@ class RunTime:
 
 class Health(Collector):
     """A collector of prometheus_client. standing: of the accumulator; reloads, credentials: of the settings and the
-    server, by name whether its files are what is in use. All are asked at each scrape."""
+    server, by name whether its files are what is in use; backends: of Services, in the order of the metric's labels.
+    All are asked at each scrape."""
 
     def __init__(
         self,
@@ -114,9 +115,10 @@ class Health(Collector):
         build: Build,
         reloads: Callable[[], Reloads],
         credentials: Callable[[], Mapping[str, bool]],
+        backends: Callable[[], Iterable[tuple[str, ...]]] = tuple,
     ) -> None:
         self._standing, self.build = standing, build
-        self._reloads, self._credentials = reloads, credentials
+        self._reloads, self._credentials, self._backends = reloads, credentials, backends
         self._times: dict[str, RunTime] = {}
         self._shown = (Report(), dict[str, float]())
 
@@ -152,6 +154,10 @@ class Health(Collector):
         yield _gauge(catalogue.MAP_CAPACITY, {(name,): table.capacity for name, table in tables.items()})
         yield _gauge(catalogue.MAP_BYTES, {(name,): table.size_bytes for name, table in tables.items()})
         yield from self._settings()
+        backends = _info(catalogue.SERVICE_BACKEND_INFO)
+        for values in self._backends():
+            _add_info(backends, catalogue.SERVICE_BACKEND_INFO, values)
+        yield backends
         build = _info(catalogue.BUILD_INFO)
         _add_info(build, catalogue.BUILD_INFO, (self.build.version, self.build.kernel, self.build.headers))
         yield build

@@ -10,6 +10,7 @@ from bpfleet.catalogue import (
     CONNECTIONS_CLOSED,
     CONNECTIONS_FAILED,
     CONNECTIONS_OPENED,
+    FLOW_TCP_ACCEPTS,
     FLOW_TCP_CONNECTS,
 )
 from bpfleet.metrics import Distribution, Flow, Metric, Sample
@@ -30,6 +31,7 @@ def test_a_row_is_told_by_kind_of_event() -> None:
         Sample(CONNECTIONS_OPENED, 7, 23),
         Sample(FLOW_TCP_CONNECTS, 7, 23, ("success",), WEB),
         Sample(CONNECTIONS_ACCEPTED, 11, 23),
+        Sample(FLOW_TCP_ACCEPTS, 11, 23, flow=WEB),
         Sample(CONNECTIONS_CLOSED, 13, 23),
         Sample(CONNECTIONS_ACTIVE, 7, 23),
     ]

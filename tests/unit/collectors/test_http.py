@@ -1,17 +1,20 @@
 import struct
 
 import pytest
+from tests.unit.collectors import rows
 from tests.unit.collectors.rows import Fed, feed
 
 from agent.collectors.http import CLIENT, SERVER, Http, error_type
 from bpfleet.catalogue import (
+    FLOW_HTTP_DURATION,
+    FLOW_HTTP_REQUESTS,
     HTTP_CLIENT_ACTIVE,
     HTTP_CLIENT_DURATION,
     HTTP_METHODS,
     HTTP_SERVER_ACTIVE,
     HTTP_SERVER_DURATION,
 )
-from bpfleet.metrics import Distribution, Sample
+from bpfleet.metrics import Distribution, Flow, Sample, Summed
 
 
 def key(cgroup_id: int, status: int, method: str, role: int, error: int = 0) -> bytes:
@@ -30,7 +33,7 @@ def socket(cgroup_id: int, role: int, *methods: str, beyond: int = 0) -> bytes:
 
 
 def fed(**hashes: dict[bytes, tuple[int, ...]]) -> Fed:
-    made = feed(Http(), hashes, "http_rows", "http_others")
+    made = feed(Http(), hashes, "http_rows", "http_others", "http_flows", "http_flow_others")
     made.tables.walks["on_http_socket"] = b""
     return made
 
@@ -85,6 +88,36 @@ def test_requests_are_told_by_side_method_status_and_error() -> None:
     ]
     made.samples()
     assert made.delivered() == {"http_requests": 13 + 1 + 3 + 11}
+
+
+def test_requests_by_peer_are_told_by_side_and_result() -> None:
+    """Successes, errors and nanoseconds, each as client and as server."""
+    peer, folded = Flow(rows.V4, 8080, "tcp"), Flow(rows.FOLDED_V4, 0, "tcp")
+    made = fed(
+        http_flows={rows.key(23, peer): (7, 3, 2, 0, 4_000_000_000, 3_000_000)},
+        http_flow_others={rows.key(29, folded): (0, 0, 0, 5, 0, 500_000_000)},
+    )
+    assert made.samples() == [
+        Sample(FLOW_HTTP_REQUESTS, 7, 23, ("client", "success"), peer),
+        Sample(FLOW_HTTP_REQUESTS, 2, 23, ("client", "error"), peer),
+        Sample(FLOW_HTTP_DURATION, Summed(4.0, 9), 23, ("client",), peer),
+        Sample(FLOW_HTTP_REQUESTS, 3, 23, ("server", "success"), peer),
+        Sample(FLOW_HTTP_DURATION, Summed(0.003, 3), 23, ("server",), peer),
+        Sample(FLOW_HTTP_REQUESTS, 5, 29, ("server", "error"), folded),
+        Sample(FLOW_HTTP_DURATION, Summed(0.5, 5), 29, ("server",), folded),
+    ]
+    assert made.delivered() == {"http_peers": 12}
+
+
+def test_a_row_that_was_read_between_its_additions_loses_none_of_them() -> None:
+    peer = Flow(rows.V4, 8080, "tcp")
+    made = fed(http_flows={rows.key(23, peer): (0, 0, 0, 0, 1_000_000_000, 0)})
+    assert made.samples() == [Sample(FLOW_HTTP_DURATION, Summed(1.0, 0), 23, ("client",), peer)]
+    made.tables.hashes["http_flows"][rows.key(23, peer)] = (1, 0, 0, 0, 1_000_000_000, 0)
+    assert made.samples() == [
+        Sample(FLOW_HTTP_REQUESTS, 1, 23, ("client", "success"), peer),
+        Sample(FLOW_HTTP_DURATION, Summed(0.0, 1), 23, ("client",), peer),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import pytest
 
 from agent.identity import addresses
 from agent.identity.model import Owner, Peer
-from agent.identity.peers import ClusterPeers, HostPeers
+from agent.identity.peers import MAX_BACKENDS, ClusterPeers, HostPeers
 from agent.identity.pods import Pods
 from bpfleet.metrics import Flow
 
@@ -24,9 +24,9 @@ def service(name: str, *ips: str, port: int = 80, **spec: Any) -> dict[str, Any]
     return {"metadata": {"name": name, "namespace": "shop"}, "spec": {"clusterIPs": list(ips), "ports": ports, **spec}}
 
 
-def endpoint(address: str, pod: str = "", zone: str = "") -> dict[str, Any]:
+def endpoint(address: str, pod: str = "", zone: str = "", node: str = "") -> dict[str, Any]:
     target = {"targetRef": {"kind": "Pod", "namespace": "shop", "name": pod}} if pod else {}
-    return {"addresses": [address], "zone": zone, **target}
+    return {"addresses": [address], "zone": zone, "nodeName": node, **target}
 
 
 def endpoint_slice(name: str, *endpoints: dict[str, Any], port: int = 8080, protocol: str = "TCP") -> dict[str, Any]:
@@ -185,3 +185,36 @@ def test_outside_kubernetes_there_are_this_host_and_the_others(clock) -> None:
         "255.255.255.255": Peer("unknown"),
     }
     assert {address: peers.find(flow(address), HOST) for address in expected} == expected
+
+
+def test_the_pods_of_this_node_that_stand_behind_a_service_are_known(clock) -> None:
+    """By the port's name; not those of other nodes, nor of a Service that has no address."""
+    peers = ClusterPeers(Pods(clock), clock, node="node0")
+    web = service("web", "10.96.0.7")
+    web["spec"]["ports"] = [{"name": "http", "port": 80}, {"name": "admin", "port": 81, "protocol": "TCP"}]
+    slices = endpoint_slice(
+        "web-1", endpoint("10.244.0.3", "web-1", node="node0"), endpoint("10.244.1.3", "web-2", node="node1")
+    )
+    slices["ports"] = [{"name": "http", "port": 8080, "protocol": "TCP"}, {"name": "admin", "port": 9090}]
+    peers.services.put(web)
+    peers.services.put(service("db", "None", port=3306))
+    peers.slices.put(slices)
+    peers.slices.put(endpoint_slice("db-1", endpoint("10.244.0.4", "db-1", node="node0"), port=3306))
+    peers.refresh()
+    assert sorted(peers.backends) == [
+        ("shop", "web", "tcp", "80", "web-1", "8080"),
+        ("shop", "web", "tcp", "81", "web-1", "9090"),
+    ]
+    assert peers.backends_left_out == 0
+    peers.slices.remove(slices)
+    peers.refresh()
+    assert peers.backends == ()
+
+
+def test_backends_beyond_the_limit_are_counted(clock) -> None:
+    peers = ClusterPeers(Pods(clock), clock, node="node0")
+    peers.services.put(service("web", "10.96.0.7", port=8080))
+    pods = [endpoint(f"10.244.{number >> 8}.{number & 255}", f"web-{number}", node="node0") for number in range(5000)]
+    peers.slices.put(endpoint_slice("web-1", *pods))
+    peers.refresh()
+    assert (len(peers.backends), peers.backends_left_out) == (MAX_BACKENDS, 5000 - MAX_BACKENDS)

@@ -191,6 +191,45 @@ def test_on_a_host_peers_are_this_machine_or_another(host: Node) -> None:
         assert host.resolver.peer(Flow(addresses.parse(address), 80, "tcp"), me) == expected
 
 
+def test_networks_with_a_name_are_peers_where_there_is_no_other(host: Node) -> None:
+    me = host.resolver.owner(host.make("/system.slice/sshd.service"))
+    host.resolver.refresh()
+    host.resolver.adjust((), 300.0, ("box=10.0.0.0/8", "metadata=169.254.169.254", "partner=203.0.113.0/24@eu-2"))
+    found = {
+        "10.89.0.1": Peer("host", "", "node0"),  # its own
+        "10.89.0.2": Peer("external", "", "box"),
+        "169.254.169.254": Peer("external", "", "metadata"),
+        "203.0.113.7": Peer("external", "", "partner", "eu-2"),
+        "8.8.8.8": Peer("external"),
+        "224.0.0.1": Peer("unknown"),
+    }
+    for address, expected in found.items():
+        assert host.resolver.peer(Flow(addresses.parse(address), 80, "tcp"), me) == expected
+    host.resolver.adjust((), 300.0)
+    assert host.resolver.peer(Flow(addresses.parse("10.89.0.2"), 80, "tcp"), me) == Peer("external")
+
+
+def test_in_a_cluster_networks_have_names_once_its_own_are_known(node: Node) -> None:
+    node.resolver.adjust((), 300.0, ("all=0.0.0.0/0",))
+    flow = Flow(addresses.parse("203.0.113.7"), 80, "tcp")
+    assert node.resolver.peer(flow, NOBODY) == Peer("unknown")
+    node.connect()
+    assert node.resolver.peer(flow, NOBODY) == Peer("external", "", "all")
+
+
+def test_a_zone_given_by_hand_is_that_of_all_that_runs_here(tmp_path: Path) -> None:
+    rules = tmp_path / "rules.yaml"
+    rules.write_text("- {cgroup: /tenants/a, workload: a}\n")
+    (tmp_path / "tenants/a").mkdir(parents=True)
+    made = resolver.assemble(
+        tmp_path, node="box", kubernetes="off", proc=tmp_path, static_file=str(rules), docker=False, zone="eu-1"
+    )
+    made.refresh()
+    named, plain = (made.owner(path.stat().st_ino) for path in (tmp_path / "tenants/a", tmp_path / "tenants"))
+    assert named and plain and (named.zone, plain.zone) == ("eu-1", "eu-1")
+    assert made.peer(Flow(addresses.parse("127.0.0.1"), 80, "tcp"), plain) == Peer("host", "", "box", "eu-1")
+
+
 def test_names_given_by_hand_come_first(tmp_path: Path, clock) -> None:
     (tmp_path / "cgroup").mkdir()
     rule = static.Rule("/system.slice/nginx.*", {"namespace": "shop", "workload": "edge"})
@@ -256,6 +295,18 @@ def test_the_state_is_told(node: Node) -> None:
     status = node.resolver.status()
     assert status["cgroups"] == 3 and status["containers"] == 0
     assert status["kubernetes"]["pods"]["objects"] == 8
+    assert status["service_backends_left_out"] == 0
+
+
+def test_the_pods_behind_services_are_those_that_the_api_tells(node: Node) -> None:
+    assert node.resolver.backends() == ()
+    node.connect()
+    assert sorted(node.resolver.backends()) == [
+        ("kube-system", "kube-dns", "tcp", "53", "coredns-66dcfddf57-lphmv", "53"),
+        ("kube-system", "kube-dns", "tcp", "9153", "coredns-66dcfddf57-lphmv", "9153"),
+        ("kube-system", "kube-dns", "udp", "53", "coredns-66dcfddf57-lphmv", "53"),
+        ("shop", "web", "tcp", "80", "web-99b876dc4-lm6lb", "8080"),
+    ]
 
 
 def test_a_real_machine_is_put_together_from_settings(tmp_path: Path) -> None:

@@ -37,7 +37,10 @@ GOOD = Reloads(True, 1767225600.5, 0)
 
 def healthy(bench: Bench, reloads: Reloads = GOOD, token: bool = True) -> Health:
     build = Build("0.1.0", "6.18.0", "btf")
-    return Health(bench.totals.standing, build, lambda: reloads, lambda: {"certificate": True, "token": token})
+    backends = [("shop", "web", "tcp", "80", "web-1", "8080")].copy
+    return Health(
+        bench.totals.standing, build, lambda: reloads, lambda: {"certificate": True, "token": token}, backends
+    )
 
 
 def shown(report: Report = REPORT, bench: Bench | None = None) -> str:
