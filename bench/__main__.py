@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-from bench import agents, bystanders, endurance, images, requests, rows
+from bench import agents, bystanders, endurance, images, parsers, requests, rows
 from bench.rows import Row
 
 REPOSITORY = Path(__file__).parents[1]
@@ -44,6 +44,7 @@ PARTS: dict[str, Part] = {
     "scrapes": scrapes,
     "agents": agents.measure,
     "images": images.measure,
+    "parsers": lambda folder, quick: parsers.measure(quick),
     "endurance": lambda folder, quick: endurance.measure(quick),
 }
 

@@ -98,15 +98,17 @@ struct http_direction {
 	u8 is_coded; /* Transfer-Encoding */
 	u8 is_chunked;
 	u8 is_guess; /* what `lost` was: whether a message begins here is not known, it only looks like one */
+	u8 head; /* of http_log.bpf.c: the place where what is being read is kept */
 	u8 collided; /* another CPU came with a segment meanwhile */
-	u8 pad[3];
+	u8 pad[2];
 	u64 readers;
 	u8 carry[HTTP_CARRY];
 };
 
 struct http_open {
 	u64 started_ns;
-	u64 method;
+	u32 method;
+	u32 head; /* of http_log.bpf.c: the place where its head is kept, 0 for none */
 };
 
 /* As long as the socket lives. By direction: 0 sent, 1 received. */
@@ -123,10 +125,28 @@ struct http_socket {
 	u8 misses_in_a_row;
 	u8 missed;
 	u8 is_doubtful; /* one of those beyond is of a method whose answer has another framing */
-	u8 pad[4];
+	u8 last_head;
+	u8 pad[3];
+#ifdef WITH_HTTP_LOG
+	u64 log_number; /* begins the keys of its heads */
+#endif
 	struct http_open open[HTTP_DEPTH];
 	struct http_direction directions[2];
 	struct flow_key flow;
+};
+
+struct http_pair {
+	u32 remote[4];
+	u32 local[4];
+	u16 remote_port;
+	u16 local_port;
+};
+
+/* A head that begins in this segment, or in what was carried over to it, and where in the packet. */
+struct http_begun {
+	u64 started_ns;
+	u32 offset;
+	u32 head;
 };
 
 /* Where a run reads. What the steps keep is here, not in registers: so the verifier takes all of them for one. */
@@ -152,17 +172,19 @@ struct http_buffer {
 	u32 bucket;
 	u32 level; /* its row */
 	u32 finish; /* sequence number behind the segment */
+	u32 head; /* of the request whose first line was read */
 	u16 statuses[HTTP_DEPTH];
 	struct http_open answered[HTTP_DEPTH];
+#ifdef WITH_HTTP_LOG
+	struct http_begun begun[HTTP_DEPTH];
+	u32 heads;
+	u32 more; /* the place of the head that goes on */
+	u32 payload; /* in the packet, of its first byte that is new */
+	u32 is_early;
+	struct http_pair pair; /* of an early one */
+#endif
 	u8 bytes[HTTP_BUFFER + HTTP_STRIDE];
 	struct http_socket early; /* empty, to begin one with */
-};
-
-struct http_pair {
-	u32 remote[4];
-	u32 local[4];
-	u16 remote_port;
-	u16 local_port;
 };
 
 /* What the walk writes of a socket whose requests wait for their answer. */
@@ -214,6 +236,22 @@ BPF_PERCPU_ARRAY(runs_on_http_socket, struct program_runs, 1);
 /* http_flows.bpf.c */
 static inline u32 is_http_error(struct http_key *key);
 static inline void count_http_flow(struct flow_key *flow, u32 role, u32 is_error, u64 duration_ns);
+
+/* The request log where it is compiled in: http_log.bpf.c. */
+#ifdef WITH_HTTP_LOG
+static inline void log_begin(volatile struct http_buffer *b, volatile struct http_socket *socket,
+			     volatile struct http_direction *d);
+static inline void log_more(struct __sk_buff *skb, struct packet *p, struct http_buffer *buffer,
+			    volatile struct http_direction *d);
+static inline void log_segment(struct __sk_buff *skb, struct http_buffer *buffer, volatile struct http_socket *socket,
+			       u32 ingress);
+static inline void log_end(struct sock *sk, struct http_buffer *buffer, struct http_socket *socket, u32 error);
+#else
+#define log_begin(b, socket, d)
+#define log_more(skb, p, buffer, d)
+#define log_segment(skb, buffer, socket, ingress)
+#define log_end(sk, buffer, socket, error)
+#endif
 
 static inline struct http_buffer *take_buffer(void)
 {
@@ -416,6 +454,7 @@ static inline void open_request(volatile struct http_buffer *b, volatile struct 
 	} else {
 		socket->open[slot].started_ns = started_ns;
 		socket->open[slot].method = method;
+		socket->open[slot].head = b->head;
 		socket->next += 1;
 	}
 }
@@ -452,6 +491,7 @@ static inline void close_request(volatile struct http_buffer *b, volatile struct
 	answer %= HTTP_DEPTH; /* there are not more than can be open */
 	b->answered[answer].started_ns = socket->open[slot].started_ns;
 	b->answered[answer].method = socket->open[slot].method;
+	b->answered[answer].head = socket->open[slot].head;
 	b->statuses[answer] = d->status;
 	b->answers += 1;
 	socket->first += 1;
@@ -521,6 +561,9 @@ static inline void read_first_line(volatile struct http_buffer *b, volatile stru
 	}
 	d->state = HTTP_IN_HEAD;
 	d->is_guess = 0;
+	if (!d->long_line)
+		log_begin(b, socket, d);
+	b->head = d->head;
 	open_request(b, socket, other, d->started_ns, d->method);
 	d->started_ns = b->now_ns;
 }
@@ -748,6 +791,8 @@ static inline void pass_long_line(volatile struct http_buffer *b, volatile struc
 		begin_line(b, d);
 		if (!socket->role && !d->method && !d->status)
 			http_fail(b, d);
+		else if (!d->status)
+			log_begin(b, socket, d);
 	} else if (word == HTTP_BYTES('c', 'o', 'n', 't', 'e', 'n', 't', '-') ||
 		   word == HTTP_BYTES('t', 'r', 'a', 'n', 's', 'f', 'e', 'r')) {
 		d->is_coded |= http_byte(b, b->line + 8) != 'T' && http_byte(b, b->line + 8) != 't';
@@ -853,6 +898,10 @@ static inline void begin_buffer(volatile struct http_buffer *b, volatile struct 
 	b->pipelined = 0;
 	b->gap = 0;
 	b->no_request = 0;
+#ifdef WITH_HTTP_LOG
+	b->heads = 0;
+	b->payload = offset;
+#endif
 	if (d->state != HTTP_AT_START || !d->carried)
 		d->started_ns = b->now_ns;
 }
@@ -1018,6 +1067,7 @@ static inline void follow_on(struct __sk_buff *skb, u32 ingress)
 			http_egress.call(skb, 0);
 		lose_place(&socket->directions[ingress], HTTP_PASSED);
 	}
+	log_segment(skb, buffer, socket, ingress);
 	finish(buffer, socket, ingress);
 }
 
@@ -1067,6 +1117,7 @@ static inline void follow(struct __sk_buff *skb, struct packet *p, struct http_s
 	begin_buffer(buffer, d, offset + passed, length - passed,
 		     !socket->is_pipelined && socket->role == (ingress ? HTTP_CLIENT : HTTP_SERVER));
 	buffer->finish = end;
+	log_more(skb, p, buffer, d);
 	if (go_rounds(skb, buffer, socket, ingress)) {
 		skb->cb[0] = buffer->level;
 		if (p->is_connection && ingress)
@@ -1075,6 +1126,7 @@ static inline void follow(struct __sk_buff *skb, struct packet *p, struct http_s
 			http_egress.call(skb, 0);
 		lose_place(d, HTTP_PASSED);
 	}
+	log_segment(skb, buffer, socket, ingress);
 	finish(buffer, socket, ingress);
 }
 
@@ -1266,6 +1318,7 @@ static inline void end_requests(struct sock *sk, struct http_socket *socket)
 		lose_requests(0, waiting + socket->beyond, 0);
 	} else {
 		now_ns = bpf_ktime_get_ns();
+		log_end(sk, buffer, socket, http_end(sk));
 		for (u32 open = 0; open < HTTP_DEPTH; open++) {
 			if (open >= waiting)
 				break;

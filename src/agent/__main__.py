@@ -8,13 +8,14 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from agent import configuration, memory
 from agent.agent import Agent
-from agent.collectors import BUILT_IN, known
+from agent.collectors import BUILT_IN, http_log, known
+from agent.collectors.http_log import REQUEST, Mode
 from agent.configuration import Configuration
 from agent.credentials import Credentials
 from agent.events.delivery import Delivery
@@ -25,9 +26,15 @@ from agent.kernel import facts
 from agent.kernel.door import KernelDoor, KernelSettings
 from agent.kernel.lock import Lock
 from agent.metrics.accumulate import Accumulator
-from agent.metrics.health import Build, Health, Report
+from agent.metrics.health import Build, Health, Report, RequestLog
 from agent.metrics.page import Page
+from agent.protocols.routes import Routes
 from agent.reload import Reloader, Requests
+from agent.requests import wishes
+from agent.requests.durations import RouteDurations
+from agent.requests.policy import Policies
+from agent.requests.stage import RequestStage
+from agent.requests.steering import Steering
 from agent.running import Running, describe, intervals, lonely
 from agent.server import Application, Heartbeat, Server
 from agent.settings import Settings
@@ -91,8 +98,9 @@ def run(given: Configuration, orders: Orders) -> None:
         )
     credentials = Credentials(given)
     with Lock(cgroup_root):
-        identity = resolver(settings, cgroup_root)
-        collectors = [kind() for kind in BUILT_IN if kind.name in settings.collectors]
+        collectors = [kind() for kind in BUILT_IN if settings.runs(kind.name)]
+        tells_requests = any(REQUEST in each.event_names for each in collectors)
+        identity = resolver(settings, cgroup_root, tells_requests and settings.requests.annotations == "on")
         totals = Accumulator(
             identity,
             [metric for collector in collectors for metric in collector.metrics],
@@ -124,14 +132,26 @@ def serve(
 ) -> None:
     """The port first: where it is taken nothing is loaded, and while the programs compile the probes have an answer."""
     build = Build(__version__, platform.release(), "")
-    health = Health(totals.standing, build, reloader.state, credentials.good, identity.backends)
+    requests = request_stage(settings, identity)
+    health = Health(
+        totals.standing,
+        build,
+        reloader.state,
+        credentials.good,
+        identity.backends,
+        lambda: RequestLog(*requests.policies.standing()),
+    )
     heartbeat = Heartbeat(STALL_SECONDS)
     pages = Application(
         Page(totals, health.registry()), heartbeat.problem, status.problem, status.page, credentials.bearer
     )
     server = Server(pages, settings.address, credentials.context)
-    events = router(settings, collectors, identity)
+    events = router(settings, collectors, identity, requests)
+    steering = Steering(requests.policies, settings.requests)
     agent: Agent | None = None
+
+    def modes() -> tuple[Mode, Mapping[int, Mode]]:
+        return steering.modes(identity.tree.living(), identity.owner)
 
     def observe(report: Report) -> None:
         health.observe(report)
@@ -141,14 +161,20 @@ def serve(
         door, kernel = KernelDoor(), kernel_settings(settings, cgroup_root)
         loaded = door.load(collectors, kernel)
         status.headers = health.build.headers = loaded.headers
-        agent = Agent(loaded, collectors, identity, totals, events, observe, time.monotonic, intervals(settings))
+        told = requests.durations.samples if requests.durations else tuple
+        agent = Agent(
+            *(loaded, collectors, identity, totals, events, observe, time.monotonic),
+            intervals=intervals(settings),
+            modes=modes,
+            told=told,
+        )
         off = [each for each in collectors if not loaded.outcomes[each.name].up]
         totals.switch_off(lonely((metric for each in off for metric in each.metrics), agent.metrics()))
         agent.drain()
         describe(loaded.outcomes)
         log.info("metrics at %s://%s:%d/metrics", server.scheme, *server.address)
         kinds = {kind.name: kind for kind in BUILT_IN}
-        running = Running(settings, kinds, door, kernel, agent, identity, totals, credentials)
+        running = Running(settings, kinds, door, kernel, agent, identity, totals, credentials, requests, steering)
         threading.Thread(
             target=reloader.run, args=(orders.reloads, running.apply), name="reload", daemon=True
         ).start()  # a daemon: a compile under way does not hold up the end
@@ -161,7 +187,7 @@ def serve(
         identity.stop()
 
 
-def resolver(settings: Settings, cgroup_root: str) -> Resolver:
+def resolver(settings: Settings, cgroup_root: str, annotated: bool = False) -> Resolver:
     """As assemble() makes it of these settings, and with what it raises."""
     return assemble(
         Path(cgroup_root),
@@ -173,13 +199,25 @@ def resolver(settings: Settings, cgroup_root: str) -> Resolver:
         keep_seconds=settings.identity.keep_seconds,
         zone=settings.identity.zone,
         external=settings.identity.external,
+        annotated=annotated,
     )
 
 
-def router(settings: Settings, collectors: Sequence[Collector], identity: Resolver) -> Router[Owner]:
+def request_stage(settings: Settings, identity: Resolver) -> RequestStage:
+    asked = settings.requests
+    return RequestStage(
+        Policies(asked, identity.annotations()),
+        Routes(wishes.patterns(asked.patterns), asked.routes_per_workload),
+        RouteDurations(settings.histograms.request_seconds) if asked.routes == "on" else None,
+    )
+
+
+def router(
+    settings: Settings, collectors: Sequence[Collector], identity: Resolver, requests: RequestStage
+) -> Router[Owner]:
     names = [name for collector in collectors for name in collector.event_names]
     deliveries = [Delivery(sink, names, time.monotonic) for sink in sinks(settings)]
-    return Router(identity, deliveries, names, settings.limits.events_per_second)
+    return Router(identity, deliveries, names, settings.limits.events_per_second, stages={REQUEST: requests})
 
 
 def sinks(settings: Settings) -> list[Sink]:
@@ -192,7 +230,7 @@ def kernel_settings(settings: Settings, cgroup_root: str) -> KernelSettings:
         headers=settings.kernel.headers,
         cache=settings.kernel.cache,
         cgroup_root=cgroup_root,
-        limits=asdict(settings.limits),
+        limits=asdict(settings.limits) | http_log.limits(**asdict(settings.requests)),
         bounds=asdict(settings.histograms),
     )
 

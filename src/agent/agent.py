@@ -15,6 +15,7 @@ from typing import Protocol
 
 from agent.collectors.cgroups import Cgroups
 from agent.collectors.drops import Drops, Process
+from agent.collectors.http_log import HttpLog, Mode
 from agent.events.routing import Standing
 from agent.kernel.door import Loaded
 from agent.metrics.health import Books, CollectorState, Report, Runs, Table
@@ -64,9 +65,14 @@ class Events(Protocol):
     def standing(self) -> Standing: ...
 
 
+Modes = Callable[[], tuple[Mode, Mapping[int, Mode]]]
+"""Which requests are to be logged: in general, and by cgroup where that is another."""
+
+
 class Agent:
     """Drains on one thread, and says after each drain how it went. clock: monotonic seconds. intervals: by collector,
-    the seconds between two calls of those that are not asked at each drain.
+    the seconds between two calls of those that are not asked at each drain. modes: asked at each drain, where requests
+    are logged. told: what is counted of events.
 
     The settings of what it works with change between two drains only: `with agent.changing(): ...`, from any thread."""
 
@@ -80,8 +86,11 @@ class Agent:
         observe: Callable[[Report], None],
         clock: Callable[[], float],
         intervals: Mapping[str, float] | None = None,
+        modes: Modes | None = None,
+        told: Callable[[], Iterable[Sample]] = tuple,
     ) -> None:
         self._loaded = loaded
+        self._modes = modes
         self._collectors = [each for each in collectors if loaded.outcomes[each.name].up]
         self._identity = identity
         self._totals = totals
@@ -89,6 +98,7 @@ class Agent:
         self._observe = observe
         self._clock = clock
         self._intervals = dict(intervals or {})
+        self._told = told
         self._due: dict[str, float] = {}
         self._throttle = Throttle(clock)
         self._failures: dict[str, str] = {}
@@ -174,11 +184,15 @@ class Agent:
                 self._isolated(collector.name, lambda each=collector: self._meet_cgroups(each))  # type: ignore[misc]
         self._isolated("identity", self._identity.refresh)
         for collector in self._collectors:
+            if isinstance(collector, HttpLog) and self._modes:
+                self._isolated(collector.name, lambda each=collector: self._steer(each))  # type: ignore[misc]
+        for collector in self._collectors:
             self._isolated(collector.name, lambda each=collector: self._count(each))  # type: ignore[misc]
         self._isolated("totals", self._totals.tick)
         self._isolated("events", self._events.begin)
         for collector in self._collectors:
             self._isolated(collector.name, lambda each=collector: self._tell(each))  # type: ignore[misc]
+        self._isolated("events", lambda: self._totals.add(self._told()))
         self._isolated("report", lambda: self._observe(self.report()))
 
     def report(self) -> Report:
@@ -233,6 +247,12 @@ class Agent:
                 self._identity.tree.removed(event.cgroup_id)
             elif event.path is not None:
                 self._identity.tree.made(event.cgroup_id, event.path)
+
+    def _steer(self, collector: HttpLog) -> None:
+        assert self._modes
+        left_out = collector.steer(self._loaded.maps(collector.name), *self._modes())
+        if left_out and self._throttle.allows("modes"):
+            log.warning("requests of %d cgroups are logged as those of all others: limits.cgroups is used up", left_out)
 
     def _count(self, collector: Collector) -> None:
         if self._is_due(collector.name):

@@ -34,13 +34,14 @@ class Option:
     """What one setting is for and which values it takes.
 
     minimum, maximum: of a number, and of each number in a list. pattern: of a text, and of each name in a list.
-    allowed: what the pattern says, in words. live: a reload applies it to the running agent; otherwise it takes a
-    restart."""
+    allowed: what the pattern says, in words. optional: a list may be empty. live: a reload applies it to the running
+    agent; otherwise it takes a restart."""
 
     help: str
     live: bool = False
     minimum: float | None = None
     maximum: float | None = None
+    optional: bool = False
     choices: tuple[str, ...] = ()
     pattern: str = ""
     allowed: str = ""
@@ -62,7 +63,7 @@ class Option:
             raise ValueError(f"{shown(text)} does not look like that")
 
     def _check_list(self, values: tuple[str, ...] | tuple[float, ...]) -> None:
-        if not values and not self.entries:
+        if not values and not self.entries and not self.optional:
             raise ValueError("it is empty")
         if len(values) > (self.entries.most if self.entries else MAX_BOUNDS):
             raise ValueError(f"it has {len(values)} elements")

@@ -11,6 +11,8 @@ from agent.identity.model import Owner
 from agent.identity.resolver import Resolver, rules_of
 from agent.kernel.door import Door, KernelSettings, Loaded, Outcome
 from agent.metrics.accumulate import Accumulator
+from agent.requests.stage import RequestStage
+from agent.requests.steering import Steering
 from agent.settings import Settings, get, leaves
 from bpfleet.api import Collector, Metric
 
@@ -30,10 +32,14 @@ class Running:
         identity: Resolver,
         totals: Accumulator[Owner],
         credentials: Credentials,
+        requests: RequestStage,
+        steering: Steering | None = None,
     ) -> None:
         self._settings, self._kinds = settings, kinds
         self._door, self._kernel = door, kernel
         self._agent, self._identity, self._totals, self._credentials = agent, identity, totals, credentials
+        self._requests = requests
+        self._steering = steering
 
     def interval(self) -> float:
         """Seconds between two drains."""
@@ -58,6 +64,9 @@ class Running:
                 keep_seconds=settings.identity.keep_seconds,
             )
             self._agent.pace(intervals(settings))
+            self._requests.adjust(settings.requests)
+            if self._steering:
+                self._steering.adjust(settings.requests)
         logging.getLogger().setLevel(settings.log_level.upper())
         for name in before.collectors:
             if name not in settings.collectors:

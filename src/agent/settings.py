@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from agent import networks
 from agent.options import MAX_BOUNDS, Entries, Leaf, Value, setting
+from agent.requests import wishes
 
 MAX_ROWS = 4_194_304
 """A flow row takes about 250 bytes of kernel memory: more rows than this is a typing error."""
@@ -37,6 +38,9 @@ CONGESTION_WINDOW = (1.0, 2.0, 4.0, 8.0, 10.0, 16.0, 32.0, 64.0, 128.0, 256.0, 5
 WINDOW = (0.0, 4096.0, 16384.0, *(float(1 << bits) for bits in range(15, 25)))
 """A window of 0 stops the other side."""
 
+_NAMESPACE = r"[a-z0-9_][a-z0-9-]{0,62}"
+_UNTIL = rf"{_NAMESPACE}=[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}[Tt][0-9:.]{{5,18}}([Zz]|[+-][0-9]{{2}}:[0-9]{{2}})"
+_PART = r"\*|\{[A-Za-z0-9_.-]+\}|[A-Za-z0-9._~:@!$'()+-]+"
 
 _rows = partial(setting, minimum=16, maximum=MAX_ROWS)
 _series = partial(setting, live=True, minimum=1000, maximum=MAX_SERIES)
@@ -94,6 +98,93 @@ class Sockets:
         minimum=0.1,
         maximum=3600.0,
     )
+
+
+@dataclass(frozen=True)
+class Requests:
+    """The request log: which requests are told of one by one, and what of them."""
+
+    log: str = setting(
+        "off",
+        "Which requests are told one by one: none, errors and slow ones, one in so many, all. Anything but off at the "
+        "start switches the collector `http_log` on.",
+        live=True,
+        choices=wishes.MODES,
+    )
+    slow_seconds: float = setting(
+        1.0,
+        "From this duration on a request is told like an error.",
+        live=True,
+        minimum=0.0001,
+        maximum=wishes.MAX_SLOW_SECONDS,
+    )
+    one_in: int = setting(
+        100,
+        "One request in so many of each workload, where they are sampled.",
+        live=True,
+        minimum=1,
+        maximum=wishes.MAX_ONE_IN,
+    )
+    per_second: int = setting(
+        1_000,
+        "Requests of each workload that are told in a second at most. Those beyond are dropped and counted.",
+        live=True,
+        minimum=1,
+        maximum=1_000_000,
+    )
+    namespaces: tuple[str, ...] = setting(
+        (),
+        "Namespaces with another log: shop=errors, lab=sampled/10. `_host` is what runs outside Kubernetes.",
+        live=True,
+        optional=True,
+        pattern=rf"{_NAMESPACE}=(off|errors|all|sampled(/[1-9][0-9]{{0,5}})?)",
+        allowed="NAMESPACE=off, =errors, =sampled, =sampled/N or =all",
+    )
+    queries: tuple[str, ...] = setting(
+        (),
+        "Namespaces whose query strings are recorded, redacted, until then, a week ahead at most: "
+        "shop=2026-11-28T17:00:00Z.",
+        live=True,
+        optional=True,
+        pattern=_UNTIL,
+        allowed="NAMESPACE=RFC 3339 time",
+    )
+    paths: tuple[str, ...] = setting(
+        (),
+        "Namespaces whose paths are recorded as they were sent, redacted, until then.",
+        live=True,
+        optional=True,
+        pattern=_UNTIL,
+        allowed="NAMESPACE=RFC 3339 time",
+    )
+    annotations: str = setting(
+        "on",
+        "Follow the annotations of Kubernetes namespaces (bpfleet.io/request-log...); takes a watch on them where "
+        "a collector tells of requests.",
+        choices=("on", "off"),
+    )
+    routes: str = setting(
+        "off",
+        "Durations by route (`bpfleet_http_route_duration_seconds`), of namespaces whose log is `all`.",
+        choices=("off", "on"),
+    )
+    patterns: tuple[str, ...] = setting(
+        (),
+        "Routes that are known, by namespace or * for all: shop=/users/{user}/orders/{order}; /* at the end is any "
+        "rest.",
+        live=True,
+        optional=True,
+        pattern=rf"(\*|{_NAMESPACE})=(/({_PART})?)*",
+        allowed="NAMESPACE=/path with names in braces",
+    )
+    routes_per_workload: int = setting(
+        100, "Routes of one workload; the others are `other`.", live=True, minimum=1, maximum=10_000
+    )
+
+    @property
+    def logs(self) -> bool:
+        """Whether some request is to be told of by the settings alone."""
+        return self.log != "off" or any(not asked.endswith("=off") for asked in self.namespaces)
 
 
 @dataclass(frozen=True)
@@ -216,10 +307,15 @@ class Settings:
     limits: Limits = Limits()
     histograms: Histograms = Histograms()
     sockets: Sockets = Sockets()
+    requests: Requests = Requests()
     identity: Identity = Identity()
     server: Server = Server()
     kernel: Kernel = Kernel()
     sinks: Sinks = Sinks()
+
+    def runs(self, collector: str) -> bool:
+        """Whether it is asked for, by its name or by what it is for."""
+        return collector in self.collectors or (collector == "http_log" and self.requests.logs)
 
     @property
     def address(self) -> tuple[str, int]:
@@ -254,6 +350,9 @@ def clashes(settings: Settings) -> Iterator[Clash]:
             ("sockets.interval_seconds", "drain_interval_seconds"),
             "{0} is shorter than {1}: sockets are walked at a drain",
         )
+    if settings.runs("http_log") and "http" not in settings.collectors:
+        names = ("collectors",) if settings.requests.log == "off" else ("requests.log", "collectors")
+        yield Clash(names, "{0} logs requests, which takes the collector http" + " in {1}" * (len(names) - 1))
     if settings.identity.keep_seconds < settings.drain_interval_seconds:
         yield Clash(
             ("identity.keep_seconds", "drain_interval_seconds"),
@@ -266,6 +365,17 @@ def clashes(settings: Settings) -> Iterator[Clash]:
         )
     if settings.identity.kubernetes == "off" and settings.identity.kubeconfig:
         yield Clash(("identity.kubeconfig", "identity.kubernetes"), "{0} has no use with {1}")
+    asked = settings.requests
+    for name, read in (
+        ("queries", lambda: [wishes.moment(text.partition("=")[2]) for text in asked.queries]),
+        ("paths", lambda: [wishes.moment(text.partition("=")[2]) for text in asked.paths]),
+        ("patterns", lambda: wishes.patterns(asked.patterns)),
+    ):
+        try:
+            read()
+        except ValueError as error:
+            problem = str(error).replace("{", "{{").replace("}", "}}")
+            yield Clash((f"requests.{name}",), f"{{0}}: {problem}")
     if bool(settings.server.certificate_file) != bool(settings.server.key_file):
         yield Clash(("server.certificate_file", "server.key_file"), "{0} and {1} go together: both, or none")
 
@@ -345,7 +455,7 @@ def _leaf_schema(leaf: Leaf) -> dict[str, Any]:
         value |= {"minimum": option.minimum, "maximum": option.maximum}
     if not isinstance(leaf.default, tuple):
         return {"description": option.help, **value, "default": leaf.default}
-    fewest, most = 1, MAX_BOUNDS
+    fewest, most = int(not option.optional), MAX_BOUNDS
     if option.entries:
         value, fewest, most = {"anyOf": [value, _entry_schema(option.entries)]}, 0, option.entries.most
     made = {"description": option.help, "type": "array", "items": value, "minItems": fewest, "maxItems": most}

@@ -174,6 +174,15 @@ FLOW_HTTP_DURATION = Summary(
     values=(ROLES,),
     scope=Scope.FLOW,
 )
+HTTP_ROUTE_DURATION = Histogram(
+    "http.route.duration",
+    "Time from a request's first byte to its answer's status line by route, as the server saw it. From the request "
+    "log, so only of namespaces that record all requests, and without what the log lost (`requests.routes`).",
+    unit="s",
+    labels=("http_request_method", "http_response_status_code", "http_route"),
+    bounds="request_seconds",
+    in_kernel=False,
+)
 PACKET_DROPS = Counter(
     "packet.drops",
     "Packets that the kernel dropped in the network of the workload, by the kernel's own name of the reason. What is "
@@ -246,6 +255,18 @@ EVENTS_WAITING = Gauge(
     "events.waiting",
     "Events that wait: for their owner's name (stage owner), or in a sink's queue (stage is the sink's name).",
     labels=("stage",),
+    scope=Scope.AGENT,
+)
+REQUEST_LOG_REFUSED = Gauge(
+    "request_log.annotations.refused",
+    "Annotations of namespaces about the request log that cannot be read, or whose end is too far away; the log names "
+    "them.",
+    scope=Scope.AGENT,
+)
+REQUEST_LOG_OPENED = Gauge(
+    "request_log.opened",
+    "Namespaces of whose requests more than by default is recorded now: queries or paths.",
+    labels=("what",),
     scope=Scope.AGENT,
 )
 DRAIN_FAILURES = Counter(

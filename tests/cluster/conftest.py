@@ -76,7 +76,7 @@ def agent_account(kube: Any, namespace: str) -> Iterator[Callable[[], str]]:
     """The ServiceAccount `agent` with the agent's rights; gives tokens of it."""
     core, rbac = kube.client.CoreV1Api(), kube.client.RbacAuthorizationV1Api()
     rules = [
-        {"apiGroups": [""], "resources": ["pods", "nodes", "services"], "verbs": ["list", "watch"]},
+        {"apiGroups": [""], "resources": ["pods", "nodes", "services", "namespaces"], "verbs": ["list", "watch"]},
         {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": ["list", "watch"]},
     ]
     subject = {"kind": "ServiceAccount", "name": "agent", "namespace": namespace}

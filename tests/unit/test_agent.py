@@ -12,11 +12,12 @@ from tests.support.made_collectors import made_collector
 from agent.agent import Agent, walks
 from agent.collectors.cgroups import Cgroups
 from agent.collectors.drops import Drops, Process
+from agent.collectors.http_log import HttpLog, Mode
 from agent.collectors.sockets import Sockets
 from agent.events.ledgers import Account
 from agent.events.routing import Standing
 from agent.kernel.door import KernelSettings
-from agent.kernel.fake import FakeDoor, FakeTables
+from agent.kernel.fake import CAPACITY, FakeDoor, FakeTables
 from agent.kernel.isolation import Outcome
 from agent.kernel.loaded import Loaded
 from agent.metrics.health import Books, CollectorState, Report, Runs, Table
@@ -129,7 +130,10 @@ class Bench:
             self.tables[collector.name] = tables
         self.loaded = FakeDoor(self.tables, refused).load(collectors, KernelSettings())
         doors = (self.journal, self.journal, self.journal)
-        self.agent = Agent(self.loaded, collectors, *doors, self.reports.append, self.clock, intervals)
+        self.told: list[Sample] = []
+        self.agent = Agent(
+            self.loaded, collectors, *doors, self.reports.append, self.clock, intervals, told=lambda: self.told
+        )
 
     def named(self, name: str) -> Collector:
         return next(each for each in self.collectors if each.name == name)
@@ -182,6 +186,28 @@ def test_without_drops_identity_is_told_that_nobody_walks(tmp_path: Path) -> Non
     bench.journal.walk = lambda: [Process(7, 23, 4711)]
     Agent(bench.loaded, [], bench.journal, bench.journal, bench.journal, bench.reports.append, bench.clock)
     assert bench.journal.walk is None
+
+
+def test_the_kernel_is_told_at_each_drain_which_requests_to_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    tables = FakeTables(rings={"http_log": []})
+    bench = Bench(tmp_path, last={HttpLog(): tables})
+    asked = {23: Mode("all")}
+    doors = (bench.journal, bench.journal, bench.journal)
+    agent = Agent(
+        *(bench.loaded, [HttpLog()], *doors, bench.reports.append, bench.clock), modes=lambda: (Mode("off"), asked)
+    )
+    agent.drain()
+    others, own = struct.pack("=Q", 0), struct.pack("=Q", 23)
+    assert tables.written == {"http_log_modes": {others: Mode("off").row, own: Mode("all").row}}
+    asked.clear()
+    agent.drain()
+    assert tables.written == {"http_log_modes": {others: Mode("off").row}}
+    assert caplog.text == ""
+    asked.update(dict.fromkeys(range(1, CAPACITY + 23), Mode("errors")))
+    agent.drain()
+    assert "requests of 23 cgroups are logged as those of all others: limits.cgroups is used up" in caplog.text
 
 
 def record(cgroup_id: int, removed: bool, path: bytes) -> bytes:
@@ -544,3 +570,12 @@ def test_walks_are_what_runs_when_it_is_asked() -> None:
     assert walks(Drops()) == {"on_process"}
     assert walks(Sockets()) == {"on_socket"}
     assert walks(Cgroups()) == set()
+
+
+def test_what_is_counted_of_events_is_added_after_they_were_taken(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, "steady")
+    bench.told = [Sample(catalogue.CONNECTIONS_OPENED, 23, 4711)]
+    bench.events["steady"] = [7]
+    bench.drained()
+    assert bench.journal.told[-2:] == [("take", "steady", 7), ("add", 4711)]
+    assert bench.journal.counted == {4711: 23}

@@ -34,6 +34,15 @@ LIVE = {
     "identity.external",
     "identity.keep_seconds",
     "sockets.interval_seconds",
+    "requests.log",
+    "requests.slow_seconds",
+    "requests.one_in",
+    "requests.per_second",
+    "requests.namespaces",
+    "requests.queries",
+    "requests.paths",
+    "requests.patterns",
+    "requests.routes_per_workload",
 }
 
 
@@ -52,7 +61,10 @@ def test_each_setting_is_live_or_waits_for_a_restart() -> None:
     assert {leaf.name for leaf in leaves() if leaf.option.live} == LIVE
 
 
-@pytest.mark.parametrize("leaf", [leaf for leaf in leaves() if leaf.name != "collectors"], ids=lambda leaf: leaf.name)
+OTHERS = [leaf for leaf in leaves() if leaf.name not in ("collectors", "requests.log", "requests.namespaces")]
+
+
+@pytest.mark.parametrize("leaf", OTHERS, ids=lambda leaf: leaf.name)
 def test_a_setting_that_changed_is_applied_or_waits_and_never_both(leaf: Leaf) -> None:
     wanted = build({"collectors": DEFAULT, leaf.name: other(leaf)})
     change = compare(settings(), wanted, ALONE)
@@ -66,6 +78,19 @@ def test_a_setting_that_changed_is_applied_or_waits_and_never_both(leaf: Leaf) -
 
 def test_settings_that_are_as_they_were_are_no_change() -> None:
     assert compare(settings(), settings(), ALONE) == Change(settings(), (), ())
+
+
+@pytest.mark.parametrize(
+    ("before", "is_applied"),
+    [(settings(), False), (settings(requests__log="errors"), True), (settings(*DEFAULT, "http_log"), True)],
+    ids=["its programs are not there", "they are", "they are by name"],
+)
+def test_the_request_log_waits_where_its_programs_are_not_there(before: Settings, is_applied: bool) -> None:
+    wanted = build({"collectors": before.collectors, "requests.log": "all"})
+    change = compare(before, wanted, ALONE | {"http_log": False})
+    assert change.applied == ("requests.log",) * is_applied
+    assert change.settings.requests.log == ("all" if is_applied else before.requests.log)
+    assert [each.name for each in change.waiting] == ["requests.log"] * (not is_applied)
 
 
 @pytest.mark.parametrize(
@@ -102,6 +127,8 @@ def test_settings_that_clash_change_together() -> None:
         {"drain_interval_seconds": 16.0},
         {"collectors": ("sockets",), "sockets.interval_seconds": 4.0},
         {"identity.keep_seconds": 4.0},
+        {"collectors": ("traffic",), "requests.log": "all"},
+        {"collectors": ("http_log",)},
         {"flow_idle_seconds": 59.0},
         {"identity.kubernetes": "off", "identity.kubeconfig": "/k"},
         {"listen": "127.0.0.1:65536"},
@@ -115,7 +142,7 @@ def test_settings_that_clash_change_together() -> None:
 
 def test_of_the_built_in_collectors_those_of_the_packet_programs_share_them() -> None:
     sharing = {kind.name for kind in BUILT_IN if kind.base is not None}
-    assert sharing == {"traffic", "tcp", "connections", "http"}
+    assert sharing == {"traffic", "tcp", "connections", "http", "http_log"}
 
 
 class Told:

@@ -22,6 +22,9 @@ from agent.metrics.accumulate import Accumulator
 from agent.metrics.exposition import Form
 from agent.metrics.health import Report
 from agent.options import Value
+from agent.protocols.routes import Routes
+from agent.requests.policy import Policies
+from agent.requests.stage import RequestStage
 from agent.running import Running
 from agent.settings import build
 from bpfleet import catalogue
@@ -65,9 +68,11 @@ class Bench:
             self.clock,
         )
         before = self.asked()
+        self.requests = RequestStage(Policies(before.settings.requests), Routes({}, 100))
         kinds = {name: (lambda name=name: self.made(name)) for name in METRICS}
         self.running = Running(
-            before.settings, kinds, self.door, kernel, self.agent, self.identity, self.totals, Credentials(before)
+            *(before.settings, kinds, self.door, kernel, self.agent, self.identity, self.totals, Credentials(before)),
+            self.requests,
         )
         self.page()  # the first scrape
 
@@ -221,3 +226,10 @@ def test_a_file_that_cannot_be_used_changes_nothing(bench: Bench, broken: str) -
     assert bench.running.interval() == 5.0
     bench.agent.drain()
     assert list(bench.reports[-1].collectors) == ["steady"]
+
+
+def test_what_namespaces_ask_for_by_the_settings_holds_at_once(bench: Bench) -> None:
+    assert bench.requests.policies.of("shop").mode == "off"
+    bench.apply("steady", requests__namespaces=("shop=all",), requests__patterns=("shop=/a/{b}",))
+    assert bench.requests.policies.of("shop").mode == "all"
+    assert bench.requests.routes.template("shop", "/a/c") == "/a/{b}"

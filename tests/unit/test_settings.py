@@ -66,6 +66,11 @@ def test_what_is_no_address_is_refused(listen: str) -> None:
             ("identity.kubeconfig", "identity.kubernetes"),
         ),
         ({"listen": "127.0.0.1:65536"}, ("listen",)),
+        ({"collectors": ("traffic",), "requests.log": "all"}, ("requests.log", "collectors")),
+        ({"collectors": ("traffic", "http_log")}, ("collectors",)),
+        ({"requests.queries": ("shop=2026-02-30T17:00:00Z",)}, ("requests.queries",)),
+        ({"requests.paths": ("shop=2026-11-28T25:00:00Z",)}, ("requests.paths",)),
+        ({"requests.patterns": ("shop=/a/*/b",)}, ("requests.patterns",)),
     ],
 )
 def test_impossible_combinations_name_the_settings_to_blame(values: dict[str, Value], blamed: tuple[str, ...]) -> None:
@@ -93,7 +98,28 @@ def test_the_schema_is_a_schema_and_accepts_what_show_prints() -> None:
         {"histograms": {"rtt_seconds": []}},
         {"listen": "nowhere"},
         {"collectors": ["Traffic"]},
+        {"requests": {"namespaces": ["shop=some"]}},
+        {"requests": {"namespaces": ["shop=all/10"]}},
+        {"requests": {"queries": ["shop"]}},
+        {"requests": {"patterns": ["shop=users"]}},
+        {"requests": {"log": "on"}},
     ],
 )
 def test_the_schema_refuses_what_the_agent_refuses(wrong: dict[str, object]) -> None:
     assert not jsonschema.Draft202012Validator(schema()).is_valid(wrong)
+
+
+def test_what_namespaces_may_ask_for_is_allowed() -> None:
+    asked = {
+        "namespaces": ["shop=errors", "lab=sampled", "lab-2=sampled/10", "_host=all", "db=off"],
+        "queries": ["shop=2026-11-28T17:00:00Z", "lab=2026-11-28T17:00:00.5+02:00"],
+        "patterns": ["shop=/users/{user}/orders/{order}", "*=/static/*", "shop=/"],
+    }
+    jsonschema.Draft202012Validator(schema()).validate({"requests": asked})
+    values = {f"requests.{name}": tuple(each) for name, each in asked.items()}
+    assert list(clashes(build({"collectors": ("http",), **values}))) == []
+
+
+def test_the_problem_of_a_route_is_told_with_its_braces() -> None:
+    (clash,) = clashes(build({"requests.patterns": ("shop=/a/{}",)}))
+    assert clash.problem.format("requests.patterns").startswith("requests.patterns: shop=/a/{}: each part of a route")

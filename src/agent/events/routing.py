@@ -9,7 +9,7 @@ What is told is entered once: as passed to the sinks, or as lost with the reason
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Generic, NamedTuple
+from typing import Generic, NamedTuple, Protocol
 
 from agent.events import records
 from agent.events.clocks import WallClock
@@ -37,6 +37,21 @@ CHANNEL = "events"
 OWNER_STAGE = "owner"
 NAMELESS = {names.OPENTELEMETRY["namespace"]: names.OTHER, names.OPENTELEMETRY["workload"]: names.OTHER}
 """The owner where identity fails."""
+NAMELESS_LABELS = tuple(names.OTHER if label in ("namespace", "workload") else "" for label in names.IDENTITY)
+
+
+class Stage(Protocol):
+    """Decides about the events of one name when their owner is known. reasons: for which it lets one not pass."""
+
+    @property
+    def reasons(self) -> Sequence[str]: ...
+
+    def begin(self) -> None:
+        """Once a drain."""
+
+    def __call__(self, record: Record, labels: tuple[str, ...], cgroup_id: int) -> Record | str:
+        """The record as it may leave, or the reason why it does not. labels: the owner's, as names.IDENTITY has them.
+        What it raises makes the event `invalid`."""
 
 
 class Standing(NamedTuple):
@@ -50,7 +65,7 @@ class Standing(NamedTuple):
 
 class Router(Generic[OwnerT]):
     """Used from one thread. declared: the names of events that may come. clock: monotonic seconds. give_way: lets
-    other threads run."""
+    other threads run. stages: by the name of the events that they decide about."""
 
     def __init__(
         self,
@@ -61,11 +76,14 @@ class Router(Generic[OwnerT]):
         clock: Callable[[], float] = time.monotonic,
         wall: WallClock | None = None,
         give_way: Callable[[], None] = lambda: time.sleep(0),
+        stages: Mapping[str, Stage] | None = None,
     ) -> None:
         self._identity, self._deliveries = identity, deliveries
         self._per_second, self._clock, self._give_way = per_second, clock, give_way
         self._wall = wall or WallClock()
-        self._ledger = Ledger(PASSED, REASONS, declared)
+        self._stages = dict(stages or {})
+        own = dict.fromkeys(reason for stage in self._stages.values() for reason in stage.reasons)
+        self._ledger = Ledger(PASSED, (*REASONS, *own), declared)
         self._pending = Pending()
         self._limits: dict[str, Limit] = {}
         self._owners: dict[int, tuple[OwnerT, dict[str, str]]] = {}
@@ -86,6 +104,11 @@ class Router(Generic[OwnerT]):
         self._wall.refresh()
         self._owners.clear()
         self._peers.clear()
+        for stage in self._stages.values():
+            try:
+                stage.begin()
+            except Exception as error:  # what it decides meanwhile is as before
+                self._failure = self._failure or error
         for cgroup_id, enough in self._pending.waiting(self._clock()):
             if enough or self._known(cgroup_id):
                 self._release(cgroup_id)
@@ -136,10 +159,13 @@ class Router(Generic[OwnerT]):
 
     def _pass(self, event: Event) -> None:
         try:
-            record = self._record(event)
+            record = self._decided(event, self._record(event))
         except Exception as error:  # one event's failure is its own
             self._failure = self._failure or error
             self._ledger.enter(event.name, "invalid")
+            return
+        if isinstance(record, str):
+            self._ledger.enter(event.name, record)
             return
         self._ledger.enter(event.name, PASSED)
         self._batch.append(record)
@@ -152,6 +178,16 @@ class Router(Generic[OwnerT]):
             for delivery in self._deliveries:
                 delivery.put(self._batch)
             self._batch = []
+
+    def _decided(self, event: Event, record: Record) -> Record | str:
+        stage = self._stages.get(event.name)
+        if stage is None:
+            return record
+        owner = self._owners.get(event.cgroup_id)
+        decided = stage(record, owner[0].labels if owner else NAMELESS_LABELS, event.cgroup_id)
+        if isinstance(decided, str) and decided not in stage.reasons:
+            raise ValueError(f"{event.name}: {decided!r} is none of the stage's reasons")
+        return decided
 
     # Names
 

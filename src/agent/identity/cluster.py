@@ -1,4 +1,5 @@
-"""The watches of one node's agent: its pods, and the services, endpoints and nodes that its peers are."""
+"""The watches of one node's agent: its pods, the services, endpoints and nodes that its peers are, and where somebody
+asks what they wish, the namespaces."""
 
 import random
 import threading
@@ -6,6 +7,7 @@ from collections.abc import Callable
 
 from agent.identity import watches
 from agent.identity.model import PEER_EXTERNAL, PEER_UNKNOWN, Owner, Peer
+from agent.identity.namespaces import Namespaces
 from agent.identity.peers import ClusterPeers
 from agent.identity.pods import Pods
 from agent.identity.watches import Api, Resource, Watch
@@ -18,6 +20,7 @@ the machine's own services from being counted."""
 SERVICES = Resource("services", "/api/v1/services")
 SLICES = Resource("endpointslices", "/apis/discovery.k8s.io/v1/endpointslices")
 NODES = Resource("nodes", "/api/v1/nodes")
+NAMESPACES = Resource("namespaces", "/api/v1/namespaces")
 
 
 def pods_of(node: str) -> Resource:
@@ -25,8 +28,8 @@ def pods_of(node: str) -> Resource:
 
 
 class Cluster:
-    """node: this machine's node name. zone: where it stands, instead of what its label says. Nothing runs before
-    start()."""
+    """node: this machine's node name. zone: where it stands, instead of what its label says. annotated: watch the
+    namespaces' annotations. Nothing runs before start()."""
 
     def __init__(
         self,
@@ -36,6 +39,7 @@ class Cluster:
         keep_seconds: float = 300.0,
         jitter: Callable[[], float] = random.random,
         zone: str = "",
+        annotated: bool = False,
     ) -> None:
         self._stop = threading.Event()
         self.pods = Pods(clock, keep_seconds)
@@ -46,6 +50,10 @@ class Cluster:
             SERVICES: self.peers.services,
             SLICES: self.peers.slices,
         }
+        self._naming = len(books)
+        self.namespaces = Namespaces() if annotated else None
+        if self.namespaces is not None:
+            books[NAMESPACES] = self.namespaces
         self.watches = [Watch(api, resource, book, clock, jitter) for resource, book in books.items()]
         self.threads = [
             threading.Thread(
@@ -85,7 +93,7 @@ class Cluster:
 
     def has_listed(self) -> bool:
         """Whether whom nobody has told of is nobody of the cluster's."""
-        return all(watch.lists for watch in self.watches)
+        return all(watch.lists for watch in self.watches[: self._naming])
 
     def status(self) -> dict[str, dict[str, object]]:
         """For /status, by resource."""

@@ -13,6 +13,7 @@ from agent.identity.externals import Externals
 from agent.identity.host import Docker, Host
 from agent.identity.kubernetes import KubernetesApi, is_in_cluster
 from agent.identity.model import NOBODY, OTHER, PEER_EXTERNAL, PEER_UNKNOWN, Owner, Peer
+from agent.identity.namespaces import Namespaces as Annotations
 from agent.identity.netns import Namespaces
 from agent.identity.peers import HostPeers
 from agent.identity.runtimes import ContainerRef
@@ -106,6 +107,10 @@ class Resolver:
         """The pods of this node that stand behind Services, as of the last refresh, on any thread: see
         catalogue.SERVICE_BACKEND_INFO."""
         return self._cluster.peers.backends if self._cluster else ()
+
+    def annotations(self) -> Annotations | None:
+        """Of the cluster's namespaces, where they are watched."""
+        return self._cluster.namespaces if self._cluster else None
 
     def living(self) -> Collection[Owner]:
         """The containers that run now, each once, as of the last refresh."""
@@ -220,9 +225,11 @@ def assemble(
     external: Sequence[str] = (),
     clock: Callable[[], float] = time.monotonic,
     proc: Path = Path("/proc"),
+    annotated: bool = False,
 ) -> Resolver:
     """The resolver of a real machine, its watches started. kubernetes: auto (in a pod or with a kubeconfig) | on | off.
     docker: ask its files and its socket for names of containers. zone: of this node, where its label does not say.
+    annotated: watch the namespaces' annotations.
 
     Raises SettingsError (static file, no node name) and ClusterError (the client cannot be used)."""
     rules = rules_of(static_file)
@@ -230,7 +237,7 @@ def assemble(
     if kubernetes == "on" or (kubernetes == "auto" and (kubeconfig or is_in_cluster())):
         if not node:
             raise SettingsError("node_name is empty: the watch needs the name that this node has in Kubernetes")
-        cluster = Cluster(KubernetesApi(kubeconfig), node, clock, keep_seconds, zone=zone)
+        cluster = Cluster(KubernetesApi(kubeconfig), node, clock, keep_seconds, zone=zone, annotated=annotated)
         cluster.start()
     return Resolver(
         CgroupTree(cgroup_root, clock, keep_seconds),

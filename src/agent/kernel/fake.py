@@ -19,7 +19,8 @@ ROW_BYTES = 64
 
 class FakeTables:
     """hashes: by name, key -> the row as the kernel has it now (cumulative). rows: per-CPU rows, summed already.
-    rings: records that wait; reading takes them. walks: by function, what a walk writes. missed: by function, runs that
+    rings: records that wait; reading takes them. walks: by function, what a walk writes. written: what was
+    written into hashes, by name. missed: by function, runs that
     the kernel has left out. attached, closed: whether the programs run, and whether the agent let go of the maps."""
 
     def __init__(
@@ -33,6 +34,7 @@ class FakeTables:
         self.rows = dict(rows or {})
         self.rings = dict(rings or {})
         self.walks = dict(walks or {})
+        self.written: dict[str, dict[bytes, tuple[int, ...]]] = {}
         self.missed: dict[str, int] = {}
         self.attached, self.closed = True, False
         self._read: dict[str, dict[bytes, tuple[int, ...]]] = {}
@@ -56,6 +58,11 @@ class FakeTables:
     def records(self, name: str) -> Iterator[bytes]:
         waiting, self.rings[name] = self.rings[name], []
         return iter(waiting)
+
+    def replace(self, name: str, rows: Mapping[bytes, tuple[int, ...]]) -> int:
+        kept = dict(sorted(rows.items())[:CAPACITY])
+        self.written[name] = kept
+        return len(rows) - len(kept)
 
     def walk(self, function: str) -> bytes:
         return self.walks[function]

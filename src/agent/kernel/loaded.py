@@ -109,6 +109,9 @@ class CollectorMaps:
     def records(self, name: str) -> Iterator[bytes]:
         return self.unit.tables.records(name)
 
+    def replace(self, name: str, rows: Mapping[bytes, tuple[int, ...]]) -> int:
+        return self.unit.tables.replace(name, rows)
+
     def walk(self, function: str) -> bytes:
         return self.unit.tables.walk(function)
 
@@ -150,6 +153,9 @@ class NoMaps:
 
     def records(self, name: str) -> Iterator[bytes]:
         return iter(())
+
+    def replace(self, name: str, rows: Mapping[bytes, tuple[int, ...]]) -> int:
+        return 0
 
     def walk(self, function: str) -> bytes:
         return b""

@@ -138,8 +138,8 @@ def prelude(
     bounds: Mapping[str, Sequence[float]],
 ) -> str:
     """Constants from the settings, and a function for each histogram that the kernel counts: it finds a value's bucket.
-    kept: the collectors whose texts follow; declared: all that could, in whose constants the base's may be. Raises
-    Culprit."""
+    kept: the collectors whose texts follow; declared: all that could, in whose constants the base's may be. A
+    text can ask for another one (`#ifdef WITH_HTTP`). Raises Culprit."""
     defines: dict[str, str] = {}
     buckets: dict[str, Sequence[float]] = {}
     for collector in kept:
@@ -153,7 +153,8 @@ def prelude(
                 buckets[metric.bounds] = bounds[metric.bounds]
     for collector in declared:
         defines = {**collector.defines(limits), **defines}
-    lines = ['#line 1 "settings"', *(f"#define {name} {value}" for name, value in defines.items())]
+    switches = [f"#define WITH_{collector.name.upper()}" for collector in kept]
+    lines = ['#line 1 "settings"', *switches, *(f"#define {name} {value}" for name, value in defines.items())]
     for name, limits_seconds in buckets.items():
         lines += _bucket(name, limits_seconds)
     return "\n".join([*lines, ""])

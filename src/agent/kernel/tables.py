@@ -9,6 +9,7 @@ from agent.kernel import maps, syscalls
 from agent.kernel.growth import Growth
 from agent.kernel.maps import KernelMap, MapInfo, Totals
 from agent.kernel.rings import Ring
+from agent.kernel.written import Written
 from bpfleet.api import Row
 from bpfleet.errors import KernelError
 
@@ -31,6 +32,7 @@ class Tables(Protocol):
     def growth(self, name: str) -> list[Row]: ...
     def totals(self, name: str) -> tuple[int, ...]: ...
     def records(self, name: str) -> Iterator[bytes]: ...
+    def replace(self, name: str, rows: Mapping[bytes, tuple[int, ...]]) -> int: ...
     def walk(self, function: str) -> bytes: ...
     def walk_parts(self, function: str) -> Iterator[bytes]: ...
     def facts(self) -> list[MapFacts]: ...
@@ -59,6 +61,7 @@ class KernelTables:
         self._growths: dict[str, Growth] = {}
         self._totals: dict[str, Totals] = {}
         self._rings: dict[str, Ring] = {}
+        self._written: dict[str, Written] = {}
 
     def names(self) -> Iterable[str]:
         return self._infos
@@ -78,6 +81,11 @@ class KernelTables:
 
     def records(self, name: str) -> Iterator[bytes]:
         return self._ring(name).records()
+
+    def replace(self, name: str, rows: Mapping[bytes, tuple[int, ...]]) -> int:
+        if name not in self._written:
+            self._written[name] = Written(self._infos[name])
+        return self._written[name].replace(rows)
 
     def walk(self, function: str) -> bytes:
         return b"".join(self.walk_parts(function))
@@ -101,6 +109,8 @@ class KernelTables:
             return self._growths[info.name].entries
         if info.type == maps.RING:
             return self._ring(info.name).unread
+        if info.name in self._written:
+            return self._written[info.name].entries
         return info.max_entries if info.type in (maps.ARRAY, maps.PERCPU_ARRAY) else 0
 
     def left_out(self) -> dict[str, int]:

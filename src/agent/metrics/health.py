@@ -79,6 +79,14 @@ class Reloads(NamedTuple):
     waiting: int
 
 
+class RequestLog(NamedTuple):
+    """refused: annotations that are ignored; opened: by what of requests is recorded beyond the default, how many
+    namespaces."""
+
+    refused: int
+    opened: Mapping[str, int]
+
+
 @dataclass
 class Build:
     """headers: what the programs were compiled against; empty until they are."""
@@ -106,8 +114,8 @@ class RunTime:
 
 class Health(Collector):
     """A collector of prometheus_client. standing: of the accumulator; reloads, credentials: of the settings and the
-    server, by name whether its files are what is in use; backends: of Services, in the order of the metric's labels.
-    All are asked at each scrape."""
+    server, by name whether its files are what is in use; backends: of Services, in the order of the metric's labels;
+    request_log: None where there is none. All are asked at each scrape."""
 
     def __init__(
         self,
@@ -116,9 +124,11 @@ class Health(Collector):
         reloads: Callable[[], Reloads],
         credentials: Callable[[], Mapping[str, bool]],
         backends: Callable[[], Iterable[tuple[str, ...]]] = tuple,
+        request_log: Callable[[], RequestLog] | None = None,
     ) -> None:
         self._standing, self.build = standing, build
         self._reloads, self._credentials, self._backends = reloads, credentials, backends
+        self._request_log = request_log
         self._times: dict[str, RunTime] = {}
         self._shown = (Report(), dict[str, float]())
 
@@ -158,6 +168,10 @@ class Health(Collector):
         for values in self._backends():
             _add_info(backends, catalogue.SERVICE_BACKEND_INFO, values)
         yield backends
+        if self._request_log:
+            log = self._request_log()
+            yield _gauge(catalogue.REQUEST_LOG_REFUSED, {(): log.refused})
+            yield _gauge(catalogue.REQUEST_LOG_OPENED, {(what,): count for what, count in log.opened.items()})
         build = _info(catalogue.BUILD_INFO)
         _add_info(build, catalogue.BUILD_INFO, (self.build.version, self.build.kernel, self.build.headers))
         yield build

@@ -1,13 +1,13 @@
 """Identity, time and sinks as the tests want them, and a router between them."""
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from agent.events.clocks import WallClock
 from agent.events.delivery import Delivery
-from agent.events.routing import Router
+from agent.events.routing import Router, Stage
 from bpfleet.api import Sink
 from bpfleet.events import Event, Record
 from bpfleet.metrics import Flow
@@ -109,10 +109,39 @@ class ListSink(Sink):
         self.closed = True
 
 
+class FakeStage:
+    """answers: in turn; an exception is raised, None lets the record pass, changed. asked: with what it was."""
+
+    reasons = ("policy", "other")
+
+    def __init__(self, *answers: str | Exception | None) -> None:
+        self.answers = list(answers)
+        self.asked: list[tuple[tuple[str, ...], int]] = []
+        self.begun = 0
+        self.broken: Exception | None = None
+
+    def begin(self) -> None:
+        self.begun += 1
+        if self.broken:
+            raise self.broken
+
+    def __call__(self, record: Record, labels: tuple[str, ...], cgroup_id: int) -> Record | str:
+        self.asked.append((labels, cgroup_id))
+        answer = self.answers.pop(0) if self.answers else None
+        if isinstance(answer, Exception):
+            raise answer
+        return record._replace(attributes={"data": "staged"}) if answer is None else answer
+
+
 class Bench:
     """A router with one sink, and what it depends on."""
 
-    def __init__(self, per_second: int = 1_000_000, sinks: Sequence[Sink] | None = None) -> None:
+    def __init__(
+        self,
+        per_second: int = 1_000_000,
+        sinks: Sequence[Sink] | None = None,
+        stages: Mapping[str, Stage] | None = None,
+    ) -> None:
         self.clock, self.identity, self.sink = Clock(), FakeResolver(), ListSink()
         self.wall, self.monotonic = Nanoseconds(1_700_000_000_000_000_000), Nanoseconds(5_000_000_000)
         chosen = [self.sink] if sinks is None else sinks
@@ -126,6 +155,7 @@ class Bench:
             self.clock,
             WallClock(self.wall, self.monotonic),
             self._give_way,
+            stages,
         )
 
     def _give_way(self) -> None:

@@ -1,7 +1,7 @@
 from collections.abc import Iterator
 
 import pytest
-from tests.unit.events.fakes import EVENT, NOBODY, Bench, FakeOwner, FakePeer, ListSink, event
+from tests.unit.events.fakes import EVENT, NOBODY, Bench, FakeOwner, FakePeer, FakeStage, ListSink, event
 
 from agent.events import records
 from agent.events.pending import HELD_SECONDS, MAX_HELD
@@ -158,3 +158,57 @@ def test_in_a_burst_the_sinks_have_their_turn() -> None:
     bench.drain(*(event() for _ in range(10 * BATCH)))
     assert bench.gave_way == 10
     bench.router.close()
+
+
+def test_a_stage_decides_about_its_events_when_their_owner_is_known() -> None:
+    stage = FakeStage(None, "policy", None)
+    bench = Bench(stages={EVENT: stage})
+    bench.drain(event(7), event(1), event(1), event(1, name="test.else"))
+    assert stage.asked == [(FakeOwner().labels, 1)] * 2
+    bench.identity.owners[7] = FakeOwner(("lab", "", "", "db", "StatefulSet"))
+    bench.drain()
+    assert stage.asked[2:] == [(("lab", "", "", "db", "StatefulSet"), 7)]
+    counts = bench.router.standing().events
+    assert (counts[EVENT, "passed"], counts[EVENT, "policy"], counts["test.else", "passed"]) == (2, 1, 1)
+    assert [told.attributes for told in bench.ended()] == [{"data": "staged"}, {}, {"data": "staged"}]
+    assert stage.begun == 2
+
+
+def test_the_reasons_of_a_stage_are_in_the_books_from_the_start() -> None:
+    standing = Bench(stages={EVENT: FakeStage()}).router.standing()
+    assert standing.accounts["events"].lost == dict.fromkeys(("rate_limit", "no_sink", "invalid", "policy", "other"), 0)
+    assert standing.events[EVENT, "policy"] == 0
+
+
+@pytest.mark.parametrize(
+    ("answer", "raised"), [(OSError(5, "Input/output error"), OSError), ("unheard of", ValueError)]
+)
+def test_what_a_stage_raises_or_makes_up_costs_that_event_only(
+    answer: str | Exception, raised: type[Exception]
+) -> None:
+    bench = Bench(stages={EVENT: FakeStage(None, answer, "other", None)})
+    bench.drain(*(event() for _ in range(4)))
+    with pytest.raises(raised):
+        bench.router.begin()
+    assert balanced(bench) == {"passed": 2, "invalid": 1, "other": 1}
+
+
+def test_a_stage_that_cannot_begin_decides_as_before() -> None:
+    stage = FakeStage()
+    bench = Bench(stages={EVENT: stage})
+    stage.broken = OSError(5, "Input/output error")
+    with pytest.raises(OSError, match="Input/output"):
+        bench.router.begin()
+    bench.router.take("test", [event()])
+    assert balanced(bench) == {"passed": 1}
+
+
+def test_where_identity_fails_a_stage_gets_an_owner_that_nobody_knows() -> None:
+    stage = FakeStage()
+    bench = Bench(stages={EVENT: stage})
+    bench.identity.broken = OSError(5, "Input/output error")
+    bench.drain(event())
+    bench.clock.now += HELD_SECONDS
+    with pytest.raises(OSError, match="Input/output"):
+        bench.router.begin()
+    assert stage.asked == [(("_other", "", "", "_other", ""), 1)]

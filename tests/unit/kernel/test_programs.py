@@ -57,6 +57,9 @@ def test_fragments_stand_at_their_marker_and_every_line_keeps_its_number(place: 
     )
     assert programs.text(unit, unit.collectors, {}, {}).splitlines() == [
         '#line 1 "settings"',
+        "#define WITH_FIRST",
+        "#define WITH_QUIET",
+        "#define WITH_SECOND",
         '#line 1 "base.bpf.c"',
         "struct packet { int x; };",
         "",
@@ -91,6 +94,7 @@ def test_a_base_keeps_the_constants_of_the_collectors_that_were_left_out(place: 
     text = programs.text(Unit(BASE, (kept, left)), (kept,), {}, {})
     assert "#define MAX_ROWS 8\n#define MAX_PEERS 2\n" in text
     assert "left.bpf.c" not in text
+    assert "#define WITH_KEPT\n" in text and "WITH_LEFT" not in text
 
 
 def test_two_meanings_of_a_constant_are_the_later_collectors_fault(place: Path) -> None:
@@ -105,6 +109,7 @@ def test_a_histogram_gets_a_function_that_finds_its_bucket(place: Path) -> None:
     lone = made_collector(place, "lone", base=None, text="int l;", metrics=(WAIT,))
     assert programs.text(Unit(None, (lone,)), (lone,), {}, BOUNDS).splitlines() == [
         '#line 1 "settings"',
+        "#define WITH_LONE",
         "#define WAIT_SECONDS_BUCKETS 3",
         "static inline u32 wait_seconds_bucket(u64 ns)",
         "{",
@@ -124,6 +129,7 @@ def test_a_histogram_that_user_space_counts_gets_none(place: Path) -> None:
     lone = made_collector(place, "lone", base=None, text="int l;", metrics=(counted,))
     assert programs.text(Unit(None, (lone,)), (lone,), {}, {}).splitlines() == [
         '#line 1 "settings"',
+        "#define WITH_LONE",
         '#line 1 "lone.bpf.c"',
         "int l;",
     ]

@@ -12,6 +12,7 @@ from agent.metrics.health import (
     Health,
     Reloads,
     Report,
+    RequestLog,
     Runs,
     RunTime,
     Table,
@@ -39,7 +40,12 @@ def healthy(bench: Bench, reloads: Reloads = GOOD, token: bool = True) -> Health
     build = Build("0.1.0", "6.18.0", "btf")
     backends = [("shop", "web", "tcp", "80", "web-1", "8080")].copy
     return Health(
-        bench.totals.standing, build, lambda: reloads, lambda: {"certificate": True, "token": token}, backends
+        bench.totals.standing,
+        build,
+        lambda: reloads,
+        lambda: {"certificate": True, "token": token},
+        backends,
+        lambda: RequestLog(7, {"queries": 2, "paths": 0}),
     )
 
 
@@ -92,6 +98,12 @@ def test_what_became_of_events_is_shown_by_their_name() -> None:
     delivered = labelled(text, "bpfleet_sink_events_total", "sink", "event", "outcome")
     assert delivered == {("jsonl", "bpfleet.tcp.state_change", "delivered"): 17}
     assert labelled(text, "bpfleet_events_waiting", "stage") == {("owner",): 0, ("jsonl",): 2}
+
+
+def test_what_namespaces_have_opened_and_what_they_asked_for_in_vain_is_shown() -> None:
+    text = shown()
+    assert labelled(text, "bpfleet_request_log_annotations_refused") == {(): 7}
+    assert labelled(text, "bpfleet_request_log_opened", "what") == {("queries",): 2, ("paths",): 0}
 
 
 def test_maps_and_programs_are_shown() -> None:
