@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 /* Which HTTP/1.x requests does each workload serve and send, how do they end, how long does the answer take?
  *
- * Hook:  fragment of packet.bpf.c; BTF tracepoint inet_sock_set_state for requests that never get an answer.
+ * Hook:  fragment of packet.bpf.c; BTF tracepoint inet_sock_set_state for requests that never get an answer;
+ *        the storage of all sockets is walked when user space asks how many wait for one now.
  * Counts: a request when its answer's final status line is there, or when its socket ends without one. Each direction
  *        is followed by its TCP sequence numbers and by HTTP's own framing (RFC 9112 6): heads are read line by line,
  *        bodies are passed over unread, so neither a retransmission nor a body that looks like a head is counted.
@@ -96,9 +97,11 @@ struct http_direction {
 	u8 has_length;
 	u8 is_coded; /* Transfer-Encoding */
 	u8 is_chunked;
-	u8 is_guess; /* whether a message begins here is not known, it only looks like one */
+	u8 is_guess; /* what `lost` was: whether a message begins here is not known, it only looks like one */
 	u8 head; /* of http_log.bpf.c: the place where what is being read is kept */
-	u8 pad[3];
+	u8 collided; /* another CPU came with a segment meanwhile */
+	u8 pad[2];
+	u64 readers;
 	u8 carry[HTTP_CARRY];
 };
 
@@ -184,6 +187,15 @@ struct http_buffer {
 	struct http_socket early; /* empty, to begin one with */
 };
 
+/* What the walk writes of a socket whose requests wait for their answer. */
+struct http_waiting {
+	u64 cgroup_id;
+	u32 beyond;
+	u8 role;
+	u8 pad[3];
+	u8 methods[HTTP_DEPTH]; /* HTTP_UNKNOWN where there is none */
+};
+
 struct http_key {
 	u64 cgroup_id;
 	u16 status;
@@ -219,6 +231,7 @@ BPF_PROG_ARRAY(http_egress, 1);
 BPF_PERCPU_ARRAY(runs_on_http_ingress, struct program_runs, 1);
 BPF_PERCPU_ARRAY(runs_on_http_egress, struct program_runs, 1);
 BPF_PERCPU_ARRAY(runs_on_http_end, struct program_runs, 1);
+BPF_PERCPU_ARRAY(runs_on_http_socket, struct program_runs, 1);
 
 /* http_flows.bpf.c */
 static inline u32 is_http_error(struct http_key *key);
@@ -402,7 +415,7 @@ static inline void lose_place(volatile struct http_direction *d, u32 loss)
 
 static inline void http_fail(volatile struct http_buffer *b, volatile struct http_direction *d)
 {
-	lose_place(d, HTTP_UNKNOWN_END);
+	lose_place(d, d->is_guess == HTTP_PASSED ? HTTP_PASSED : HTTP_UNKNOWN_END);
 	b->is_over = 1;
 }
 
@@ -510,8 +523,8 @@ static inline void answer_request(volatile struct http_buffer *b, volatile struc
 	if (d->status == 101 || (d->answered == HTTP_CONNECT && d->status / 100 == 2)) {
 		socket->is_off = 1;
 		b->is_over = 1;
-	} else if (!socket->is_pipelined) {
-		http_fail(b, d);
+	} else if (!socket->is_pipelined && other->lost != HTTP_PASSED) {
+		http_fail(b, d); /* of requests that have passed, more than this one may have an answer */
 	}
 }
 
@@ -936,8 +949,8 @@ static inline u32 is_new(volatile struct http_socket *socket, volatile struct ht
 		d->position = end;
 		if (gap < 0 || !may_begin(socket, ingress))
 			return 0;
+		d->is_guess = d->lost;
 		d->lost = 0;
-		d->is_guess = 1;
 		return 1;
 	}
 	if (gap <= 0) {
@@ -999,6 +1012,27 @@ static inline u32 go_rounds(struct __sk_buff *skb, struct http_buffer *buffer, v
 	return !b->is_over && (b->left || b->at < b->end);
 }
 
+/* Packets come in before the socket is locked (net/ipv4/tcp_ipv4.c: tcp_v4_rcv), so two CPUs may have one each of the
+ * same direction. What one of them reads the other would spoil: it leaves, and its segment has passed unread. */
+static inline u32 take_direction(volatile struct http_direction *d)
+{
+	__sync_fetch_and_add(&d->readers, 1);
+	if (d->readers == 1)
+		return 1;
+	d->collided = 1;
+	__sync_fetch_and_add(&d->readers, -1);
+	return 0;
+}
+
+static inline void leave_direction(volatile struct http_direction *d)
+{
+	if (d->collided) {
+		d->collided = 0;
+		lose_place(d, HTTP_PASSED);
+	}
+	__sync_fetch_and_add(&d->readers, -1);
+}
+
 static inline void finish(struct http_buffer *buffer, volatile struct http_socket *socket, u32 ingress)
 {
 	volatile struct http_direction *d = &socket->directions[ingress];
@@ -1009,6 +1043,7 @@ static inline void finish(struct http_buffer *buffer, volatile struct http_socke
 		miss(socket, ingress);
 	count_answers(buffer, socket);
 	__sync_fetch_and_add(&buffer->in_use, -1);
+	leave_direction(d);
 }
 
 /* As follow(), from where that left off: each call reads HTTP_ROUNDS more, and the kernel allows for 33 calls. */
@@ -1066,12 +1101,17 @@ static inline void follow(struct __sk_buff *skb, struct packet *p, struct http_s
 
 	if (socket->is_hopeless && socket->role == (ingress ? HTTP_CLIENT : HTTP_SERVER))
 		return;
-	if (!is_new(socket, d, start, end, ingress, &passed))
+	if (!take_direction(d))
 		return;
+	if (!is_new(socket, d, start, end, ingress, &passed)) {
+		leave_direction(d);
+		return;
+	}
 	buffer = take_buffer();
 	if (!buffer) {
 		d->position = end;
 		lose_place(d, HTTP_PASSED);
+		leave_direction(d);
 		return;
 	}
 	begin_buffer(buffer, d, offset + passed, length - passed,
@@ -1139,8 +1179,9 @@ static inline struct http_socket *make_early(struct __sk_buff *skb, struct packe
 		return 0;
 	__builtin_memset(&buffer->early, 0, sizeof(buffer->early));
 	buffer->early.cgroup_id = p->key->cgroup_id;
+	buffer->early.directions[0].position = start; /* until it is handed over */
 	buffer->early.directions[1].position = start;
-	buffer->early.directions[1].is_guess = 1;
+	buffer->early.directions[1].is_guess = HTTP_UNKNOWN_END;
 	http_early.update(&pair, &buffer->early);
 	__sync_fetch_and_add(&buffer->in_use, -1);
 	return http_early.lookup(&pair);
@@ -1158,11 +1199,36 @@ static inline u32 are_both_attached(u32 ingress)
 	return *others;
 }
 
+/* What came with the handshake's last packet, unless that was another part than the first. */
+static inline void take_over(struct __sk_buff *skb, struct packet *p, struct http_socket *socket, u32 next,
+			     u64 received)
+{
+	struct http_socket *early;
+	struct http_pair pair = {};
+	u32 first = next - (u32)received, from, to;
+
+	pair_of_connection(skb, p, &pair);
+	early = http_early.lookup(&pair);
+	if (!early)
+		return;
+	from = early->directions[0].position;
+	to = early->directions[1].position;
+	if (from == first) {
+		__builtin_memcpy(socket, early, sizeof(*socket));
+		socket->directions[1].readers = 0;
+	} else if (received) {
+		socket->directions[1].lost = HTTP_PASSED;
+	} else {
+		socket->directions[1].ahead_from = from;
+		socket->directions[1].ahead_to = to;
+	}
+	http_early.delete(&pair);
+}
+
 /* Made with a connection's first payload. Sequence numbers begin at what the kernel has next, in both directions. */
 static inline struct http_socket *make_http_socket(struct __sk_buff *skb, struct packet *p)
 {
-	struct http_socket *socket, *early;
-	struct http_pair pair = {};
+	struct http_socket *socket;
 	struct bpf_tcp_sock *tcp;
 	struct bpf_sock *sk;
 
@@ -1176,15 +1242,8 @@ static inline struct http_socket *make_http_socket(struct __sk_buff *skb, struct
 	if (!socket || !tcp)
 		return 0;
 	socket->directions[1].position = tcp->rcv_nxt;
-	socket->directions[1].lost = tcp->bytes_received > 0;
-	if (tcp->bytes_received) {
-		pair_of_connection(skb, p, &pair);
-		early = http_early.lookup(&pair);
-		if (early) {
-			__builtin_memcpy(socket, early, sizeof(*socket));
-			http_early.delete(&pair);
-		}
-	}
+	socket->directions[1].lost = tcp->bytes_received ? HTTP_UNKNOWN_END : HTTP_NOT_LOST;
+	take_over(skb, p, socket, tcp->rcv_nxt, tcp->bytes_received);
 	if (!socket->role)
 		socket->directions[0].lost = tcp->snd_nxt != tcp->snd_una || tcp->bytes_acked > 1; /* a SYN counts */
 	socket->directions[0].position = tcp->snd_nxt;
@@ -1292,6 +1351,43 @@ int on_http_end(u64 *ctx)
 		socket = http_sockets.sk_storage_get(sk, 0, 0);
 		if (socket && (socket->first != socket->next || socket->beyond))
 			end_requests(sk, socket);
+	}
+	time_run(runs, start_ns);
+	return 0;
+}
+
+/* Where the answers have lost their place it is not known whether the request still waits. */
+static inline u32 waits(struct http_socket *socket)
+{
+	u32 is_lost = socket->role == HTTP_CLIENT ? socket->directions[1].lost : socket->directions[0].lost;
+
+	return socket->first != socket->next && !is_lost && !socket->is_hopeless && !socket->is_off;
+}
+
+/* ctx: walk, map, socket, its storage (kernel/bpf/bpf_sk_storage.c: struct bpf_iter__bpf_sk_storage_map). In the storage
+ * the verifier allows no index that it does not know. */
+int on_http_socket(u64 *ctx)
+{
+	int row = 0;
+	struct program_runs *runs = runs_on_http_socket.lookup(&row);
+	u64 start_ns = count_run(runs);
+	struct bpf_iter_meta *meta = (struct bpf_iter_meta *)ctx[0];
+	struct http_socket *socket = (struct http_socket *)ctx[3];
+	struct http_waiting waiting = {};
+	u32 open;
+
+	if (socket && waits(socket)) {
+		waiting.cgroup_id = socket->cgroup_id;
+		waiting.beyond = socket->beyond;
+		waiting.role = socket->role;
+		open = socket->next - socket->first;
+#pragma unroll
+		for (u32 slot = 0; slot < HTTP_DEPTH; slot++) {
+			waiting.methods[slot] = HTTP_UNKNOWN;
+			if ((slot - socket->first) % HTTP_DEPTH < open)
+				waiting.methods[slot] = socket->open[slot].method;
+		}
+		bpf_seq_write(meta->seq, &waiting, sizeof(waiting));
 	}
 	time_run(runs, start_ns);
 	return 0;

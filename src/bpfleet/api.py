@@ -195,14 +195,16 @@ class SocketIterator(Probe):
 @dataclass(frozen=True)
 class Walk(Probe):
     """`int f(u64 *ctx)` on iter/<target>, walked whenever the collector asks for it (Maps.walk). ctx: what the kernel's
-    `struct bpf_iter__<target>` holds. Needs BTF, and hostPID in a pod."""
+    `struct bpf_iter__<target>` holds. Needs BTF, and hostPID in a pod where it is over tasks.
+    table: the map that it walks over, of a target that is one (bpf_sk_storage_map)."""
 
     target: str = "task_file"
+    table: str = ""
     capabilities = ("BPF", "PERFMON")
 
     @property
     def hook(self) -> str:
-        return f"iter/{self.target}"
+        return f"iter/{self.target}/{self.table}" if self.table else f"iter/{self.target}"
 
 
 @dataclass(frozen=True)

@@ -143,6 +143,20 @@ HTTP_CLIENT_DURATION = Histogram(
     prefix="",
     bounds="request_seconds",
 )
+HTTP_SERVER_ACTIVE = UpDownCounter(
+    "http.server.active_requests",
+    "Requests that the server has not begun to answer, at the last drain.",
+    unit="{request}",
+    labels=("http_request_method",),
+    prefix="",
+)
+HTTP_CLIENT_ACTIVE = UpDownCounter(
+    "http.client.active_requests",
+    "Requests whose answer the client waits for, at the last drain.",
+    unit="{request}",
+    labels=("http_request_method",),
+    prefix="",
+)
 ROLES = ("client", "server")
 FLOW_HTTP_REQUESTS = Counter(
     "flow.http.requests",

@@ -114,8 +114,8 @@ def events(collector: Collector, maps: Maps) -> list[Event]:
 
 
 def written(sink: Sink, records: Sequence[Record]) -> int | Written:
-    """Records through a sink, as the agent gives them to it: how many are through after one write(), or what else became
-    of them."""
+    """Records through a sink, as the agent gives them to it: how many are through after one write(), or what else
+    became of them."""
     return sink.write([sink.encode(record) for record in records])
 
 

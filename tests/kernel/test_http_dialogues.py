@@ -3,15 +3,18 @@
 Witness: the test itself, which says every byte, each part in a segment of its own.
 """
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack
+from functools import partial
 
 import pytest
 from tests.support.agents import Agent, House
 from tests.support.cgroups import Cgroup
 from tests.support.dialogues import Connection, Dialogue
-from tests.support.namespaces import Namespace
-from tests.support.requests import requests
+from tests.support.namespaces import Namespace, veth_pair
+from tests.support.requests import active_requests, requests
+from tests.support.scenes import Evening, Scene, wanted
 
 Place = Callable[..., Cgroup]
 Pair = tuple[Namespace, Namespace]
@@ -20,6 +23,8 @@ Rows = dict[tuple[str, str, str], int]
 WORDS = ("seen", "delivered", "lost")
 
 V4, V6 = "198.51.100.2", "2001:db8::2"
+FIRST_PORT = 5001
+AT_ONCE = 2
 GET = b"GET /a?b=c HTTP/1.1\r\nHost: example.test\r\nAccept: */*\r\n\r\n"
 OK = b"HTTP/1.1 200 OK\r\nServer: x\r\nContent-Length: 5\r\n\r\nhello"
 NO_CONTENT = b"HTTP/1.1 204 No Content\r\n\r\n"
@@ -28,38 +33,50 @@ LOOKS_LIKE_AN_ANSWER = b"HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n"
 
 
 class Stage:
-    """Two workloads that talk, and what the agent says of them."""
+    """Two workloads that talk. What a scene says is to be counted on each side, and lost on both."""
 
-    def __init__(self, agent: Agent, client: Cgroup, server: Cgroup, host: str) -> None:
-        self.agent, self.client, self.server = agent, client, server
-        agent.drained()
-        self.before = agent.lost()
-        self.dialogue = Dialogue(client, server, host)
+    def __init__(self, client: Cgroup, server: Cgroup, host: str, port: int) -> None:
+        self.client, self.server = client, server
+        self.dialogue = Dialogue(client, server, host, port)
+        self.rows: tuple[Rows, Rows] | None = None
+        self.lost: dict[str, int] = {}
 
     def connection(self, late: bytes = b"") -> AbstractContextManager[Connection]:
         return self.dialogue.connection(late)
 
     def counted(self, rows: Rows, client: Rows | None = None, **lost: int) -> None:
         """Both sides count these requests. client: what is different there. lost: by reason, of both sides."""
-        page = self.agent.settled(self.server, self.client)
-        assert requests(page, "server", self.server) == rows
-        assert requests(page, "client", self.client) == (rows if client is None else client)
-        assert requests(page, "client", self.server) == requests(page, "server", self.client) == {}
-        now = self.agent.lost()
-        grown = {name: int(now[name] - self.before.get(name, 0)) for name in now if now[name] != self.before.get(name)}
-        assert grown == {f"http_requests/{reason}": count for reason, count in lost.items()}
+        self.rows = (rows, rows if client is None else client)
+        self.lost = lost
 
 
-@pytest.fixture(params=[V4, V6], ids=["IPv4", "IPv6"])
-def stage(request: pytest.FixtureRequest, agent: Agent, place: Place, pair: Pair) -> Stage:
-    return Stage(agent, place("client", pair[0]), place("server", pair[1]), request.param)
+Play = Callable[[Stage], None]
+PLAYS: dict[str, Play] = {}
+
+
+def play(scene: Play) -> Play:
+    """Played to both address families; one after the other, for one page at the end."""
+    PLAYS[scene.__name__.strip("_")] = scene
+    return scene
+
+
+def plays(**arguments: tuple[object, ...]) -> Callable[[Callable[..., None]], None]:
+    """The same with each of these arguments."""
+    ((name, values),) = arguments.items()
+
+    def every(scene: Callable[..., None]) -> None:
+        for value in values:
+            PLAYS[f"{scene.__name__}, {name} {value}"] = partial(scene, **{name: value})
+
+    return every
 
 
 def body(size: int) -> bytes:
     return b"Content-Length: %d\r\n\r\n" % size
 
 
-def test_every_method_is_itself(stage: Stage) -> None:
+@play
+def every_method_is_itself(stage: Stage) -> None:
     methods = "CONNECT DELETE GET HEAD OPTIONS PATCH POST PUT TRACE".split()
     others = ["PURGE", "M-SEARCH", "QUERY", "get", "GETS", "PROPFIND", "VERSION-CONTROL"]
     with stage.connection() as c:
@@ -70,7 +87,8 @@ def test_every_method_is_itself(stage: Stage) -> None:
     stage.counted(rows, client={(method, status, "404"): count for (method, status, _), count in rows.items()})
 
 
-def test_every_status_is_itself(stage: Stage) -> None:
+@play
+def every_status_is_itself(stage: Stage) -> None:
     statuses = (200, 201, 202, 206, 300, 301, 302, 400, 401, 404, 409, 418, 429, 499, 500, 502, 503, 504, 599)
     with stage.connection() as c:
         for status in statuses:
@@ -82,7 +100,8 @@ def test_every_status_is_itself(stage: Stage) -> None:
     )
 
 
-def test_a_request_may_be_split_at_every_byte(stage: Stage) -> None:
+@play
+def a_request_may_be_split_at_every_byte(stage: Stage) -> None:
     with stage.connection() as c:
         for cut in range(1, len(GET)):
             c.client(GET[:cut], GET[cut:])
@@ -90,7 +109,8 @@ def test_a_request_may_be_split_at_every_byte(stage: Stage) -> None:
     stage.counted({("GET", "200", ""): len(GET) - 1})
 
 
-def test_an_answer_may_be_split_at_every_byte(stage: Stage) -> None:
+@play
+def an_answer_may_be_split_at_every_byte(stage: Stage) -> None:
     with stage.connection() as c:
         for cut in range(1, len(OK)):
             c.client(GET)
@@ -98,7 +118,8 @@ def test_an_answer_may_be_split_at_every_byte(stage: Stage) -> None:
     stage.counted({("GET", "200", ""): len(OK) - 1})
 
 
-def test_requests_and_answers_may_come_byte_by_byte(stage: Stage) -> None:
+@play
+def requests_and_answers_may_come_byte_by_byte(stage: Stage) -> None:
     post = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5;x=y\r\nhello\r\n0\r\nTrailer: x\r\n\r\n"
     with stage.connection() as c:
         for request in (GET, post, GET):
@@ -107,8 +128,8 @@ def test_requests_and_answers_may_come_byte_by_byte(stage: Stage) -> None:
     stage.counted({("GET", "200", ""): 2, ("POST", "200", ""): 1})
 
 
-@pytest.mark.parametrize("depth", [2, 3, 5, 10, 16])
-def test_pipelined_requests_are_one_row_each(stage: Stage, depth: int) -> None:
+@plays(depth=(2, 3, 5, 10, 16))
+def pipelined_requests_are_one_row_each(stage: Stage, depth: int) -> None:
     with stage.connection() as c:
         for parts in ([GET * depth], [GET] * depth):
             for answers in ([OK * depth], [OK] * depth, [(OK * depth)[:30], (OK * depth)[30:]]):
@@ -117,7 +138,8 @@ def test_pipelined_requests_are_one_row_each(stage: Stage, depth: int) -> None:
     stage.counted({("GET", "200", ""): 6 * depth})
 
 
-def test_more_requests_than_are_kept_are_lost_by_number(stage: Stage) -> None:
+@play
+def more_requests_than_are_kept_are_lost_by_number(stage: Stage) -> None:
     with stage.connection() as c:
         c.client(*[GET] * 23)
         c.server(*[OK] * 23)
@@ -126,7 +148,8 @@ def test_more_requests_than_are_kept_are_lost_by_number(stage: Stage) -> None:
     stage.counted({("GET", "200", ""): 17}, pipelined=2 * 7)
 
 
-def test_bodies_that_look_like_heads_are_bodies(stage: Stage) -> None:
+@play
+def bodies_that_look_like_heads_are_bodies(stage: Stage) -> None:
     with stage.connection() as c:
         for _ in range(3):
             upload = [LOOKS_LIKE_A_REQUEST] * 4 + [LOOKS_LIKE_AN_ANSWER] * 4
@@ -139,7 +162,8 @@ def test_bodies_that_look_like_heads_are_bodies(stage: Stage) -> None:
     stage.counted({("POST", "200", ""): 3, ("PUT", "200", ""): 3})
 
 
-def test_an_answer_may_begin_before_the_requests_body_has_ended(stage: Stage) -> None:
+@play
+def an_answer_may_begin_before_the_requests_body_has_ended(stage: Stage) -> None:
     with stage.connection() as c:
         for _ in range(3):
             c.client(b"POST / HTTP/1.1\r\nHost: a\r\n" + body(4 * len(LOOKS_LIKE_A_REQUEST)), LOOKS_LIKE_A_REQUEST)
@@ -152,7 +176,8 @@ def test_an_answer_may_begin_before_the_requests_body_has_ended(stage: Stage) ->
     )
 
 
-def test_what_comes_before_the_final_answer_is_none(stage: Stage) -> None:
+@play
+def what_comes_before_the_final_answer_is_none(stage: Stage) -> None:
     with stage.connection() as c:
         for _ in range(3):
             c.client(b"POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n" + body(5))
@@ -162,7 +187,8 @@ def test_what_comes_before_the_final_answer_is_none(stage: Stage) -> None:
     stage.counted({("POST", "200", ""): 3})
 
 
-def test_answers_without_a_body_have_none(stage: Stage) -> None:
+@play
+def answers_without_a_body_have_none(stage: Stage) -> None:
     with stage.connection() as c:
         for _ in range(3):
             c.client(b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\n")
@@ -177,7 +203,8 @@ def test_answers_without_a_body_have_none(stage: Stage) -> None:
                    ("GET", "200", ""): 3})  # fmt: skip
 
 
-def test_an_upgrade_is_a_request_and_then_silence(stage: Stage) -> None:
+@play
+def an_upgrade_is_a_request_and_then_silence(stage: Stage) -> None:
     with stage.connection() as c:
         c.client(b"GET /chat HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n")
         c.server(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n")
@@ -187,7 +214,8 @@ def test_an_upgrade_is_a_request_and_then_silence(stage: Stage) -> None:
     stage.counted({("GET", "101", ""): 1})
 
 
-def test_a_tunnel_is_a_request_and_then_silence(stage: Stage) -> None:
+@play
+def a_tunnel_is_a_request_and_then_silence(stage: Stage) -> None:
     with stage.connection() as c:
         c.client(b"CONNECT example.test:443 HTTP/1.1\r\nHost: example.test:443\r\n\r\n")
         c.server(b"HTTP/1.1 407 Proxy Authentication Required\r\n" + body(2) + b"no")
@@ -200,9 +228,9 @@ def test_a_tunnel_is_a_request_and_then_silence(stage: Stage) -> None:
                   client={("CONNECT", "407", "407"): 1, ("CONNECT", "200", ""): 1})  # fmt: skip
 
 
-@pytest.mark.parametrize("who", ["client", "server"])
-@pytest.mark.parametrize("reset", [True, False], ids=["reset", "closed"])
-def test_requests_without_an_answer_are_counted_as_what_ended_them(stage: Stage, who: str, reset: bool) -> None:
+@plays(end=(("client", "reset"), ("client", "closed"), ("server", "reset"), ("server", "closed")))
+def requests_without_an_answer_are_counted_as_what_ended_them(stage: Stage, end: tuple[str, str]) -> None:
+    who, reset = end[0], end[1] == "reset"
     for _ in range(3):
         c = stage.dialogue.open()
         c.client(GET)
@@ -214,7 +242,8 @@ def test_requests_without_an_answer_are_counted_as_what_ended_them(stage: Stage,
                   client={("GET", "200", ""): 3, ("POST", "", ends["client"]): 3})  # fmt: skip
 
 
-def test_a_request_that_comes_with_the_handshakes_last_packet_is_counted(stage: Stage) -> None:
+@play
+def a_request_that_comes_with_the_handshakes_last_packet_is_counted(stage: Stage) -> None:
     for _ in range(5):
         with stage.connection(late=GET) as c:
             c.server(OK)
@@ -223,8 +252,19 @@ def test_a_request_that_comes_with_the_handshakes_last_packet_is_counted(stage: 
     stage.counted({("GET", "200", ""): 10})
 
 
-@pytest.mark.parametrize("size", [100, 400, 448, 449, 1000, 3000])
-def test_long_lines_are_followed(stage: Stage, size: int) -> None:
+@play
+def of_a_pipeline_in_the_handshakes_last_packet_what_is_not_read_is_lost_by_number(stage: Stage) -> None:
+    """On the listener's socket two heads are read at most."""
+    for _ in range(3):
+        with stage.connection(late=GET * 5) as c:
+            c.server(OK * 5)
+            c.client(GET)
+            c.server(OK)
+    stage.counted({("GET", "200", ""): 6}, client={("GET", "200", ""): 18}, gap=12)
+
+
+@plays(size=(100, 400, 448, 449, 1000, 3000))
+def long_lines_are_followed(stage: Stage, size: int) -> None:
     long = b"/" + b"x" * size
     with stage.connection() as c:
         for cut in (0, 1, 60, 70, size // 2, size):
@@ -234,7 +274,63 @@ def test_long_lines_are_followed(stage: Stage, size: int) -> None:
     stage.counted({("POST", "200", ""): 6})
 
 
-def test_what_is_no_http_counts_nothing(stage: Stage) -> None:
+@play
+def methods_without_end_are_one_row(stage: Stage) -> None:
+    with stage.connection() as c:
+        for number in range(101):
+            c.client(b"M%d%s / HTTP/1.1\r\nHost: a\r\n\r\n" % (number, b"x" * number))
+            c.server(OK)
+    stage.counted({("_OTHER", "200", ""): 101})
+
+
+@play
+def bytes_that_no_text_has_do_not_disturb(stage: Stage) -> None:
+    hostile = b"\0\x1b[31m\xff\x7f\t\r"
+    with stage.connection() as c:
+        for method in (b"GET", b"G\0T", b"\x1b[2J", b"\xc3\xa9"):
+            c.client(b"%s /%s HTTP/1.1\r\nHost: %s\r\n%s: %s\r\n\r\n" % (method, hostile, hostile, hostile, hostile))
+            c.server(b"HTTP/1.1 200 " + hostile + b"\r\n" + hostile + b"\r\n" + body(5) + b"hello")
+    stage.counted({("GET", "200", ""): 1, ("_OTHER", "200", ""): 3})
+
+
+@play
+def a_head_of_100_kb_is_one_request(stage: Stage) -> None:
+    """Of segments that hold more of it than is read (29 kB) its end is not seen: the next request is, again."""
+    with stage.connection() as c:
+        for _ in range(3):
+            c.client(b"GET / HTTP/1.1\r\nHost: a\r\n" + b"X-Pad: %s\r\n" % (b"p" * 1000) * 100 + b"\r\n")
+            c.server(b"HTTP/1.1 431 Too Large\r\n" + body(0))
+            c.client(GET)
+            c.server(OK)
+    rows = {("GET", "431", ""): 3, ("GET", "200", ""): 3}
+    stage.counted(rows, client={("GET", "431", "431"): 3, ("GET", "200", ""): 3})
+
+
+@play
+def lengths_that_are_none_end_what_can_be_followed_and_nothing_else(stage: Stage) -> None:
+    """Whoever asks once at a time is found again with the next request."""
+    wrong = (b"-1", b"99999999999999999999", b"18446744073709551616", b"0x5", b"", b"5 5", b"\0")
+    for length in wrong:
+        with stage.connection() as c:
+            c.client(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %s\r\n\r\n" % length)
+            c.server(b"HTTP/1.1 400 Bad Request\r\nContent-Length: %s\r\n\r\n" % length)
+    rows = {("POST", "400", ""): len(wrong)}
+    stage.counted(rows, client={("POST", "400", "400"): len(wrong)})
+
+
+@play
+def what_only_begins_like_http_counts_nothing(stage: Stage) -> None:
+    """Each on a connection of its own: a status that is none, a version that is none, a line without an end."""
+    for line in (b"GET / HTTP/1.x\r\n\r\n", b"GET /" + b"x" * 5000, b"GET / HTTP/1.1", b"GET  HTTP/3.0\r\n\r\n"):
+        with stage.connection() as c:
+            for _ in range(9):
+                c.client(line)
+            c.server(b"HTTP/1.1 099 OK\r\n\r\n", b"HTTP/1.1 999 OK\r\n\r\n", b"HTTP/1.1 2000 OK\r\n\r\n")
+    stage.counted({})
+
+
+@play
+def what_is_no_http_counts_nothing(stage: Stage) -> None:
     others = (
         (b"*2\r\n$3\r\nGET\r\n$1\r\na\r\n", b"$1\r\nb\r\n"),
         (b"GET a\r\n", b"+OK\r\n"),
@@ -250,6 +346,75 @@ def test_what_is_no_http_counts_nothing(stage: Stage) -> None:
                 c.client(question)
                 c.server(answer)
     stage.counted({})
+
+
+def scene(play: Play, pair: Pair, host: str, port: int, stages: list[Stage], stack: ExitStack) -> Scene:
+    client, server = (stack.enter_context(Cgroup(name, space)) for name, space in zip(("c", "s"), pair, strict=True))
+    stage = Stage(client, server, host, port)
+    play(stage)
+    stages.append(stage)
+    page = yield [client, server]
+    assert stage.rows is not None
+    assert requests(page, "server", server) == stage.rows[0]
+    assert requests(page, "client", client) == stage.rows[1]
+    assert requests(page, "client", server) == requests(page, "server", client) == {}
+
+
+@pytest.fixture(scope="module")
+def evening(request: pytest.FixtureRequest, house: House) -> Iterator[tuple[Evening, list[Stage]]]:
+    stages: list[Stage] = []
+    with ExitStack() as stack:
+        pair = (stack.enter_context(Namespace("a")), stack.enter_context(Namespace("b")))
+        stack.enter_context(veth_pair(*pair))
+        scenes = {
+            (name, host): partial(scene, PLAYS[str(name)], pair, str(host), FIRST_PORT + number, stages)
+            for number, (name, host) in enumerate(wanted(request, "name", "host"))
+        }
+        played = Evening(house.running(), scenes, AT_ONCE)
+        stack.callback(played.close)
+        yield played, stages
+
+
+@pytest.mark.parametrize("host", [V4, V6], ids=["IPv4", "IPv6"])
+@pytest.mark.parametrize("name", PLAYS)
+def test_of_both_sides(evening: tuple[Evening, list[Stage]], name: str, host: str) -> None:
+    evening[0].check(name, host)
+
+
+def test_nothing_is_lost_but_what_each_of_them_says(evening: tuple[Evening, list[Stage]]) -> None:
+    expected: Counter[str] = Counter()
+    for stage in evening[1]:
+        expected.update({f"http_requests/{reason}": count for reason, count in stage.lost.items()})
+    assert evening[0].grown == expected
+
+
+def test_requests_are_active_until_they_are_answered_or_their_socket_ends(
+    agent: Agent, place: Place, pair: Pair
+) -> None:
+    client, server = place("client", pair[0]), place("server", pair[1])
+    dialogue = Dialogue(client, server, V6, FIRST_PORT)
+    waits, ends, pipelines = (dialogue.open() for _ in range(3))
+    waits.client(GET[:20], GET[20:])
+    ends.client(b"PURGE / HTTP/1.1\r\nHost: a\r\n\r\n")
+    pipelines.client(b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\n" + GET * 12 + GET * 10)
+    page = agent.settled(client, server)
+    wanted = {"GET": 1 + 15, "HEAD": 1, "_OTHER": 1 + 7}  # of those beyond 16 the method is not kept
+    assert active_requests(page, client, server) == {
+        (cgroup.workload, side, method): count
+        for cgroup, side in ((client, "client"), (server, "server"))
+        for method, count in wanted.items()
+    }
+    waits.server(OK)
+    pipelines.server(NO_CONTENT + OK * 2)
+    ends.close("server")
+    page = agent.settled(client, server)
+    left = {"GET": 13, "_OTHER": 7}
+    assert active_requests(page, server) == {(server.workload, "server", name): n for name, n in left.items()}
+    for connection in (waits, pipelines):
+        connection.close("client", reset=True)
+    page = agent.settled(client, server)
+    assert active_requests(page, client, server) == {}
+    assert page.value("http_server_active_requests", workload=server.workload) == 0
 
 
 def test_what_finds_no_row_is_counted_without_its_status(alone: House, place: Place, pair: Pair) -> None:
@@ -268,3 +433,4 @@ def test_what_finds_no_row_is_counted_without_its_status(alone: House, place: Pl
         seen, delivered, lost = (books.value(f"bpfleet_{word}_total", channel="http_requests") for word in WORDS)
         assert seen == delivered + lost
         assert delivered >= 46
+        assert active_requests(page, client, server) == {}

@@ -4,17 +4,30 @@ Kernel half: http.bpf.c, and http_flows.bpf.c for the same requests by peer.
 """
 
 import struct
+from collections import Counter
 from collections.abc import Iterator, Mapping
 
 from agent.collectors import packet
 from bpfleet import catalogue
-from bpfleet.api import Channel, Collector, Distribution, Maps, Packet, Sample, Summed, TailCall, TracingTracepoint
+from bpfleet.api import (
+    Channel,
+    Collector,
+    Distribution,
+    Maps,
+    Packet,
+    Sample,
+    Summed,
+    TailCall,
+    TracingTracepoint,
+    Walk,
+)
 
 NANOSECONDS = 1e9
 
 ERRORS = ("", "reset", "closed", "timeout", "unknown")
 """By the numbers of `enum http_error` in http.bpf.c."""
 
+OTHER_METHOD = catalogue.HTTP_METHODS.index("_OTHER")
 CLIENT, SERVER = 1, 2
 """`enum http_role`"""
 
@@ -22,6 +35,11 @@ FIRST_ERROR = {SERVER: 500, CLIENT: 400}
 """From this status on an answer is an error of who gave it, or of who got it."""
 
 _KEY = struct.Struct("=QHBBB3x")
+_WAITING = struct.Struct("=QIB3x16s")
+_SOCKETS = Walk("on_http_socket", target="bpf_sk_storage_map", table="http_sockets")
+
+Waiting = tuple[int, int, int]
+"""Cgroup, role and method of requests that wait for their answer."""
 
 
 class Http(Collector):
@@ -34,10 +52,13 @@ class Http(Collector):
         TailCall("on_http_ingress", direction="ingress", table="http_ingress"),
         TailCall("on_http_egress", direction="egress", table="http_egress"),
         TracingTracepoint("on_http_end", tracepoint="inet_sock_set_state"),
+        _SOCKETS,
     )
     metrics = (
         catalogue.HTTP_SERVER_DURATION,
         catalogue.HTTP_CLIENT_DURATION,
+        catalogue.HTTP_SERVER_ACTIVE,
+        catalogue.HTTP_CLIENT_ACTIVE,
         catalogue.FLOW_HTTP_REQUESTS,
         catalogue.FLOW_HTTP_DURATION,
     )
@@ -45,6 +66,9 @@ class Http(Collector):
         Channel("http_requests", lost=("map_full", "pipelined", "gap", "no_request")),
         Channel("http_peers", lost=("map_full",)),
     )
+
+    def __init__(self) -> None:
+        self._active: dict[Waiting, int] = {}
 
     def defines(self, limits: Mapping[str, int]) -> dict[str, str]:
         rows, flows = str(limits["http_rows"]), str(limits["http_flows"])
@@ -57,6 +81,32 @@ class Http(Collector):
                 maps.deliver("http_requests", sum(row[1][:-1]))
                 yield sample
         yield from _flows(maps)
+        yield from self._changes(waiting(maps.walk(_SOCKETS.function)))
+
+    def _changes(self, now: Mapping[Waiting, int]) -> Iterator[Sample]:
+        """A sample is done with when the next one is asked for."""
+        for key in sorted(self._active.keys() | now.keys()):
+            cgroup_id, role, method = key
+            change = now.get(key, 0) - self._active.get(key, 0)
+            if not change:
+                continue
+            metric = catalogue.HTTP_SERVER_ACTIVE if role == SERVER else catalogue.HTTP_CLIENT_ACTIVE
+            yield Sample(metric, change, cgroup_id, (catalogue.HTTP_METHODS[method],))
+            self._active[key] = now.get(key, 0)
+            if not self._active[key]:
+                del self._active[key]
+
+
+def waiting(rows: bytes) -> Counter[Waiting]:
+    """`struct http_waiting` of every socket that has such requests. Of those beyond the kept no method is known."""
+    found: Counter[Waiting] = Counter()
+    for cgroup_id, beyond, role, methods in _WAITING.iter_unpack(rows):
+        for method in methods:
+            if method < len(catalogue.HTTP_METHODS):
+                found[cgroup_id, role, method] += 1
+        if beyond:
+            found[cgroup_id, role, OTHER_METHOD] += beyond
+    return found
 
 
 def _flows(maps: Maps) -> Iterator[Sample]:

@@ -46,7 +46,8 @@ class Attaching:
             btf_id = self._btf_id(f"btf_trace_{where}", btf.TYPEDEF, f"tracepoint {where}")
         elif kind == "iter":
             program_type, attach_type = syscalls.PROG_TRACING, syscalls.ATTACH_ITER
-            btf_id = self._btf_id(f"bpf_iter_{where}", btf.FUNC, f"iterator {where}")
+            target = where.partition("/")[0]
+            btf_id = self._btf_id(f"bpf_iter_{target}", btf.FUNC, f"iterator {target}")
         code = self._compiled.code(function)
         self._forget(function)
         self._maps[function] = maps_of(code)
@@ -75,7 +76,8 @@ class Attaching:
             elif kind == "tail_call":
                 syscalls.set_program(self._map(where.partition("/")[2]), program)
             elif kind == "iter":
-                self.links[function] = syscalls.link_iterator(program)
+                table = where.partition("/")[2]
+                self.links[function] = syscalls.link_iterator(program, self._map(table) if table else None)
             else:  # a tp_btf program knows its own hook
                 self.links[function] = syscalls.open_raw_tracepoint(program, where if kind == "raw_tracepoint" else "")
                 self._tracing.add(function)

@@ -96,8 +96,11 @@ def link_cgroup(program: int, cgroup: int, attach_type: int) -> int:
     return Attributes().call(LINK_CREATE, "=IIII", program, cgroup, attach_type, 0)
 
 
-def link_iterator(program: int) -> int:
-    return Attributes().call(LINK_CREATE, "=IIIIQI", program, 0, ATTACH_ITER, 0, 0, 0)
+def link_iterator(program: int, table: int | None = None) -> int:
+    """table: the map to walk over (`union bpf_iter_link_info`)."""
+    info = bytearray() if table is None else bytearray(struct.pack("=I", table))
+    where = address(info) if info else 0
+    return Attributes().call(LINK_CREATE, "=IIIIQI", program, 0, ATTACH_ITER, 0, where, len(info))
 
 
 def open_raw_tracepoint(program: int, tracepoint: str = "") -> int:

@@ -8,8 +8,10 @@ from agent.collectors.http import CLIENT, SERVER, Http, error_type
 from bpfleet.catalogue import (
     FLOW_HTTP_DURATION,
     FLOW_HTTP_REQUESTS,
+    HTTP_CLIENT_ACTIVE,
     HTTP_CLIENT_DURATION,
     HTTP_METHODS,
+    HTTP_SERVER_ACTIVE,
     HTTP_SERVER_DURATION,
 )
 from bpfleet.metrics import Distribution, Flow, Sample, Summed
@@ -20,8 +22,52 @@ def key(cgroup_id: int, status: int, method: str, role: int, error: int = 0) -> 
     return struct.pack("=QHBBB3x", cgroup_id, status, HTTP_METHODS.index(method), role, error)
 
 
+NO_METHOD = 10
+"""Of a place for a request in which there is none."""
+
+
+def socket(cgroup_id: int, role: int, *methods: str, beyond: int = 0) -> bytes:
+    """`struct http_waiting` of http.bpf.c."""
+    numbers = [HTTP_METHODS.index(method) for method in methods]
+    return struct.pack("=QIB3x16B", cgroup_id, beyond, role, *numbers, *[NO_METHOD] * (16 - len(methods)))
+
+
 def fed(**hashes: dict[bytes, tuple[int, ...]]) -> Fed:
-    return feed(Http(), hashes, "http_rows", "http_others", "http_flows", "http_flow_others")
+    made = feed(Http(), hashes, "http_rows", "http_others", "http_flows", "http_flow_others")
+    made.tables.walks["on_http_socket"] = b""
+    return made
+
+
+def test_requests_that_wait_are_told_by_what_has_changed_since_the_last_walk() -> None:
+    made = fed()
+    sockets = [socket(23, SERVER, "GET"), socket(23, SERVER, *["GET"] * 16, beyond=5), socket(23, CLIENT, "POST")]
+    made.tables.walks["on_http_socket"] = b"".join(sockets)
+    assert made.samples() == [
+        Sample(HTTP_CLIENT_ACTIVE, 1, 23, ("POST",)),
+        Sample(HTTP_SERVER_ACTIVE, 5, 23, ("_OTHER",)),
+        Sample(HTTP_SERVER_ACTIVE, 17, 23, ("GET",)),
+    ]
+    assert made.samples() == []
+    made.tables.walks["on_http_socket"] = socket(23, SERVER, "GET", "PUT") + socket(29, SERVER, "GET")
+    assert made.samples() == [
+        Sample(HTTP_CLIENT_ACTIVE, -1, 23, ("POST",)),
+        Sample(HTTP_SERVER_ACTIVE, -5, 23, ("_OTHER",)),
+        Sample(HTTP_SERVER_ACTIVE, -16, 23, ("GET",)),
+        Sample(HTTP_SERVER_ACTIVE, 1, 23, ("PUT",)),
+        Sample(HTTP_SERVER_ACTIVE, 1, 29, ("GET",)),
+    ]
+    made.tables.walks["on_http_socket"] = b""
+    assert sum(sample.value for sample in made.samples() if isinstance(sample.value, int)) == -3
+    assert made.samples() == []
+
+
+def test_what_was_told_of_before_a_failure_is_not_told_again() -> None:
+    made = fed()
+    made.tables.walks["on_http_socket"] = socket(23, CLIENT, "GET") + socket(23, SERVER, "GET")
+    drain = made.collector.collect(made.loaded.maps("http"))
+    told = [next(drain), next(drain)]  # whoever asks for the second has taken the first
+    assert [sample.metric for sample in told] == [HTTP_CLIENT_ACTIVE, HTTP_SERVER_ACTIVE]
+    assert made.samples() == told[1:]
 
 
 def test_requests_are_told_by_side_method_status_and_error() -> None:
