@@ -49,8 +49,8 @@ class FakeMaps:
 
     rows: by map, the key as bytes and what was added to each member of the value. totals: of one-row arrays, by name.
     records: that wait in ring buffers. walks: what the iterator of a function writes. enumerations: of the kernel.
-    delivered: what the collector has said, by channel. Rows and records are there once, as in the kernel; put more into
-    `rows` and `ring` for the next call."""
+    delivered: what the collector has said, by channel. written: by map, what it has made that hold. Rows and records
+    are there once, as in the kernel; put more into `rows` and `rings` for the next call."""
 
     def __init__(
         self,
@@ -65,6 +65,11 @@ class FakeMaps:
         self._totals, self._walks = dict(totals or {}), dict(walks or {})
         self._enumerations = dict(enumerations or {})
         self.delivered: Counter[str] = Counter()
+        self.written: dict[str, dict[bytes, tuple[int, ...]]] = {}
+
+    def replace(self, name: str, rows: Mapping[bytes, tuple[int, ...]]) -> int:
+        self.written[name] = dict(rows)
+        return 0
 
     def growth(self, name: str) -> Iterator[Row]:
         """Raises KeyError for a map that the test has not given, as the agent would fail."""
