@@ -24,6 +24,9 @@ OPENED = {QUERIES: "query strings", PATHS: "raw paths"}
 NAMELESS = (names.OTHER, model.UNKNOWN)
 """Whose requests nobody may know: their namespace may have asked for silence."""
 
+NOT_KUBERNETES = "_"
+"""With it names of ours begin, and none of Kubernetes."""
+
 MAX_PROBLEMS_TOLD = 100
 """Lines in the log at one change of the annotations; the metric counts them all."""
 
@@ -51,6 +54,9 @@ class Book(Protocol):
 
     @property
     def version(self) -> int: ...
+    @property
+    def is_known(self) -> bool:
+        """Whether who has no annotation in it has none."""
 
     def annotations(self) -> Mapping[str, Mapping[str, str]]: ...
 
@@ -95,7 +101,11 @@ class Policies:
         self._renew()
 
     def of(self, namespace: str) -> Policy:
+        """Of a namespace whose annotations may still come nothing is told: it may have asked for silence."""
+        is_known = self._book is None or self._book.is_known  # before its version is looked at
         self.refresh()
+        if not is_known and namespace and not namespace.startswith(NOT_KUBERNETES):
+            return Policy("off")
         found = self._of.get(namespace)
         if found is None:
             found = self._of[NAMELESS[0]] if namespace in NAMELESS else self._of[""]

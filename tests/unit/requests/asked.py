@@ -27,6 +27,7 @@ class Clock:
 class Book:
     given: dict[str, Mapping[str, str]] = field(default_factory=dict)
     version: int = 0
+    is_known: bool = True
 
     def annotations(self) -> Mapping[str, Mapping[str, str]]:
         return dict(self.given)

@@ -53,6 +53,16 @@ def test_an_annotation_goes_over_the_settings_and_goes_again() -> None:
     assert bench.of() == Policy("errors", 100, 1.0)
 
 
+def test_a_namespace_whose_annotations_may_still_come_is_silent() -> None:
+    bench = Bench(log="all", namespaces=("lab=all",))
+    bench.book.is_known = False
+    assert {bench.of(each).mode for each in ("shop", "lab")} == {"off"}
+    assert {bench.of(each).mode for each in ("", "_host")} == {"all"}
+    bench.book.annotate("shop", mode="off")
+    bench.book.is_known = True
+    assert (bench.of("shop").mode, bench.of("lab").mode) == ("off", "all")
+
+
 def test_queries_and_paths_are_open_for_a_time_and_the_log_says_when(told) -> None:
     bench = Bench(log="all")
     bench.book.annotate("shop", queries_until=after(hours=1), paths_until=after(days=7))
