@@ -7,6 +7,7 @@ the line around stay visible and do nothing.
 
 import re
 from functools import lru_cache
+from itertools import pairwise
 from urllib.parse import quote
 
 from agent.protocols import secrets
@@ -37,6 +38,8 @@ MAX_PORT = 65535
 _SAFE = "".join(chr(code) for code in range(0x21, 0x7F))
 _ACTING = re.compile(r"[^!-~]")
 _PORT = re.compile(r"[0-9]{1,5}")
+_COLONS = re.compile(r"\[?[0-9A-Fa-f]{0,4}:[0-9A-Fa-f]{0,4}:[0-9A-Fa-f:.]*(%[0-9A-Za-z._~\-]+)?\]?|[^:]*:[0-9]+")
+"""IPv6, or a port that is none."""
 
 
 def plain(text: str) -> str:
@@ -57,7 +60,7 @@ def method(text: str) -> str:
 @lru_cache(REMEMBERED)
 def host(text: str) -> tuple[str, int | None]:
     """Name or address, and the port where one is given: of a Host field or a target's authority. What stands before an
-    `@` is a user's, and cut."""
+    `@` is a user's, and cut. A colon that belongs to neither address nor port may part a user from a password."""
     name = text.rpartition("@")[2].strip()
     port = None
     before, colon, after = name.rpartition(":")
@@ -66,7 +69,7 @@ def host(text: str) -> tuple[str, int | None]:
             name, port = before, int(after)
         elif not after:
             name = before
-    if secrets.has_shape(name):
+    if secrets.has_shape(name) or (":" in name and not _COLONS.fullmatch(name)):
         return REDACTED, port
     return _short(plain(name.strip("[]").lower()), MAX_HOST), port
 
@@ -87,7 +90,10 @@ def path(text: str, is_cut: bool = False) -> str:
     """A path as it was sent, less the segments that look like a secret or follow a word that says that one follows."""
     is_cut = is_cut or len(text) > MAX_RAW_PATH
     parts = text[:MAX_RAW_PATH].split("/")
-    told = [_segment(part, before) for part, before in zip(parts, ["", *parts], strict=False)]
+    told, before = [], ""
+    for part in parts:
+        told.append(_segment(part, before))
+        before = before if part in secrets.NOTHING else part
     if is_cut:
         told[-1] = CUT
     return "/" + REDACTED if secrets.spans(text) else "/".join(told)
@@ -96,6 +102,9 @@ def path(text: str, is_cut: bool = False) -> str:
 def _segment(part: str, before: str) -> str:
     if part and before and secrets.announces(before):
         return REDACTED
+    for each in secrets.unfolded(part):  # an encoded slash
+        if any(after and secrets.announces(word) for word, after in pairwise(each.split("/"))):
+            return REDACTED
     return ";".join(_parameter(each) for each in part.split(";"))  # parameters of a segment (RFC 3986, 3.3)
 
 

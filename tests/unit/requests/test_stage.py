@@ -86,6 +86,14 @@ def test_every_form_of_a_target(head: bytes, expected: dict[str, Attribute]) -> 
     assert {name: left[name] for name in expected} == expected
 
 
+@pytest.mark.parametrize("head", [b"GET http://alice:23", b"GET http://alice:sesame", b"CONNECT alice:23"])
+def test_an_authority_whose_end_was_not_seen_may_be_a_password(head: bytes) -> None:
+    """As when the next segment begins with @shop.example."""
+    for stage in (CLOSED, OPEN):
+        told_of = line(stage, request(head))
+        assert not any(word in told_of for word in (b"alice", b"sesame", b"server.port")), told_of
+
+
 def test_what_was_not_read_is_not_told() -> None:
     left = told(CLOSED, request(b""))
     assert not {"url.path", "http.route", "server.address", "server.port", "network.protocol.version"} & left.keys()
