@@ -37,6 +37,9 @@ MAX_PORT = 65535
 
 _SAFE = "".join(chr(code) for code in range(0x21, 0x7F))
 _ACTING = re.compile(r"[^!-~]")
+_REST = re.compile(r"[/?#]")
+"""Where an authority ends (RFC 3986, 3.2)."""
+_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _PORT = re.compile(r"[0-9]{1,5}")
 _COLONS = re.compile(r"\[?[0-9A-Fa-f]{0,4}:[0-9A-Fa-f]{0,4}:[0-9A-Fa-f:.]*(%[0-9A-Za-z._~\-]+)?\]?|[^:]*:[0-9]+")
 """IPv6, or a port that is none."""
@@ -54,14 +57,16 @@ def plain(text: str) -> str:
 
 
 def method(text: str) -> str:
-    return _short(plain(REDACTED if secrets.is_secret(text) else text), MAX_METHOD)
+    """What is no method (RFC 9110, 5.6.2) may be anything that stood before a version: a query, the end of a body."""
+    is_told = _TOKEN.fullmatch(text) and not secrets.is_secret(text)
+    return _short(text if is_told else REDACTED, MAX_METHOD)
 
 
 @lru_cache(REMEMBERED)
 def host(text: str) -> tuple[str, int | None]:
     """Name or address, and the port where one is given: of a Host field or a target's authority. What stands before an
     `@` is a user's, and cut. A colon that belongs to neither address nor port may part a user from a password."""
-    name = text.rpartition("@")[2].strip()
+    name = _REST.split(text.rpartition("@")[2].strip(), 1)[0]
     port = None
     before, colon, after = name.rpartition(":")
     if colon and (":" not in before or before.endswith("]")):
