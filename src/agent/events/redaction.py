@@ -95,21 +95,28 @@ def path(text: str, is_cut: bool = False) -> str:
     """A path as it was sent, less the segments that look like a secret or follow a word that says that one follows."""
     is_cut = is_cut or len(text) > MAX_RAW_PATH
     parts = text[:MAX_RAW_PATH].split("/")
-    told, before = [], ""
+    *_, plainest = secrets.unfolded(text)
+    hides, told, before = plainest.count("/") > text.count("/"), [], ""
     for part in parts:
-        told.append(_segment(part, before))
+        told.append(REDACTED if hides and _announces_within(part) else _segment(part, before))
         before = before if part in secrets.NOTHING else part
     if is_cut:
         told[-1] = CUT
     return "/" + REDACTED if secrets.spans(text) else "/".join(told)
 
 
+def _announces_within(part: str) -> bool:
+    """Of segments with an encoded slash between them."""
+    return any(
+        after and secrets.announces(word)
+        for each in secrets.unfolded(part)
+        for word, after in pairwise(each.split("/"))
+    )
+
+
 def _segment(part: str, before: str) -> str:
     if part and before and secrets.announces(before):
         return REDACTED
-    for each in secrets.unfolded(part):  # an encoded slash
-        if any(after and secrets.announces(word) for word, after in pairwise(each.split("/"))):
-            return REDACTED
     return ";".join(_parameter(each) for each in part.split(";"))  # parameters of a segment (RFC 3986, 3.3)
 
 
