@@ -156,13 +156,18 @@ def _undocumented(kind: type[Plugin], source: Source) -> Iterator[str]:
 
 
 def _sink(sink: Sink, source: Source) -> Iterator[str]:
-    try:
-        guarding.Held(sink).encode(NO_SAMPLE)
-    except Exception as error:  # whatever it does
-        place = guarding.place(error, type(sink)) or f"{source.place('encode')}: "
-        yield f"{place}encode(): {type(error).__name__}: {error}"
-    finally:
-        sink.close()
+    """Raises LoadError."""
+    held = guarding.Held(sink)
+    asked: tuple[tuple[str, Callable[[], object]], ...] = (
+        ("encode", lambda: held.encode(NO_SAMPLE)),
+        ("close", held.close),
+    )
+    for name, ask in asked:
+        try:
+            ask()
+        except Exception as error:  # whatever it does
+            place = guarding.place(error, type(sink)) or f"{source.place(name)}: "
+            yield f"{place}{name}(): {type(error).__name__}: {error}"
 
 
 def _collector(collector: Collector, source: Source, load: Load | None) -> Iterator[str]:

@@ -134,6 +134,16 @@ def test_a_sink_is_asked_to_encode(tmp_path: Path, capsys: pytest.CaptureFixture
     assert told == ["good: ok", "spoilt.py:4: encode(): TypeError: encode() returned str, not bytes"]
 
 
+def test_and_to_close_and_has_a_batch_that_can_be(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    closing = sink("closing")["closing.py"] + "    def close(self):\n        1 / 0\n"
+    batched = sink("batched")["batched.py"] + "    batch = 100\n"
+    write(tmp_path, {"closing.py": closing, "batched.py": batched})
+    assert checked(tmp_path / "closing.py", None) == checked(tmp_path / "batched.py", None) == 1
+    told = capsys.readouterr().out.splitlines()
+    assert told[0] == "closing.py:9: close(): ZeroDivisionError: division by zero"
+    assert told[1].startswith("batched.py:8: batch is 100: a Batch of 1 or more")
+
+
 def test_a_word_that_means_nothing_is_a_mistake() -> None:
     with pytest.raises(SettingsError, match="there is no 'nobody'; there are cgroups, traffic"):
         main(["check", "nobody"])
