@@ -69,7 +69,7 @@ def row(found: Found, settings: Settings) -> tuple[str, ...]:
         state,
         default,
         _line(found.source),
-        _hooks(kind),
+        _hooks(kind) if not found.reason else "",
         options,
     )
 

@@ -6,7 +6,7 @@ import pytest
 from tests.support.plugins import collector, examples, sink
 
 from agent import trials
-from agent.collector import check, main, table, wanted
+from agent.collector import check, main, row, table, wanted
 from agent.kernel.door import KernelSettings
 from agent.kernel.fake import FakeDoor, FakeTables
 from agent.plugins.finding import Finder, Plugins
@@ -62,6 +62,14 @@ def test_all_are_listed_with_state_source_and_hooks(tmp_path: Path) -> None:
     assert "paths=()" in lines["executions"] and " no " in lines["executions"]
     assert lines["webhook"].startswith("sink ") and "not asked for" in lines["webhook"]
     assert "off: broken.py:2: ModuleNotFoundError" in lines["broken"]
+
+
+def test_one_whose_probes_are_none_is_listed_as_off(tmp_path: Path) -> None:
+    text = collector("odd")["odd.py"]
+    for number, wrong in enumerate(("probes = (AnyOf(3),)", "base = 3", "base = Fragment('x', 3)")):
+        write(tmp_path, {f"odd_{number}.py": f"{text}    {wrong}\n", "odd.bpf.c": ""})
+        (found,) = [each for each in single(tmp_path / f"odd_{number}.py").found if each.name == "odd"]
+        assert row(found, build({}))[2].startswith(f"off: odd_{number}.py:")
 
 
 def test_what_is_good_is_ok(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
