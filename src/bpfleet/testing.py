@@ -50,7 +50,7 @@ class FakeMaps:
     rows: by map, the key as bytes and what was added to each member of the value. totals: of one-row arrays, by name.
     records: that wait in ring buffers. walks: what the iterator of a function writes. enumerations: of the kernel.
     delivered: what the collector has said, by channel. replaced: what it has put into hashes. Rows and records are
-    there once, as in the kernel; put more into `rows` and `ring` for the next call."""
+    there once, as in the kernel; put more into `rows` and `rings` for the next call."""
 
     def __init__(
         self,
