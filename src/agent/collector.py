@@ -58,6 +58,8 @@ def table(plugins: Plugins, settings: Settings) -> list[str]:
 
 def row(found: Found, settings: Settings) -> tuple[str, ...]:
     kind = found.kind
+    if found.unloaded_sink:
+        return (found.name, "sink", _state(found, settings), "", _line(found.source), "", "")
     if kind is None:
         return (found.name, "?", f"off: {_line(found.reason)}", "?", _line(found.source), "", "")
     default = "yes" if kind.default is True else "no"

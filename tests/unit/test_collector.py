@@ -59,6 +59,7 @@ def test_all_are_listed_with_state_source_and_hooks(tmp_path: Path) -> None:
         f"{tmp_path}/fsyncs.py",
         "raw_tracepoint/sys_enter",
     ]
+    assert lines["otlp"].split() == ["sink", "by", "sinks.otlp", "built", "in"]
     assert "paths=()" in lines["executions"] and " no " in lines["executions"]
     assert lines["webhook"].startswith("sink ") and "not asked for" in lines["webhook"]
     assert "off: broken.py:2: ModuleNotFoundError" in lines["broken"]

@@ -14,6 +14,7 @@ from bpfleet.api import (
     Collector,
     Distribution,
     Maps,
+    OptionValue,
     Packet,
     Sample,
     Summed,
@@ -67,7 +68,8 @@ class Http(Collector):
         Channel("http_peers", lost=("map_full",)),
     )
 
-    def __init__(self) -> None:
+    def __init__(self, given: Mapping[str, OptionValue] | None = None) -> None:
+        super().__init__(given)
         self._active: dict[Waiting, int] = {}
 
     def defines(self, limits: Mapping[str, int]) -> dict[str, str]:
