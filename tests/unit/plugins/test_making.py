@@ -27,6 +27,11 @@ def asked(*collectors: str, **options: dict[str, object]) -> Settings:
     return build({"collectors": collectors, "plugins.options": PluginOptions(options)})  # type: ignore[arg-type]
 
 
+def test_all_built_in_ones_are_made_in_their_order(tmp_path: Path) -> None:
+    made = make(found(tmp_path), asked(*ALL))
+    assert ([each.name for each in made.collectors], made.off) == (list(ALL), {})
+
+
 def test_the_chosen_ones_are_made_in_their_order_with_what_they_are_given(tmp_path: Path) -> None:
     plugins = found(tmp_path, examples())
     made = make(plugins, asked("traffic", "executions", executions={"paths": ["/usr"]}))
