@@ -41,11 +41,6 @@ def test_the_chosen_ones_are_made_in_their_order_with_what_they_are_given(tmp_pa
     assert (made.off, made.sinks_off) == ({}, {})
 
 
-def test_all_of_our_own_can_be_made_as_the_agent_makes_them(tmp_path: Path) -> None:
-    made = make(found(tmp_path), asked(*ALL))
-    assert (tuple(each.name for each in made.collectors), made.off) == (ALL, {})
-
-
 def test_a_sink_that_is_off_by_default_runs_when_it_is_given_something(tmp_path: Path) -> None:
     plugins = found(tmp_path, examples(), sink("always"))
     assert [each.name for each in make(plugins, asked()).sinks] == ["always"]
