@@ -33,8 +33,9 @@ RUN tools/bin/pip wheel --quiet --no-index --no-deps --no-build-isolation --whee
         /opt/bpfleet/lib/python3*/site-packages/bpfleet
 
 FROM ${BASE}
+# ca-certificates: whom sinks believe that are told no ca_file (docs/sinks.md).
 RUN apt-get update \
-    && apt-get install --yes --no-install-recommends python3 python3-bpfcc \
+    && apt-get install --yes --no-install-recommends ca-certificates python3 python3-bpfcc \
     && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/cache/ldconfig/* /var/log/*
 COPY --from=build /opt/bpfleet /opt/bpfleet
 

@@ -58,6 +58,8 @@ def table(plugins: Plugins, settings: Settings) -> list[str]:
 
 def row(found: Found, settings: Settings) -> tuple[str, ...]:
     kind = found.kind
+    if found.unloaded_sink:
+        return (found.name, "sink", _state(found, settings), "", _line(found.source), "", "")
     if kind is None:
         return (found.name, "?", f"off: {_line(found.reason)}", "?", _line(found.source), "", "")
     default = "yes" if kind.default is True else "no"
@@ -69,7 +71,7 @@ def row(found: Found, settings: Settings) -> tuple[str, ...]:
         state,
         default,
         _line(found.source),
-        _hooks(kind),
+        _hooks(kind) if not found.reason else "",
         options,
     )
 
@@ -156,13 +158,18 @@ def _undocumented(kind: type[Plugin], source: Source) -> Iterator[str]:
 
 
 def _sink(sink: Sink, source: Source) -> Iterator[str]:
-    try:
-        guarding.Held(sink).encode(NO_SAMPLE)
-    except Exception as error:  # whatever it does
-        place = guarding.place(error, type(sink)) or f"{source.place('encode')}: "
-        yield f"{place}encode(): {type(error).__name__}: {error}"
-    finally:
-        sink.close()
+    """Raises LoadError."""
+    held = guarding.Held(sink)
+    asked: tuple[tuple[str, Callable[[], object]], ...] = (
+        ("encode", lambda: held.encode(NO_SAMPLE)),
+        ("close", held.close),
+    )
+    for name, ask in asked:
+        try:
+            ask()
+        except Exception as error:  # whatever it does
+            place = guarding.place(error, type(sink)) or f"{source.place(name)}: "
+            yield f"{place}{name}(): {type(error).__name__}: {error}"
 
 
 def _collector(collector: Collector, source: Source, load: Load | None) -> Iterator[str]:

@@ -41,16 +41,17 @@ class Change:
     waiting: tuple[Waiting, ...]
 
 
-def compare(in_force: Settings, wanted: Settings, alone: Mapping[str, bool]) -> Change:
-    """alone: every collector, and whether it shares its programs with none, so that it can be switched by itself."""
+def compare(in_force: Settings, wanted: Settings, alone: Mapping[str, bool], logs: bool = False) -> Change:
+    """alone: every collector, and whether it shares its programs with none, so that it can be switched by itself.
+    logs: whether the programs of the request log are there; they stay when the log is switched off."""
     values: dict[str, Value] = {}
     applied: list[str] = []
     waiting: list[Waiting] = []
     for leaf in leaves():
         before, after = get(in_force, leaf), get(wanted, leaf)
         now = _applied(leaf, before, after, alone)
-        if leaf.name in ("requests.log", "requests.namespaces") and not in_force.runs("http_log"):
-            now = before  # the log's programs are not there
+        if leaf.name in ("requests.log", "requests.namespaces") and not logs:
+            now = before
         values[leaf.name] = now
         if now != before:
             applied.append(leaf.name)
@@ -103,7 +104,8 @@ class Reloader:
         clock: Callable[[], datetime] = now,
     ) -> None:
         self.settings = settings
-        self._alone, self._read, self._clock = alone, read, clock
+        self._alone, self._logs = alone, settings.runs("http_log")
+        self._read, self._clock = read, clock
         self._lock = threading.Lock()
         self._attempts = 0
         self._attempted = self._succeeded = clock()
@@ -138,7 +140,7 @@ class Reloader:
 
     def _attempt(self, apply: Apply) -> tuple[Change, dict[str, str]]:
         configuration = self._read()
-        change = compare(self.settings, configuration.settings, self._alone)
+        change = compare(self.settings, configuration.settings, self._alone, self._logs)
         touched = apply(configuration, change.settings)
         self.settings = change.settings
         applied = tuple(dict.fromkeys((*change.applied, *touched)))

@@ -49,8 +49,8 @@ class FakeMaps:
 
     rows: by map, the key as bytes and what was added to each member of the value. totals: of one-row arrays, by name.
     records: that wait in ring buffers. walks: what the iterator of a function writes. enumerations: of the kernel.
-    delivered: what the collector has said, by channel. written: by map, what it has made that hold. Rows and records
-    are there once, as in the kernel; put more into `rows` and `rings` for the next call."""
+    delivered: what the collector has said, by channel. replaced: what it has put into hashes. Rows and records are
+    there once, as in the kernel; put more into `rows` and `rings` for the next call."""
 
     def __init__(
         self,
@@ -65,11 +65,7 @@ class FakeMaps:
         self._totals, self._walks = dict(totals or {}), dict(walks or {})
         self._enumerations = dict(enumerations or {})
         self.delivered: Counter[str] = Counter()
-        self.written: dict[str, dict[bytes, tuple[int, ...]]] = {}
-
-    def replace(self, name: str, rows: Mapping[bytes, tuple[int, ...]]) -> int:
-        self.written[name] = dict(rows)
-        return 0
+        self.replaced: dict[str, dict[bytes, tuple[int, ...]]] = {}
 
     def growth(self, name: str) -> Iterator[Row]:
         """Raises KeyError for a map that the test has not given, as the agent would fail."""
@@ -87,6 +83,11 @@ class FakeMaps:
         records = self.rings[name]
         while records:
             yield records.pop(0)
+
+    def replace(self, name: str, rows: Mapping[bytes, tuple[int, ...]]) -> int:
+        """There is room for all."""
+        self.replaced[name] = dict(rows)
+        return 0
 
     def walk(self, function: str) -> bytes:
         return self._walks[function]

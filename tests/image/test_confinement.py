@@ -96,6 +96,17 @@ def test_what_is_installed_is_a_wheel_and_what_was_pinned(running: Container) ->
     }
 
 
+def test_sinks_find_the_systems_authorities(running: Container) -> None:
+    """By OpenSSL's directory, and as the one file that is given to gRPC."""
+    code = (
+        "import os, ssl; from agent.sinks.otlp_grpc import SYSTEM_ROOTS; "
+        "print(len(os.listdir(ssl.get_default_verify_paths().openssl_capath)), "
+        "open(SYSTEM_ROOTS).read().count('BEGIN CERTIFICATE'))"
+    )
+    directory, file = running.run("/opt/bpfleet/bin/python", "-c", code).stdout.split()
+    assert int(directory) > 50 and int(file) > 50
+
+
 def test_the_kubernetes_client_works_without_its_asyncio_twin(running: Container) -> None:
     running.run(
         "/opt/bpfleet/bin/python", "-c", "import kubernetes, kubernetes.client, kubernetes.config, kubernetes.watch"

@@ -125,8 +125,8 @@ def curl_uses_every_method(room: Room, host: str) -> Scene:
 
 
 def bodies_of_every_size(room: Room, host: str, depth: int) -> Scene:
-    """depth: so many requests are sent at a time. On one CPU, as a network card's queue has a connection: where a
-    connection's packets come by several, they overtake each other, and whoever pipelines loses its place (by number)."""
+    """depth: so many requests are sent at a time. On one CPU, as a network card's queue has a connection: packets
+    that come by several overtake each other, and whoever pipelines loses its place, by number."""
     web(room.server, room.folder)
     for process in (room.server.path / "cgroup.procs").read_text().split():
         os.sched_setaffinity(int(process), {ONE_CPU})

@@ -1,13 +1,15 @@
 """Whatever a server does: the books are exact, nothing arrives twice, and when it is well again everything goes on."""
 
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
 import grpc
 import pytest
-from tests.support import bad_servers, sending
+from tests.support import bad_servers, certificates, sending
 from tests.support.bad_servers import aborts, accepts, answer, endless, partial, says
 from tests.support.receivers import free_ports
 from tests.support.sending import event
@@ -328,3 +330,38 @@ def test_the_agent_ends_in_time_whatever_a_server_does() -> None:
             to.delivery.close(seconds=0.2)
             assert time.monotonic() - began < 5.0
             assert to.settled() == {"ending": 1}
+
+
+# TLS
+
+WAYS = {
+    "http": ("otlp", {"endpoint": "https://localhost:PORT"}),
+    "grpc": ("otlp", {"endpoint": "https://localhost:PORT", "protocol": "grpc"}),
+    "syslog": ("syslog", {"address": "tls://localhost:PORT"}),
+}
+
+
+@pytest.mark.parametrize("is_known", [True, False], ids=["of another name", "of an unknown authority"])
+@pytest.mark.parametrize("way", WAYS)
+def test_a_server_that_is_not_the_one_gets_nothing_and_the_events_wait(
+    tmp_path: Path, way: str, is_known: bool
+) -> None:
+    elsewhere = certificates.make(tmp_path, "elsewhere", "subjectAltName=DNS:elsewhere.example")
+    here = certificates.make(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*(elsewhere if is_known else here))
+    context.set_alpn_protocols(["h2", "http/1.1"])
+    got: list[bytes] = []
+
+    def serve(connection: socket.socket) -> None:
+        with context.wrap_socket(connection, server_side=True) as encrypted:
+            got.append(encrypted.recv(1 << 16))
+
+    with bad_servers.Listener(serve) as server:
+        name, options = WAYS[way]
+        told = {key: text.replace("PORT", str(server.port)) for key, text in options.items()}
+        with sending.sending(name, ca_file=str(elsewhere.chain), timeout_seconds=2.0, **told) as to:
+            to.put(event(1))
+            to.postponed()
+            assert to.standing().waiting == 1
+    assert b"".join(got) == b""

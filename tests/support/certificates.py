@@ -14,13 +14,14 @@ class Pair(NamedTuple):
     key: Path
 
 
-def make(folder: Path, name: str = "server") -> Pair:
-    """A new one each time; its subject is its name. The files are replaced, as most tools do it."""
+def make(folder: Path, name: str = "server", names: str = NAMES) -> Pair:
+    """A new one each time; its subject is its name, names: those that it is good for. The files are replaced, as most
+    tools do it."""
     pair = Pair(folder / f"{name}.crt", folder / f"{name}.key")
     made = Pair(folder / f"{name}.crt.new", folder / f"{name}.key.new")
     subprocess.run(
         ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
-         "-days", "30", "-subj", f"/CN={name}", "-addext", NAMES, "-keyout", made.key, "-out", made.chain],
+         "-days", "30", "-subj", f"/CN={name}", "-addext", names, "-keyout", made.key, "-out", made.chain],
         check=True, capture_output=True,
     )  # fmt: skip
     for new, old in zip(made, pair, strict=True):

@@ -6,7 +6,7 @@ import pytest
 from tests.support.plugins import collector, examples, sink
 
 from agent import trials
-from agent.collector import check, main, table, wanted
+from agent.collector import check, main, row, table, wanted
 from agent.kernel.door import KernelSettings
 from agent.kernel.fake import FakeDoor, FakeTables
 from agent.plugins.finding import Finder, Plugins
@@ -59,9 +59,18 @@ def test_all_are_listed_with_state_source_and_hooks(tmp_path: Path) -> None:
         f"{tmp_path}/fsyncs.py",
         "raw_tracepoint/sys_enter",
     ]
+    assert lines["otlp"].split() == ["sink", "by", "sinks.otlp", "built", "in"]
     assert "paths=()" in lines["executions"] and " no " in lines["executions"]
     assert lines["webhook"].startswith("sink ") and "not asked for" in lines["webhook"]
     assert "off: broken.py:2: ModuleNotFoundError" in lines["broken"]
+
+
+def test_one_whose_probes_are_none_is_listed_as_off(tmp_path: Path) -> None:
+    text = collector("odd")["odd.py"]
+    for number, wrong in enumerate(("probes = (AnyOf(3),)", "base = 3", "base = Fragment('x', 3)")):
+        write(tmp_path, {f"odd_{number}.py": f"{text}    {wrong}\n", "odd.bpf.c": ""})
+        (found,) = [each for each in single(tmp_path / f"odd_{number}.py").found if each.name == "odd"]
+        assert row(found, build({}))[2].startswith(f"off: odd_{number}.py:")
 
 
 def test_what_is_good_is_ok(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -132,6 +141,16 @@ def test_a_sink_is_asked_to_encode(tmp_path: Path, capsys: pytest.CaptureFixture
     assert checked(tmp_path / "spoilt.py", None) == 1
     told = capsys.readouterr().out.splitlines()
     assert told == ["good: ok", "spoilt.py:4: encode(): TypeError: encode() returned str, not bytes"]
+
+
+def test_and_to_close_and_has_a_batch_that_can_be(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    closing = sink("closing")["closing.py"] + "    def close(self):\n        1 / 0\n"
+    batched = sink("batched")["batched.py"] + "    batch = 100\n"
+    write(tmp_path, {"closing.py": closing, "batched.py": batched})
+    assert checked(tmp_path / "closing.py", None) == checked(tmp_path / "batched.py", None) == 1
+    told = capsys.readouterr().out.splitlines()
+    assert told[0] == "closing.py:9: close(): ZeroDivisionError: division by zero"
+    assert told[1].startswith("batched.py:8: batch is 100: a Batch of 1 or more")
 
 
 def test_a_word_that_means_nothing_is_a_mistake() -> None:

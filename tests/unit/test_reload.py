@@ -89,7 +89,7 @@ def test_settings_that_are_as_they_were_are_no_change() -> None:
 )
 def test_the_request_log_waits_where_its_programs_are_not_there(before: Settings, is_applied: bool) -> None:
     wanted = build({"collectors": before.collectors, "requests.log": "all"})
-    change = compare(before, wanted, ALONE | {"http_log": False})
+    change = compare(before, wanted, ALONE | {"http_log": False}, before.runs("http_log"))
     assert change.applied == ("requests.log",) * is_applied
     assert change.settings.requests.log == ("all" if is_applied else before.requests.log)
     assert [each.name for each in change.waiting] == ["requests.log"] * (not is_applied)
@@ -167,6 +167,7 @@ class Bench:
 
     def __init__(self, folder: Path) -> None:
         self.file, self.told = folder / "agent.yaml", Told()
+        self.known = dict(KNOWN)
         self.now = datetime(2026, 1, 1, tzinfo=UTC)
         self.file.write_text("")
         self.reloader = Reloader(self.read().settings, ALONE, self.read, self.clock)
@@ -176,7 +177,7 @@ class Bench:
         return self.now
 
     def read(self) -> Configuration:
-        return configuration.load(self.file, {}, {}, KNOWN)
+        return configuration.load(self.file, {}, {}, self.known)
 
     def reload(self, text: str) -> dict[str, object]:
         self.file.write_text(text)
@@ -187,6 +188,19 @@ class Bench:
 @pytest.fixture
 def bench(tmp_path: Path) -> Bench:
     return Bench(tmp_path)
+
+
+def test_a_request_log_that_was_switched_off_is_switched_on_again_without_a_restart(bench: Bench) -> None:
+    """Its programs stay where they are."""
+    bench.known["http"] = True
+    alone = {**ALONE, "http": False}
+    logged = "collectors: [traffic, http]\nrequests: {log: %s}"
+    bench.file.write_text(logged % "errors")
+    bench.reloader = Reloader(bench.read().settings, alone, bench.read, bench.clock)
+    for mode in ("'off'", "all"):
+        page = bench.reload(logged % mode)
+        assert (page["applied"], page["restart_required"]) == (["requests.log"], {})
+    assert bench.reloader.settings.requests.log == "all"
 
 
 def test_the_start_counts_as_a_good_reading(bench: Bench) -> None:

@@ -101,6 +101,8 @@ def _collector(kind: type[Collector], source: Source) -> Iterator[Problem]:
             yield source.place("program"), f"program must be a file name that ends in .bpf.c, not {shown(file)}"
     if kind.base is not None and not isinstance(kind.base, Fragment):
         yield source.place("base"), "base must be a Fragment, or None"
+    elif kind.base is not None:
+        yield from _tuple(kind.base.probes, (Probe, AnyOf), "probes of base", source, "base")
     yield from _probes(kind, source)
     yield from _tuple(kind.metrics, Metric, "metrics", source)
     for metric in _of(kind.metrics, Metric):
@@ -135,6 +137,8 @@ def _probes(kind: type[Collector], source: Source) -> Iterator[Problem]:
     if not kind.probes:
         yield at, "probes is empty: it hooks in nowhere"
     yield from _tuple(kind.probes, (Probe, AnyOf), "probes", source)
+    for each in _of(kind.probes, AnyOf):
+        yield from _tuple(each.probes, Probe, "probes of AnyOf", source, "probes")
     for function in functions(kind):
         if not IDENTIFIER.fullmatch(function):
             yield at, f"{shown(function)} is no name of a C function"
@@ -144,7 +148,7 @@ def functions(kind: type[Collector]) -> list[str]:
     """Of all probes, alternatives too."""
     found: list[str] = []
     for each in _of(kind.probes, (Probe, AnyOf)):
-        found += [probe.function for probe in (each.probes if isinstance(each, AnyOf) else (each,))]
+        found += [probe.function for probe in (_of(each.probes, Probe) if isinstance(each, AnyOf) else (each,))]
     return found
 
 
@@ -192,17 +196,21 @@ def _channels(kind: type[Collector], source: Source) -> Iterator[Problem]:
                 yield at, f"channel {channel.name}: {shown(reason)} is no word of a-z, 0-9 and _"
 
 
-def _tuple(value: object, kind: type | tuple[type, ...], name: str, source: Source) -> Iterator[Problem]:
+def _tuple(
+    value: object, kind: type | tuple[type, ...], name: str, source: Source, attribute: str = ""
+) -> Iterator[Problem]:
+    """attribute: where it stands, if not under its name."""
+    at = source.place(attribute or name)
     kinds = kind if isinstance(kind, tuple) else (kind,)
     wanted = f"{name} must be a tuple of {' or '.join(each.__name__ for each in kinds)}"
     if not isinstance(value, tuple):
-        yield source.place(name), f"{wanted}, not {type(value).__name__}"
+        yield at, f"{wanted}, not {type(value).__name__}"
         return
     if len(value) > MAX_DECLARED:
-        yield source.place(name), f"{name} has {len(value)} elements; at most {MAX_DECLARED}"
+        yield at, f"{name} has {len(value)} elements; at most {MAX_DECLARED}"
     for each in value:
         if not isinstance(each, kinds):
-            yield source.place(name), f"{wanted}, and one is {type(each).__name__}"
+            yield at, f"{wanted}, and one is {type(each).__name__}"
 
 
 def _of(value: object, kind: Any) -> list[Any]:

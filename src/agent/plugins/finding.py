@@ -26,6 +26,10 @@ COLLECTORS, SINKS = "bpfleet.collectors", "bpfleet.sinks"
 
 OURS = "built in"
 OUR_SINKS = "agent.sinks."
+TAKEN_BY_AGENT = frozenset(("owner", "recent"))
+"""Names that no sink of others may have: those of the last requests' sink and of the stage before all sinks, beside
+which sinks are counted by name."""
+
 HISTOGRAM_SUFFIXES = ("_bucket", "_sum", "_count")
 PROCESS = "process_"
 """What the agent says of its own process (prometheus_client)."""
@@ -184,7 +188,8 @@ def find(directory: str, points: Callable[[str], Iterable[EntryPoint]], files: S
     paths = [*(_listed(Path(directory)) if directory else ()), *files]
     others += [found for path in dict.fromkeys(paths) for found in of_file(path)]
     for each in others:
-        found.append(_admitted(each, {one.name for one in found}, claims))
+        names = {one.name for one in found} | (TAKEN_BY_AGENT if each.is_sink else set())
+        found.append(_admitted(each, names, claims))
     return Plugins(found)
 
 

@@ -10,7 +10,22 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from bpfleet.api import CgroupChange, Collector, Event, Maps, Plugin, Record, Sample, Sink, Written
+from agent.plugins.sources import Source
+from bpfleet.api import (
+    Batch,
+    CgroupChange,
+    Collector,
+    Event,
+    Maps,
+    Plugin,
+    Record,
+    Retry,
+    Sample,
+    Sink,
+    Unavailable,
+    Written,
+)
+from bpfleet.errors import LoadError
 
 MAX_YIELDED = 250_000
 """Of one collector in one drain, at least: four times what the largest ring buffer holds, 60 for each cgroup of a full
@@ -21,6 +36,9 @@ YIELDED_A_FLOW = 32
 
 RETRY_SECONDS = 0.1
 """After a sink has sent nothing, so that one that does not wait itself takes no CPU."""
+
+MAX_SECONDS = 86_400.0
+"""Of a batch or a pause: what is longer is a mistake, and what is endless no thread can wait for."""
 
 Given = TypeVar("Given")
 
@@ -76,13 +94,20 @@ def place(error: BaseException, kind: type[Plugin]) -> str:
 
 
 class Held(Sink):
-    """A sink held to its word: bytes from encode(), a possible number from write()."""
+    """A sink held to its word: bytes from encode(), a possible number from write(). Raises LoadError where its batch or
+    retry is impossible: the queue's own thread would fail."""
 
     def __init__(self, sink: Sink, wait: Callable[[float], None] = time.sleep) -> None:
         super().__init__()
         self._sink, self._wait = sink, wait
         self.name = sink.name  # type: ignore[misc]
         self.batch, self.retry = sink.batch, sink.retry
+        if not isinstance(self.batch, Batch) or not _whole(*self.batch[:2]) or not _seconds(self.batch.seconds):
+            at = Source(type(sink)).place("batch")
+            raise LoadError(f"{at}: batch is {self.batch!r}: a Batch of 1 or more, with 0 to {MAX_SECONDS:.0f} seconds")
+        if not isinstance(self.retry, Retry) or not _seconds(*self.retry):
+            at = Source(type(sink)).place("retry")
+            raise LoadError(f"{at}: retry is {self.retry!r}: a Retry with 0 to {MAX_SECONDS:.0f} seconds each")
 
     def encode(self, record: Record) -> bytes:
         try:
@@ -96,6 +121,11 @@ class Held(Sink):
     def write(self, items: Sequence[bytes]) -> int | Written:
         try:
             done = self._sink.write(items)
+        except Unavailable as error:
+            after = getattr(error, "after_seconds", None)
+            if type(after) not in (int, float):
+                raise TypeError(f"Unavailable has {after!r} for after_seconds, which is no number") from error
+            raise
         except SystemExit as error:
             raise RuntimeError("write() asked Python to exit") from error
         counts = (done.delivered, done.rejected, done.unanswered) if isinstance(done, Written) else (done,)
@@ -110,3 +140,11 @@ class Held(Sink):
             self._sink.close()
         except SystemExit as error:
             raise RuntimeError("close() asked Python to exit") from error
+
+
+def _whole(*values: object) -> bool:
+    return all(type(each) is int and each > 0 for each in values)
+
+
+def _seconds(*values: object) -> bool:
+    return all(type(each) in (int, float) and 0 <= each <= MAX_SECONDS for each in values)  # type: ignore[operator]

@@ -24,26 +24,27 @@ def problem(path: Path, user: int | None = None) -> str:
 
 
 def _way(path: Path, links: int = 0) -> list[Path]:
-    """Every directory on the way, the file, and the same for what symbolic links on the way lead to."""
+    """Every directory on the way, the file, and the same for symbolic links on the way and what they lead to."""
     places: list[Path] = []
     for place in (*reversed(path.parents), path):
         if place.is_symlink():
             if links >= MAX_LINKS:
                 raise OSError(f"{path}: too many symbolic links")
             target = place.parent / os.readlink(place)
-            places += _way(target, links + 1)
+            places += [place, *_way(target, links + 1)]
         else:
             places.append(place)
     return list(dict.fromkeys(places))
 
 
 def _said_of(place: Path, allowed: set[int]) -> str:
-    found = os.stat(place)
-    if os.statvfs(place).f_flag & os.ST_RDONLY:
+    found = os.lstat(place)
+    is_link = stat.S_ISLNK(found.st_mode)  # it has no mode of its own; who owns it may turn it anywhere
+    if os.statvfs(place.parent if is_link else place).f_flag & os.ST_RDONLY:
         return ""
     if found.st_uid not in allowed:
         return f"{place} belongs to user {found.st_uid}, not to root"
     is_sticky_directory = stat.S_ISDIR(found.st_mode) and bool(found.st_mode & stat.S_ISVTX)
-    if found.st_mode & OTHERS and not is_sticky_directory:
+    if found.st_mode & OTHERS and not is_sticky_directory and not is_link:
         return f"{place} can be written by others (mode {stat.S_IMODE(found.st_mode):04o})"
     return ""

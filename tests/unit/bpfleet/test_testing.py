@@ -45,6 +45,17 @@ def test_rows_and_records_are_there_once_and_more_can_come(tmp_path: Path) -> No
     assert events(made, maps) == []
 
 
+def test_fake_maps_do_all_that_maps_do() -> None:
+    maps: Maps = FakeMaps()
+    assert [name for name in vars(Maps) if not name.startswith("_") and not hasattr(maps, name)] == []
+
+
+def test_what_a_collector_puts_into_a_hash_is_seen_by_its_test() -> None:
+    maps = FakeMaps()
+    assert maps.replace("rows", {KEY: (7,)}) == 0
+    assert maps.replaced == {"rows": {KEY: (7,)}}
+
+
 def test_a_map_that_the_test_has_not_given_is_missed(tmp_path: Path) -> None:
     with pytest.raises(KeyError, match="rows"):
         samples(counting(tmp_path), FakeMaps())

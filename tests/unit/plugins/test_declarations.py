@@ -66,6 +66,9 @@ def told(tmp_path: Path, old: str, new: str, files: dict[str, str] | None = None
             "odd.py:5: the default of option pace is 0.5: it must be a number, at least 1",
         ),
         ("program = ", 'options = (Option("pace", 1, ""),)\n    program = ', "odd.py:5: option pace has no help"),
+        ("probes = (", "probes = (AnyOf(3),) + (", "odd.py:6: probes of AnyOf must be a tuple of Probe, not int"),
+        ("program = ", "base = 'x'\n    program = ", "odd.py:5: base must be a Fragment, or None"),
+        ("program = ", "base = Fragment('x', 3)\n    program = ", "odd.py:5: probes of base must be a tuple"),
         ("metrics = (KEY_METRIC,)", "metrics = None", "odd.py:7: metrics must be a tuple of Metric, not NoneType"),
     ],
 )  # fmt: skip
@@ -93,5 +96,5 @@ def test_a_sink_needs_both_methods(tmp_path: Path, method: str) -> None:
 
 
 def test_what_cannot_even_be_read_is_a_problem_and_no_exception(tmp_path: Path) -> None:
-    problems = told(tmp_path, "probes = (", "probes = (AnyOf(3),) + (")
+    problems = told(tmp_path, 'seen.")', 'seen.", labels=7)')
     assert problems[-1].startswith("odd.py:3: its declarations cannot be read: TypeError: ")

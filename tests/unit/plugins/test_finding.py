@@ -157,6 +157,13 @@ def test_what_plugins_are_given_is_compared_with_what_they_declare(tmp_path: Pat
     ]
 
 
+@pytest.mark.parametrize("name", ["jsonl", "otlp", "owner", "recent"])
+def test_a_sink_has_no_name_that_the_agents_own_books_have(tmp_path: Path, name: str) -> None:
+    plugins = find(write(tmp_path, sink(name)))
+    assert reason(plugins, f"{name} ({name}.py)") == f"{name}.py:3: the name {name} is taken"
+    assert name not in plugins.sinks()
+
+
 def test_bounds_of_a_plugin_are_its_own_and_not_a_settings(tmp_path: Path) -> None:
     files = collector("timed")
     text = files["timed.py"].replace('Counter("made.timed", ', 'Histogram("made.timed", unit="s", BOUNDS, help=')

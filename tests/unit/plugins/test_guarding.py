@@ -10,7 +10,8 @@ from tests.support.made_collectors import made_collector
 from agent.plugins import guarding
 from agent.plugins.guarding import Endless, Held
 from bpfleet import catalogue
-from bpfleet.api import CgroupChange, Collector, Event, Maps, Record, Sample, Sink
+from bpfleet.api import Batch, CgroupChange, Collector, Event, Maps, Record, Retry, Sample, Sink, Unavailable
+from bpfleet.errors import LoadError
 from bpfleet.testing import FakeMaps
 
 GOOD = Sample(catalogue.TCP_RETRANSMISSIONS, 1, 23)
@@ -108,6 +109,33 @@ def test_what_is_no_bytes_is_refused(encoded: object) -> None:
 def test_an_impossible_number_is_refused(through: object) -> None:
     with pytest.raises(ValueError, match="for 2 items"):
         Held(Odd(through=through)).write([b"x", b"y"])
+
+
+@pytest.mark.parametrize("batch", [100, None, Batch(0), Batch(1.5), Batch(1, 0), Batch(1, 1, -1), Batch(1, 1, "1")])  # type: ignore[arg-type]
+def test_a_batch_that_cannot_be_is_refused_before_the_queues_thread_meets_it(batch: Any) -> None:
+    odd = Odd()
+    odd.batch = batch
+    with pytest.raises(LoadError, match=r"^test_guarding.py:\d+: batch is "):
+        Held(odd)
+
+
+@pytest.mark.parametrize("retry", [30, None, Retry(-1), Retry(1, float("inf")), Retry(1, 1, float("nan")), Retry("1")])  # type: ignore[arg-type]
+def test_so_are_pauses_that_cannot_be(retry: Any) -> None:
+    odd = Odd()
+    odd.retry = retry
+    with pytest.raises(LoadError, match=r"^test_guarding.py:\d+: retry is "):
+        Held(odd)
+
+
+@pytest.mark.parametrize("after", ["5", None])
+def test_a_pause_that_is_no_number_is_an_error_of_the_sink(after: Any) -> None:
+    odd = Odd()
+    odd.write = lambda items: (_ for _ in ()).throw(Unavailable("busy", after))  # type: ignore[method-assign]
+    with pytest.raises(TypeError, match="no number"):
+        Held(odd).write([b"x"])
+    odd.write = lambda items: (_ for _ in ()).throw(Unavailable("busy", 5))  # type: ignore[method-assign]
+    with pytest.raises(Unavailable, match="busy"):
+        Held(odd).write([b"x"])
 
 
 def test_one_that_sends_nothing_takes_no_cpu() -> None:

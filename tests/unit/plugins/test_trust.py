@@ -86,6 +86,19 @@ def test_another_users_file_is_refused_unless_that_is_the_agents_user(file: Path
 
 
 @ROOT_ONLY
+def test_another_users_link_is_refused_who_could_turn_it_elsewhere_after_the_look(file: Path) -> None:
+    """In a directory like /tmp, where it can be made and turned, to a file that is trusted now."""
+    sticky = file.parents[1] / "sticky"
+    sticky.mkdir()
+    sticky.chmod(0o1777)
+    link = sticky / "plugins"
+    link.symlink_to(file.parent)
+    assert problem(link / file.name) == ""
+    os.lchown(link, NOBODY, NOBODY)
+    assert problem(link / file.name) == f"{link} belongs to user {NOBODY}, not to root"
+
+
+@ROOT_ONLY
 def test_what_is_mounted_read_only_is_trusted_whatever_its_modes_say(tmp_path: Path) -> None:
     """As the kubelet mounts a ConfigMap."""
     asks = ASK % (tmp_path / "a.py")
