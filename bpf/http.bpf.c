@@ -780,7 +780,7 @@ static inline u32 read_fields(volatile struct http_buffer *b, volatile struct ht
 static inline void pass_long_line(volatile struct http_buffer *b, volatile struct http_socket *socket,
 				  volatile struct http_direction *d)
 {
-	u64 word = http_word(b, b->line) | HTTP_LOWER;
+	u64 word = http_word(b, b->line) | HTTP_LOWER, behind = http_word(b, b->line + 8) | HTTP_LOWER;
 
 	if (d->long_line || b->end - b->line <= HTTP_CARRY)
 		return;
@@ -793,9 +793,11 @@ static inline void pass_long_line(volatile struct http_buffer *b, volatile struc
 			http_fail(b, d);
 		else if (!d->status)
 			log_begin(b, socket, d);
-	} else if (word == HTTP_BYTES('c', 'o', 'n', 't', 'e', 'n', 't', '-') ||
-		   word == HTTP_BYTES('t', 'r', 'a', 'n', 's', 'f', 'e', 'r')) {
-		d->is_coded |= http_byte(b, b->line + 8) != 'T' && http_byte(b, b->line + 8) != 't';
+	} else if ((word == HTTP_BYTES('c', 'o', 'n', 't', 'e', 'n', 't', '-') &&
+		    HTTP_FIRST(behind, 7) == HTTP_BYTES('l', 'e', 'n', 'g', 't', 'h', ':', 0)) ||
+		   (word == HTTP_BYTES('t', 'r', 'a', 'n', 's', 'f', 'e', 'r') &&
+		    behind == HTTP_BYTES('-', 'e', 'n', 'c', 'o', 'd', 'i', 'n'))) {
+		d->is_coded = 1;
 	}
 }
 
