@@ -126,7 +126,8 @@ struct http_socket {
 	u8 missed;
 	u8 is_doubtful; /* one of those beyond is of a method whose answer has another framing */
 	u8 last_head;
-	u8 pad[3];
+	u8 has_ended; /* the connection; the application may connect the same socket again: connect(2), AF_UNSPEC */
+	u8 pad[2];
 #ifdef WITH_HTTP_LOG
 	u64 log_number; /* begins the keys of its heads */
 #endif
@@ -1237,10 +1238,14 @@ static inline struct http_socket *make_http_socket(struct __sk_buff *skb, struct
 	if (!are_both_attached(p->ingress))
 		return 0;
 	sk = bpf_sk_fullsock(p->sk);
-	if (!sk || sk->protocol != PROTOCOL_TCP)
+	if (!sk || sk->protocol != PROTOCOL_TCP || sk->state == STATE_CLOSE)
 		return 0;
 	tcp = bpf_tcp_sock(sk);
 	socket = http_sockets.sk_storage_get(sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+	if (socket && socket->has_ended) {
+		http_sockets.sk_storage_delete(sk);
+		socket = http_sockets.sk_storage_get(sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+	}
 	if (!socket || !tcp)
 		return 0;
 	socket->directions[1].position = tcp->rcv_nxt;
@@ -1279,7 +1284,7 @@ static inline void on_packet_http(struct __sk_buff *skb, struct packet *p)
 		socket = make_early(skb, p, start, start + p->length - offset);
 	} else {
 		socket = http_sockets.sk_storage_get(p->sk, 0, 0);
-		if (!socket)
+		if (!socket || socket->has_ended)
 			socket = make_http_socket(skb, p);
 	}
 	if (!socket || socket->is_off)
@@ -1353,6 +1358,8 @@ int on_http_end(u64 *ctx)
 		socket = http_sockets.sk_storage_get(sk, 0, 0);
 		if (socket && (socket->first != socket->next || socket->beyond))
 			end_requests(sk, socket);
+		if (socket)
+			socket->has_ended = 1;
 	}
 	time_run(runs, start_ns);
 	return 0;

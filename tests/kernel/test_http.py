@@ -165,9 +165,35 @@ def a_server_that_thinks(room: Room) -> Scene:
         assert 4.9 < page.value(f"{name}_sum", workload=cgroup.workload) < 5.75
 
 
+AGAIN = """
+import ctypes, socket, sys
+libc = ctypes.CDLL(None, use_errno=True)
+nowhere = bytes(16)  # AF_UNSPEC: the end of this connection, not of the socket
+with socket.socket() as sock:
+    for _ in range(23):
+        sock.connect((sys.argv[1], 80))
+        for _ in range(3):
+            sock.sendall(b"GET /0 HTTP/1.1\\r\\nHost: a\\r\\n\\r\\n")
+            assert sock.recv(65536).startswith(b"HTTP/1.1 200")
+        if libc.connect(sock.fileno(), nowhere, len(nowhere)):
+            raise OSError(ctypes.get_errno(), "connect")
+"""
+
+
+def a_socket_that_is_connected_again(room: Room) -> Scene:
+    """Its sequence numbers begin anew each time."""
+    web(room.server, room.folder)
+    room.client.run([sys.executable, "-c", AGAIN, V4])
+    page = yield [room.client, room.server]
+    assert asked(room.folder) == {("GET", "200"): 69}
+    assert requests(page, "client", room.client) == {("GET", "200", ""): 69}
+    assert requests(page, "server", room.server) == {("GET", "200", ""): 69}
+
+
 SCENES: dict[str, Callable[[Room], Scene]] = {
     "slow": a_server_that_thinks,
     "redis": redis_is_no_http,
+    "connected again": a_socket_that_is_connected_again,
     **{
         f"wrk {way} {host}": partial(wrk_asks_nginx, host=host, headers=headers)
         for host in (V4, V6)
