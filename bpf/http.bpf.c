@@ -232,6 +232,7 @@ BPF_PROG_ARRAY(http_egress, 1);
 BPF_PERCPU_ARRAY(runs_on_http_ingress, struct program_runs, 1);
 BPF_PERCPU_ARRAY(runs_on_http_egress, struct program_runs, 1);
 BPF_PERCPU_ARRAY(runs_on_http_end, struct program_runs, 1);
+BPF_PERCPU_ARRAY(runs_on_http_end_left_out, struct program_runs, 1);
 BPF_PERCPU_ARRAY(runs_on_http_socket, struct program_runs, 1);
 
 /* http_flows.bpf.c */
@@ -1346,21 +1347,41 @@ static inline void end_requests(struct sock *sk, struct http_socket *socket)
 }
 
 /* ctx: socket, old state, new state (include/trace/events/sock.h) */
+static inline void end_socket(u64 *ctx)
+{
+	struct sock *sk = (struct sock *)ctx[0];
+	struct http_socket *socket;
+
+	if (ctx[2] != STATE_CLOSE || !is_tcp(sk))
+		return;
+	socket = http_sockets.sk_storage_get(sk, 0, 0);
+	if (!socket)
+		return;
+	if (socket->first != socket->next || socket->beyond)
+		end_requests(sk, socket);
+	socket->has_ended = 1;
+}
+
 int on_http_end(u64 *ctx)
 {
 	int row = 0;
 	struct program_runs *runs = runs_on_http_end.lookup(&row);
 	u64 start_ns = count_run(runs);
-	struct sock *sk = (struct sock *)ctx[0];
-	struct http_socket *socket;
 
-	if (ctx[2] == STATE_CLOSE && is_tcp(sk)) {
-		socket = http_sockets.sk_storage_get(sk, 0, 0);
-		if (socket && (socket->first != socket->next || socket->beyond))
-			end_requests(sk, socket);
-		if (socket)
-			socket->has_ended = 1;
-	}
+	end_socket(ctx);
+	time_run(runs, start_ns);
+	return 0;
+}
+
+/* Shown every change too, for those of which the first one's run is left out: on_state_left_out() in connections.bpf.c.
+ * A socket that has ended has no open requests any more. */
+int on_http_end_left_out(u64 *ctx)
+{
+	int row = 0;
+	struct program_runs *runs = runs_on_http_end_left_out.lookup(&row);
+	u64 start_ns = count_run(runs);
+
+	end_socket(ctx);
 	time_run(runs, start_ns);
 	return 0;
 }

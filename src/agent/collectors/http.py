@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from agent.collectors import packet
 from bpfleet import catalogue
 from bpfleet.api import (
+    AnyOf,
     Channel,
     Collector,
     Distribution,
@@ -53,6 +54,10 @@ class Http(Collector):
         TailCall("on_http_ingress", direction="ingress", table="http_ingress"),
         TailCall("on_http_egress", direction="egress", table="http_egress"),
         TracingTracepoint("on_http_end", tracepoint="inet_sock_set_state"),
+        AnyOf(
+            (TracingTracepoint("on_http_end_left_out", tracepoint="inet_sock_set_state", beside="on_http_end"),),
+            optional=True,
+        ),
         _SOCKETS,
     )
     metrics = (
