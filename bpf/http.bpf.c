@@ -137,7 +137,8 @@ struct http_socket {
 	u8 missed;
 	u8 is_doubtful; /* one of those beyond is of a method whose answer has another framing */
 	u8 last_head;
-	u8 pad[3];
+	u8 has_ended; /* the connection; the application may connect the same socket again: connect(2), AF_UNSPEC */
+	u8 pad[2];
 #ifdef WITH_HTTP_LOG
 	u64 log_number; /* begins the keys of its heads */
 #endif
@@ -262,6 +263,7 @@ BPF_PROG_ARRAY(http_egress, 1);
 BPF_PERCPU_ARRAY(runs_on_http_ingress, struct program_runs, 1);
 BPF_PERCPU_ARRAY(runs_on_http_egress, struct program_runs, 1);
 BPF_PERCPU_ARRAY(runs_on_http_end, struct program_runs, 1);
+BPF_PERCPU_ARRAY(runs_on_http_end_left_out, struct program_runs, 1);
 BPF_PERCPU_ARRAY(runs_on_http_socket, struct program_runs, 1);
 
 /* http_flows.bpf.c */
@@ -853,7 +855,7 @@ static inline u32 read_fields(volatile struct http_buffer *b, volatile struct ht
 static inline void pass_long_line(volatile struct http_buffer *b, volatile struct http_socket *socket,
 				  volatile struct http_direction *d)
 {
-	u64 word = http_word(b, b->line) | HTTP_LOWER;
+	u64 word = http_word(b, b->line) | HTTP_LOWER, behind = http_word(b, b->line + 8) | HTTP_LOWER;
 
 	if (d->long_line || b->end - b->line <= HTTP_CARRY)
 		return;
@@ -866,9 +868,11 @@ static inline void pass_long_line(volatile struct http_buffer *b, volatile struc
 			http_fail(b, d);
 		else if (!d->status)
 			log_begin(b, socket, d);
-	} else if (word == HTTP_BYTES('c', 'o', 'n', 't', 'e', 'n', 't', '-') ||
-		   word == HTTP_BYTES('t', 'r', 'a', 'n', 's', 'f', 'e', 'r')) {
-		d->is_coded |= http_byte(b, b->line + 8) != 'T' && http_byte(b, b->line + 8) != 't';
+	} else if ((word == HTTP_BYTES('c', 'o', 'n', 't', 'e', 'n', 't', '-') &&
+		    HTTP_FIRST(behind, 7) == HTTP_BYTES('l', 'e', 'n', 'g', 't', 'h', ':', 0)) ||
+		   (word == HTTP_BYTES('t', 'r', 'a', 'n', 's', 'f', 'e', 'r') &&
+		    behind == HTTP_BYTES('-', 'e', 'n', 'c', 'o', 'd', 'i', 'n'))) {
+		d->is_coded = 1;
 	}
 }
 
@@ -1312,10 +1316,14 @@ static inline struct http_socket *make_http_socket(struct __sk_buff *skb, struct
 	if (!are_both_attached())
 		return 0;
 	sk = bpf_sk_fullsock(p->sk);
-	if (!sk || sk->protocol != PROTOCOL_TCP)
+	if (!sk || sk->protocol != PROTOCOL_TCP || sk->state == STATE_CLOSE)
 		return 0;
 	tcp = bpf_tcp_sock(sk);
 	socket = http_sockets.sk_storage_get(sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+	if (socket && socket->has_ended) {
+		http_sockets.sk_storage_delete(sk);
+		socket = http_sockets.sk_storage_get(sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+	}
 	if (!socket || !tcp)
 		return 0;
 	socket->directions[1].position = tcp->rcv_nxt;
@@ -1354,7 +1362,7 @@ static inline void on_packet_http(struct __sk_buff *skb, struct packet *p)
 		socket = make_early(skb, p, start, start + p->length - offset);
 	} else {
 		socket = http_sockets.sk_storage_get(p->sk, 0, 0);
-		if (!socket)
+		if (!socket || socket->has_ended)
 			socket = make_http_socket(skb, p);
 	}
 	if (!socket || socket->is_off)
@@ -1416,19 +1424,41 @@ static inline void end_requests(struct sock *sk, struct http_socket *socket)
 }
 
 /* ctx: socket, old state, new state (include/trace/events/sock.h) */
+static inline void end_socket(u64 *ctx)
+{
+	struct sock *sk = (struct sock *)ctx[0];
+	struct http_socket *socket;
+
+	if (ctx[2] != STATE_CLOSE || !is_tcp(sk))
+		return;
+	socket = http_sockets.sk_storage_get(sk, 0, 0);
+	if (!socket)
+		return;
+	if (socket->first != socket->next || socket->beyond)
+		end_requests(sk, socket);
+	socket->has_ended = 1;
+}
+
 int on_http_end(u64 *ctx)
 {
 	int row = 0;
 	struct program_runs *runs = runs_on_http_end.lookup(&row);
 	u64 start_ns = count_run(runs);
-	struct sock *sk = (struct sock *)ctx[0];
-	struct http_socket *socket;
 
-	if (ctx[2] == STATE_CLOSE && is_tcp(sk)) {
-		socket = http_sockets.sk_storage_get(sk, 0, 0);
-		if (socket && (socket->first != socket->next || socket->beyond))
-			end_requests(sk, socket);
-	}
+	end_socket(ctx);
+	time_run(runs, start_ns);
+	return 0;
+}
+
+/* Shown every change too, for those of which the first one's run is left out: on_state_left_out() in connections.bpf.c.
+ * A socket that has ended has no open requests any more. */
+int on_http_end_left_out(u64 *ctx)
+{
+	int row = 0;
+	struct program_runs *runs = runs_on_http_end_left_out.lookup(&row);
+	u64 start_ns = count_run(runs);
+
+	end_socket(ctx);
 	time_run(runs, start_ns);
 	return 0;
 }

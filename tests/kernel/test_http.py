@@ -19,12 +19,17 @@ import pytest
 from tests.support import http_load
 from tests.support.agents import Agent, House
 from tests.support.cgroups import Cgroup, tell
+from tests.support.dialogues import Dialogue
 from tests.support.marks import needs
 from tests.support.namespaces import Namespace, veth_pair
 from tests.support.relay import Relay
 from tests.support.requests import active_requests, lost_requests, requests
 from tests.support.scenes import Evening, Scene, wanted
 from tests.support.servers import Nginx, await_listener
+
+from agent.collectors.http import Http
+from agent.kernel.door import Loaded
+from bpfleet.api import Distribution, Probe, TracingTracepoint
 
 Place = Callable[..., Cgroup]
 Pair = tuple[Namespace, Namespace]
@@ -173,9 +178,35 @@ def a_server_that_thinks(room: Room) -> Scene:
         assert 4.9 < page.value(f"{name}_sum", workload=cgroup.workload) < 5.75
 
 
+AGAIN = """
+import ctypes, socket, sys
+libc = ctypes.CDLL(None, use_errno=True)
+nowhere = bytes(16)  # AF_UNSPEC: the end of this connection, not of the socket
+with socket.socket() as sock:
+    for _ in range(23):
+        sock.connect((sys.argv[1], 80))
+        for _ in range(3):
+            sock.sendall(b"GET /0 HTTP/1.1\\r\\nHost: a\\r\\n\\r\\n")
+            assert sock.recv(65536).startswith(b"HTTP/1.1 200")
+        if libc.connect(sock.fileno(), nowhere, len(nowhere)):
+            raise OSError(ctypes.get_errno(), "connect")
+"""
+
+
+def a_socket_that_is_connected_again(room: Room) -> Scene:
+    """Its sequence numbers begin anew each time."""
+    web(room.server, room.folder)
+    room.client.run([sys.executable, "-c", AGAIN, V4])
+    page = yield [room.client, room.server]
+    assert asked(room.folder) == {("GET", "200"): 69}
+    assert requests(page, "client", room.client) == {("GET", "200", ""): 69}
+    assert requests(page, "server", room.server) == {("GET", "200", ""): 69}
+
+
 SCENES: dict[str, Callable[[Room], Scene]] = {
     "slow": a_server_that_thinks,
     "redis": redis_is_no_http,
+    "connected again": a_socket_that_is_connected_again,
     **{
         f"wrk {way} {host}": partial(wrk_asks_nginx, host=host, headers=headers)
         for host in (V4, V6)
@@ -357,3 +388,39 @@ def test_what_was_under_way_when_the_agent_started_is_lost_by_number(
 def lines(nginx: Nginx) -> int:
     """Of its log, which is long."""
     return (nginx.folder / "access.log").read_bytes().count(b"\n")
+
+
+class WithoutTheFirst(Http):
+    """As if the kernel left out all of its runs."""
+
+    probes = (
+        *(each for each in Http.probes if isinstance(each, Probe) and each.function != "on_http_end"),
+        TracingTracepoint("on_http_end_left_out", tracepoint="inet_sock_set_state"),
+    )
+
+
+def test_the_end_of_a_socket_is_seen_also_where_the_kernel_leaves_a_run_out(
+    alone: House, place: Place, pair: Pair, door: Callable[..., Loaded]
+) -> None:
+    client, server = place("client", pair[0]), place("server", pair[1])
+    loaded = door(client, WithoutTheFirst())
+    assert loaded.outcomes["http"].up
+    dialogue = Dialogue(client, server, V4)
+    with dialogue.connection() as c:  # both programs have to have run once
+        c.client(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        c.server(b"HTTP/1.1 204 No Content\r\n\r\n")
+    for _ in range(7):
+        c = dialogue.open()
+        c.client(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        c.close("server")
+    places = {client.path.stat().st_ino: "client", server.path.stat().st_ino: "server"}
+    wanted, found = Counter(client=7, server=7), Counter[str]()
+    end = time.monotonic() + END_SECONDS
+    while found != wanted and time.monotonic() < end:  # the last side's socket ends a moment later
+        loaded.begin_drain()
+        for sample in Http().collect(loaded.maps("http")):
+            if sample.cgroup_id not in places or sample.labels != ("GET", "", "closed"):
+                continue
+            if isinstance(sample.value, Distribution):
+                found[places[sample.cgroup_id]] += sum(sample.value.counts)
+    assert found == wanted

@@ -274,6 +274,16 @@ def long_lines_are_followed(stage: Stage, size: int) -> None:
     stage.counted({("POST", "200", ""): 6})
 
 
+@plays(field=("Content-Security-Policy", "Content-Disposition", "Transferred-By", "content-type"))
+def long_fields_that_only_begin_like_those_of_a_length_are_passed_over(stage: Stage, field: str) -> None:
+    long = b"%s: %s\r\n" % (field.encode(), b"x" * 900)
+    with stage.connection() as c:
+        for _ in range(3):
+            c.client((b"POST / HTTP/1.1\r\nHost: a\r\n" + long + body(3) + b"GET") * 2)
+            c.server((b"HTTP/1.1 200 OK\r\n" + long + body(4) + b"HTTP") * 2)
+    stage.counted({("POST", "200", ""): 6})
+
+
 @play
 def methods_without_end_are_one_row(stage: Stage) -> None:
     with stage.connection() as c:

@@ -11,6 +11,7 @@ from typing import Final
 from agent.collectors import packet
 from bpfleet import catalogue
 from bpfleet.api import (
+    AnyOf,
     Channel,
     Collector,
     Distribution,
@@ -58,6 +59,10 @@ class Http(Collector):
         TailCall("on_http_ingress", direction="ingress", table="http_ingress"),
         TailCall("on_http_egress", direction="egress", table="http_egress"),
         TracingTracepoint("on_http_end", tracepoint="inet_sock_set_state"),
+        AnyOf(
+            (TracingTracepoint("on_http_end_left_out", tracepoint="inet_sock_set_state", beside="on_http_end"),),
+            optional=True,
+        ),
         _SOCKETS,
     )
     metrics = (
