@@ -55,14 +55,15 @@ class Option:
     """What one setting is for and which values it takes.
 
     minimum, maximum: of a number, and of each number in a list. pattern: of a text, and of each name in a list.
-    allowed: what the pattern says, in words. optional: a list may be empty. live: a reload applies it to the running
-    agent; otherwise it takes a restart."""
+    allowed: what the pattern says, in words. optional: a list may be empty. most: numbers in a list. live: a reload
+    applies it to the running agent; otherwise it takes a restart."""
 
     help: str
     live: bool = False
     minimum: float | None = None
     maximum: float | None = None
     optional: bool = False
+    most: int = MAX_BOUNDS
     choices: tuple[str, ...] = ()
     pattern: str = ""
     allowed: str = ""
@@ -88,7 +89,7 @@ class Option:
     def _check_list(self, values: tuple[str, ...] | tuple[float, ...]) -> None:
         if not values and not self.entries and not self.optional:
             raise ValueError("it is empty")
-        if len(values) > (self.entries.most if self.entries else MAX_BOUNDS):
+        if len(values) > (self.entries.most if self.entries else self.most):
             raise ValueError(f"it has {len(values)} elements")
         if self.entries:
             self.entries.check([str(value) for value in values])
@@ -142,7 +143,7 @@ class Leaf(NamedTuple):
             noun = "a whole number" if self.kind == "integer" else "a number"
             return f"{noun} from {self._range}"
         if self.kind == "numbers":
-            return f"1 to {MAX_BOUNDS} ascending numbers from {self._range}"
+            return f"1 to {option.most} ascending numbers from {self._range}"
         return option.allowed or "text"
 
     @property

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
 from agent import networks
-from agent.options import MAX_BOUNDS, Entries, Leaf, PluginOptions, Value, setting
+from agent.options import Entries, Leaf, PluginOptions, Value, setting
 from agent.requests import wishes
 from agent.sinks.facilities import FACILITIES
 
@@ -52,6 +52,9 @@ _PART = r"\*|\{[A-Za-z0-9_.-]+\}|[A-Za-z0-9._~:@!$'()+-]+"
 _rows = partial(setting, minimum=16, maximum=MAX_ROWS)
 _series = partial(setting, live=True, minimum=1000, maximum=MAX_SERIES)
 _seconds = partial(setting, live=True, minimum=0.1, maximum=SECONDS_A_DAY)
+MAX_ON_STACK = 22
+"""Bounds of a histogram whose empty row lies on the stack of a program that others share; BPF gives them 512 bytes."""
+
 _bounds = partial(setting, minimum=1e-6, maximum=30 * SECONDS_A_DAY)
 _windows = partial(setting, minimum=0.0, maximum=float(1 << 30))
 _path = partial(setting, pattern=r"(/[^\x00-\x1f]*)?", allowed="an absolute path, or empty")
@@ -85,10 +88,14 @@ class Histograms:
     """Bucket bounds, in the unit that the name ends in. Every value is counted into these very bounds, so a threshold
     that is a bound is exact."""
 
-    rtt_seconds: tuple[float, ...] = _bounds(RTT, "Bounds of the round-trip time.")
-    connect_seconds: tuple[float, ...] = _bounds(CONNECT, "Bounds of the time that connecting takes.")
-    lifetime_seconds: tuple[float, ...] = _bounds(LIFETIME, "Bounds of the life time of connections.")
-    request_seconds: tuple[float, ...] = _bounds(REQUEST, "Bounds of the time that an HTTP request takes.")
+    rtt_seconds: tuple[float, ...] = _bounds(RTT, "Bounds of the round-trip time.", most=MAX_ON_STACK)
+    connect_seconds: tuple[float, ...] = _bounds(
+        CONNECT, "Bounds of the time that connecting takes.", most=len(CONNECT)
+    )
+    lifetime_seconds: tuple[float, ...] = _bounds(
+        LIFETIME, "Bounds of the life time of connections.", most=MAX_ON_STACK
+    )
+    request_seconds: tuple[float, ...] = _bounds(REQUEST, "Bounds of an HTTP request's time.", most=MAX_ON_STACK)
     body_bytes: tuple[float, ...] = _windows(BODY, "Bounds of the sizes of HTTP bodies.")
     congestion_window_segments: tuple[float, ...] = _windows(CONGESTION_WINDOW, "Bounds of the congestion window.")
     receive_window_bytes: tuple[float, ...] = _windows(WINDOW, "Bounds of the receive window.")
@@ -612,7 +619,7 @@ def _leaf_schema(leaf: Leaf) -> dict[str, Any]:
         value |= {"minimum": option.minimum, "maximum": option.maximum}
     if not isinstance(leaf.default, tuple):
         return {"description": option.help, **value, "default": leaf.default}
-    fewest, most = int(not option.optional), MAX_BOUNDS
+    fewest, most = int(not option.optional), option.most
     if option.entries:
         value, fewest, most = {"anyOf": [value, _entry_schema(option.entries)]}, 0, option.entries.most
     made = {"description": option.help, "type": "array", "items": value, "minItems": fewest, "maxItems": most}
