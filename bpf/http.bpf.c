@@ -223,7 +223,7 @@ BPF_SK_STORAGE(http_sockets, struct http_socket);
 BPF_TABLE("lru_hash", struct http_pair, struct http_socket, http_early, HTTP_EARLY);
 BPF_HASH(http_rows, struct http_key, struct http_row, MAX_HTTP_ROWS);
 BPF_HASH(http_others, struct http_key, struct http_row, 2 * MAX_CGROUPS); /* two roles */
-BPF_ARRAY(http_attached, u64, 2); /* by direction */
+BPF_HASH(http_attached, u32, u64, 1); /* has a row when both programs are; user space writes it */
 BPF_PERCPU_ARRAY(http_buffers, struct http_buffer, HTTP_LEVELS);
 BPF_PERCPU_ARRAY(books_http_requests, struct http_requests_books, 1);
 BPF_PROG_ARRAY(http_ingress, 1); /* one a direction: a program's kind is the table's, its direction included */
@@ -1188,15 +1188,11 @@ static inline struct http_socket *make_early(struct __sk_buff *skb, struct packe
 }
 
 /* The two programs are attached one after the other: what only one of them sees would look like pipelining. */
-static inline u32 are_both_attached(u32 ingress)
+static inline u32 are_both_attached(void)
 {
-	u32 own = ingress, other = !ingress;
-	u64 *seen = http_attached.lookup(&own), *others = http_attached.lookup(&other);
+	u32 row = 0;
 
-	if (!seen || !others)
-		return 0;
-	*seen = 1;
-	return *others;
+	return http_attached.lookup(&row) != 0;
 }
 
 /* What came with the handshake's last packet, unless that was another part than the first. */
@@ -1232,7 +1228,7 @@ static inline struct http_socket *make_http_socket(struct __sk_buff *skb, struct
 	struct bpf_tcp_sock *tcp;
 	struct bpf_sock *sk;
 
-	if (!are_both_attached(p->ingress))
+	if (!are_both_attached())
 		return 0;
 	sk = bpf_sk_fullsock(p->sk);
 	if (!sk || sk->protocol != PROTOCOL_TCP)

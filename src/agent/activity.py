@@ -43,6 +43,9 @@ COUNTED = {
 }
 """Counters by family and direction, and what they are here."""
 
+MOST = 2.0**64
+"""No counter of an agent's is above it: what is has no place in a sum."""
+
 RATES = frozenset(COUNTED.values())
 
 WANTED = {
@@ -132,7 +135,7 @@ class Activity:
 
     def add(self, page: str, now: float) -> None:
         """A page as it was at `now` (monotonic seconds). Raises ValueError if it is none."""
-        points = list(pages.parse(page, WANTED))
+        points = [point for point in pages.parse(page, WANTED) if _is_taken(point)]
         current = {_series(point): point.value for point in points if _words(point) or point.name in HISTOGRAMS}
         self._follow(_bounds(points))
         if self._previous is not None:
@@ -217,6 +220,10 @@ def quantile(buckets: Sequence[tuple[float, float]], share: float) -> Quantile |
             return Quantile(low + (bound - low) * ((rank - below) / (count - below)))
         low, below = bound, count
     return None
+
+
+def _is_taken(point: Point) -> bool:
+    return 0 <= point.value <= MOST and (point.name not in HISTOGRAMS or "le" in point.labels)
 
 
 def _workload(point: Point) -> Workload:

@@ -2,9 +2,13 @@
 
 import json
 from collections.abc import Collection, Mapping
+from math import isfinite
 from typing import NamedTuple, NoReturn, TypeVar
 
 T = TypeVar("T")
+
+MAX_TOLD = 20
+"""Characters of what is refused."""
 
 Request = Mapping[str, object]
 """A record of the request log, as docs/events.md has it."""
@@ -24,7 +28,7 @@ class Page(NamedTuple):
 def parse(text: str) -> Page:
     """Raises ValueError for anything else."""
     try:
-        found = json.loads(text, parse_constant=_refuse)
+        found = json.loads(text, parse_constant=_refuse, parse_float=_finite)
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
     if not isinstance(found, dict):
@@ -65,5 +69,11 @@ def _object(each: object) -> Request:
     return each
 
 
+def _finite(digits: str) -> float:
+    """1e999 is JSON, and as a float it is none any more."""
+    found = float(digits)
+    return found if isfinite(found) else _refuse(digits)
+
+
 def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is not JSON")
+    raise ValueError(f"{constant[:MAX_TOLD]} is not a number that JSON can hold")

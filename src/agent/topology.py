@@ -6,9 +6,11 @@ saved page, tells what was since the agents' start.
 
 import argparse
 import io
+import os
 import sys
 import time
 from argparse import ArgumentTypeError
+from collections import Counter
 from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -50,15 +52,19 @@ def main(arguments: Sequence[str]) -> int:
 def servers(wanted: argparse.Namespace) -> list[Server]:
     """Raises HostError for what is no URL, or twice the same: its counts would be there twice."""
     found = [Server(url, lambda: polling.authority(wanted.ca_file), wanted.token_file) for url in wanted.agent or [OWN]]
-    addresses = [server.address for server in found]
-    for address in addresses:
-        if addresses.count(address) > 1:
-            raise HostError(f"--agent {ascii(address)} is given twice")
+    _refuse_twice("--agent", [server.address for server in found])
     return found
 
 
+def _refuse_twice(option: str, words: Sequence[str]) -> None:
+    for word, count in Counter(words).items():
+        if count > 1:
+            raise HostError(f"{option} {ascii(word)} is given twice")
+
+
 def saved(names: Sequence[Path]) -> tuple[Topology, list[str]]:
-    """From pages in files. Raises BpfleetError."""
+    """From pages in files. Raises BpfleetError, also for one that is there twice, under whatever name."""
+    _refuse_twice("--page", [os.path.realpath(name) for name in names])
     tales = []
     for name in names:
         try:

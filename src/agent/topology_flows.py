@@ -3,7 +3,6 @@ two looks. Pages in, flows out: no clock and no network here."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
-from math import isfinite
 from typing import NamedTuple
 
 from agent import pages
@@ -27,6 +26,9 @@ TRANSPORTS = ("tcp", "udp")
 """Those with a port: what else there is has no service."""
 
 PORT_DIGITS = 5
+
+MOST = 2.0**64
+"""No counter of an agent's is above it: what is has no place in a sum."""
 
 Series = tuple[str, ...]
 
@@ -108,7 +110,7 @@ def read(page: str, before: str | None = None) -> Tale:
     """before: the page of the first look; without it everything is told as of the agent's start. Raises ValueError on
     what is no page of metrics."""
     tale = Tale()
-    old = {_series(point): point.value for point in pages.parse(before, WANTED)} if before is not None else {}
+    old = {_series(point): point.value for point in pages.parse(before or "", WANTED) if _is_amount(point)}
     for point in pages.parse(page, WANTED):
         if point.name == NODES:
             tale.nodes.add(point.labels.get("node", ""))
@@ -116,11 +118,15 @@ def read(page: str, before: str | None = None) -> Tale:
             tale.backends.add(_backend(point.labels))
         elif point.name == UP:
             tale.off += [point.labels.get("collector", "")] * (not point.value)
-        elif point.labels.get("transport") in TRANSPORTS and isfinite(point.value):
+        elif point.labels.get("transport") in TRANSPORTS and _is_amount(point):
             _take(tale, point, _grown(point.value, old.get(_series(point), 0.0)))
     tale.nodes |= {flow.peer.name for flow in tale.ever if flow.peer.kind == "host"}
     tale.nodes.discard("")
     return tale
+
+
+def _is_amount(point: Point) -> bool:
+    return 0 <= point.value <= MOST
 
 
 def _grown(value: float, before: float) -> float:

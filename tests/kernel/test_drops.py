@@ -37,7 +37,7 @@ DROPS = "bpfleet_packet_drops_total"
 NODE = "/"
 TCP, UDP = 6, 17
 LOOKS = 10
-DUPLICATES = {"tcp_old_data", "tcp_old_sequence"}
+DUPLICATES = {"tcp_old_data", "tcp_old_sequence", "tcp_rfc7323_paws_ack"}
 """What TCP sends again on a starved machine although it had arrived."""
 
 

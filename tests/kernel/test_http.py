@@ -4,11 +4,12 @@ Witnesses: nginx's access log, what wrk, curl and the clients of the test have r
 """
 
 import json
+import os
 import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
@@ -29,6 +30,7 @@ Place = Callable[..., Cgroup]
 Pair = tuple[Namespace, Namespace]
 
 V4, V6 = "198.51.100.2", "2001:db8::2"
+ONE_CPU = min(os.sched_getaffinity(0))
 LOG = "log_format asked '$request_method $status'; access_log {folder}/asked.log asked;"
 AT_ONCE = 2
 END_SECONDS = 20.0
@@ -48,10 +50,12 @@ def asked(folder: Path) -> dict[tuple[str, str], int]:
     return dict(Counter((method, status) for method, status in map(str.split, lines)))
 
 
-def load(client: Cgroup, host: str, port: int = 80, timeout: float = 120, **options: int) -> dict[tuple[str, str], int]:
-    """Answers that were read, by method and status."""
+def load(
+    client: Cgroup, host: str, port: int = 80, timeout: float = 120, prefix: Sequence[str] = (), **options: int
+) -> dict[tuple[str, str], int]:
+    """Answers that were read, by method and status. prefix: a command that runs the client."""
     words = [f"--{name}={value}" for name, value in options.items()]
-    done = client.run([sys.executable, http_load.__file__, host, str(port), *words], timeout=timeout)
+    done = client.run([*prefix, sys.executable, http_load.__file__, host, str(port), *words], timeout=timeout)
     return {(name.split()[0], name.split()[1]): count for name, count in json.loads(done.stdout).items()}
 
 
@@ -121,9 +125,13 @@ def curl_uses_every_method(room: Room, host: str) -> Scene:
 
 
 def bodies_of_every_size(room: Room, host: str, depth: int) -> Scene:
-    """depth: so many requests are sent at a time."""
+    """depth: so many requests are sent at a time. On one CPU, as a network card's queue has a connection: packets
+    that come by several overtake each other, and whoever pipelines loses its place, by number."""
     web(room.server, room.folder)
-    read = load(room.client, host, connections=10, requests=160, depth=depth)
+    for process in (room.server.path / "cgroup.procs").read_text().split():
+        os.sched_setaffinity(int(process), {ONE_CPU})
+    prefix = ["taskset", "--cpu-list", str(ONE_CPU)]
+    read = load(room.client, host, prefix=prefix, connections=10, requests=160, depth=depth)
     page = yield [room.client, room.server]
     assert sum(read.values()) == 1600
     assert asked(room.folder) == read

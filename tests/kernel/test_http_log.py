@@ -311,7 +311,7 @@ def test_hostile_bytes_are_inert(agent: Agent, file: Path, place: Place, pair: P
         c.server(OK)
     told = requests_of(agent, file, server, 2)
     assert row(told[0]) == Row("GET", '/%1B]0;owned%07%00"},{%FF', "1.1", "%9B2j%00.test", 200)
-    assert row(told[1]).method == "M%1BX"
+    assert row(told[1]).method == "REDACTED"  # no method has such a character: it may be anything
     assert told[1]["http.request.method"] == "_OTHER"
 
 

@@ -27,7 +27,10 @@ from agent.topology_forms import Topology
 
 Place = Callable[..., Cgroup]
 
-FIRST, SECOND, APP, KEPT, NEW = 8081, 8082, 8083, 6380, 5433
+FIRST, SECOND, APP, KEPT, NEW, OTHER = 8081, 8082, 8083, 6380, 5433, 8084
+"""None that another test of this agent uses at the same address: of two servers there nobody can say which was called.
+"""
+
 PROXY = (
     "server {{ listen 127.0.0.1:{port}; location / {{ proxy_pass http://127.0.0.1:{to}; access_log {log} served; }} }}"
 )
@@ -52,7 +55,7 @@ class Chain:
             self.places[name].serve(calling_app.HOST, port, mode="echo")
         words = [sys.executable, calling_app.__file__, *map(str, (APP, KEPT, NEW))]
         self.app = self.places["app"].start(words, ready="ready")
-        for name, port, to, own in (("second", SECOND, APP, 80), ("first", FIRST, SECOND, 8080)):
+        for name, port, to, own in (("second", SECOND, APP, 80), ("first", FIRST, SECOND, OTHER)):
             (folder / name).mkdir()
             directives = PROXY.format(port=port, to=to, log=self.log(name))
             Nginx(self.places[name], folder / name, own, directives)
@@ -152,7 +155,7 @@ def test_what_is_silent_between_two_looks_is_no_edge(agent: Agent, chain: Chain)
     agent.settled(*chain.places.values())
 
     def meanwhile(_: float) -> None:
-        chain.ask("8080/?[1-11]")
+        chain.ask(f"{OTHER}/?[1-11]")
         agent.settled(*chain.places.values())
 
     server = Server(f"http://127.0.0.1:{agent.port}")
@@ -160,7 +163,7 @@ def test_what_is_silent_between_two_looks_is_no_edge(agent: Agent, chain: Chain)
     assert notes == []
     client, first = chain.places["client"].workload, chain.places["first"].workload
     mine = [edge for edge in found.edges if client in (edge.key.client.name, edge.key.server.name)]
-    assert [(edge.key.client.name, edge.key.server.name, edge.key.port) for edge in mine] == [(client, first, 8080)]
+    assert [(edge.key.client.name, edge.key.server.name, edge.key.port) for edge in mine] == [(client, first, OTHER)]
     assert (mine[0].tally.requests, mine[0].tally.connections) == (11, 1)
 
 
@@ -237,7 +240,7 @@ def test_a_service_is_one_edge_with_its_real_backend(
     nginx = Nginx(places["cart"], tmp_path, 8080)
     places["web"].run(["curl", "-s", f"http://{SERVICE}/?[1-23]"])
     places["web"].run(["curl", "-s", f"http://{SERVICE}/absent?[1-5]"])
-    clustered.settled()
+    clustered.settled(*places.values())
     assert len(nginx.served()) == 28
     (edge,) = (edge for edge in counted(clustered).edges if "shop" in (edge.key.client[1], edge.key.server[1]))
     assert edge.key == (("Deployment", "shop", "web"), ("service", "shop", "cart"), "tcp", 80, True)

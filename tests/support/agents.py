@@ -33,6 +33,9 @@ WITHOUT_HTTP = {"BPFLEET_COLLECTORS": "-http"}
 """The collector that takes as long to compile and verify as all the others: for agents of a test's own that is about
 something else. The shared agent, and the tests of capabilities and of what stays behind, have the default set."""
 
+COUNTS = "metrics at "
+"""What an agent's log says when its programs are attached."""
+
 LOOK_SECONDS = 0.05
 OTHERS_SECONDS = 20.0
 """Another suite's agent, or one that just ends, may hold the lock."""
@@ -92,11 +95,14 @@ class Agent:
         )
 
     def ready(self, timeout_seconds: float = READY_SECONDS) -> float:
-        """Wait until all collectors count; seconds since the start. Raises AssertionError with the agent's output."""
+        """Wait until all collectors count; seconds since the start. Raises AssertionError with the agent's output.
+
+        Nothing is asked before the log says so: a request that is under way when the programs are attached is one that
+        the agent has to count as lost."""
         while (waited := time.monotonic() - self.started) < timeout_seconds:
             self.expect_alive()
             with contextlib.suppress(OSError, http.client.HTTPException):
-                if self.get("/readyz")[0] == 200:
+                if COUNTS in self.output() and self.get("/readyz")[0] == 200:
                     return waited
             time.sleep(0.05)
         raise AssertionError(f"not ready after {waited:.0f} s:\n{self.output()}")

@@ -118,6 +118,19 @@ def test_observations_are_spread_evenly_within_a_bucket(share: float, seconds: f
     assert quantile([(1.0, 50.0), (2.0, 100.0), (float("inf"), 100.0)], share) == Quantile(seconds)
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        'http_server_request_duration_seconds_bucket{namespace="shop"} 5',
+        'bpfleet_tcp_connections_active{namespace="shop"} +Inf',
+        'bpfleet_tcp_connections_active{namespace="shop"} NaN',
+        'http_server_request_duration_seconds_count{namespace="shop"} 1e308',
+    ],
+)
+def test_a_line_that_no_agent_writes_counts_nothing(line: str) -> None:
+    assert rows((0.0, ""), (1.0, line + "\n")) == []
+
+
 def test_collectors_that_are_off_are_told_with_the_reason() -> None:
     activity = Activity()
     activity.add(

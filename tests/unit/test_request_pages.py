@@ -21,6 +21,7 @@ def test_a_page_has_its_requests_and_where_to_go_on() -> None:
         json.dumps({**GOOD, "next": True}),
         json.dumps({**GOOD, "missed": -1}),
         '{"next": ' + "9" * 5000 + "}",
+        json.dumps(GOOD).replace('"/"', "1e999"),
     ],
 )
 def test_anything_else_is_refused(text: str) -> None:

@@ -161,6 +161,14 @@ def test_an_agent_may_not_be_asked_twice() -> None:
         topology.main(["--agent", "http://a:9436", "--agent", "http://a:9436/metrics"])
 
 
+def test_a_page_may_not_be_told_twice(tmp_path: Path) -> None:
+    saved = tmp_path / "metrics.txt"
+    saved.write_text("")
+    (tmp_path / "other.txt").symlink_to(saved)
+    with pytest.raises(HostError, match="--page .* is given twice"):
+        topology.main(["--page", str(saved), "--page", str(tmp_path / "other.txt")])
+
+
 def test_what_is_no_url_is_refused() -> None:
     with pytest.raises(HostError, match="must be http://HOST:PORT"):
         topology.main(["--agent", "localhost"])

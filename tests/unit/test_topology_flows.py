@@ -55,9 +55,11 @@ def test_what_has_no_ports_is_no_flow(transport: str) -> None:
     assert read(told(WEB, DB, 0, transport, sent=5)).ever == {}
 
 
-@pytest.mark.parametrize("value", ["NaN", "+Inf"])
+@pytest.mark.parametrize("value", ["NaN", "+Inf", "1e308", "-1e308"])
 def test_a_value_that_is_no_amount_counts_nothing(value: str) -> None:
-    assert read(told(WEB, DB, 5432, sent=5).replace("} 5", f"}} {value}")).ever == {}
+    page = told(WEB, DB, 5432, sent=5)
+    assert read(page.replace("} 5", f"}} {value}")).ever == {}
+    assert read(page, page.replace("} 5", f"}} {value}")).now[FLOW].sent == 5
 
 
 @pytest.mark.parametrize("port", ["", "x", "9" * 5000, "١"])

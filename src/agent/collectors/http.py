@@ -6,6 +6,7 @@ Kernel half: http.bpf.c, and http_flows.bpf.c for the same requests by peer.
 import struct
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from typing import Final
 
 from agent.collectors import packet
 from bpfleet import catalogue
@@ -43,6 +44,10 @@ Waiting = tuple[int, int, int]
 """Cgroup, role and method of requests that wait for their answer."""
 
 
+ATTACHED: Final = {bytes(4): (1,)}
+"""Both programs see what comes from now on: a connection is followed in both directions or in none."""
+
+
 class Http(Collector):
     name = "http"
     program = "http.bpf.c"
@@ -77,6 +82,7 @@ class Http(Collector):
         return {**packet.limits(limits), "MAX_HTTP_ROWS": rows, "MAX_HTTP_FLOWS": flows}
 
     def collect(self, maps: Maps) -> Iterator[Sample]:
+        maps.replace("http_attached", ATTACHED)
         for name in ("http_rows", "http_others"):
             for row in maps.growth(name):
                 sample = _sample(*row)

@@ -7,6 +7,7 @@ the line around stay visible and do nothing.
 
 import re
 from functools import lru_cache
+from itertools import pairwise
 from urllib.parse import quote
 
 from agent.protocols import secrets
@@ -36,7 +37,12 @@ MAX_PORT = 65535
 
 _SAFE = "".join(chr(code) for code in range(0x21, 0x7F))
 _ACTING = re.compile(r"[^!-~]")
+_REST = re.compile(r"[/?#]")
+"""Where an authority ends (RFC 3986, 3.2)."""
+_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _PORT = re.compile(r"[0-9]{1,5}")
+_COLONS = re.compile(r"\[?[0-9A-Fa-f]{0,4}:[0-9A-Fa-f]{0,4}:[0-9A-Fa-f:.]*(%[0-9A-Za-z._~\-]+)?\]?|[^:]*:[0-9]+")
+"""IPv6, or a port that is none."""
 
 
 def plain(text: str) -> str:
@@ -51,14 +57,16 @@ def plain(text: str) -> str:
 
 
 def method(text: str) -> str:
-    return _short(plain(REDACTED if secrets.is_secret(text) else text), MAX_METHOD)
+    """What is no method (RFC 9110, 5.6.2) may be anything that stood before a version: a query, the end of a body."""
+    is_told = _TOKEN.fullmatch(text) and not secrets.is_secret(text)
+    return _short(text if is_told else REDACTED, MAX_METHOD)
 
 
 @lru_cache(REMEMBERED)
 def host(text: str) -> tuple[str, int | None]:
     """Name or address, and the port where one is given: of a Host field or a target's authority. What stands before an
-    `@` is a user's, and cut."""
-    name = text.rpartition("@")[2].strip()
+    `@` is a user's, and cut. A colon that belongs to neither address nor port may part a user from a password."""
+    name = _REST.split(text.rpartition("@")[2].strip(), 1)[0]
     port = None
     before, colon, after = name.rpartition(":")
     if colon and (":" not in before or before.endswith("]")):
@@ -66,7 +74,7 @@ def host(text: str) -> tuple[str, int | None]:
             name, port = before, int(after)
         elif not after:
             name = before
-    if secrets.has_shape(name):
+    if secrets.has_shape(name) or (":" in name and not _COLONS.fullmatch(name)):
         return REDACTED, port
     return _short(plain(name.strip("[]").lower()), MAX_HOST), port
 
@@ -87,10 +95,23 @@ def path(text: str, is_cut: bool = False) -> str:
     """A path as it was sent, less the segments that look like a secret or follow a word that says that one follows."""
     is_cut = is_cut or len(text) > MAX_RAW_PATH
     parts = text[:MAX_RAW_PATH].split("/")
-    told = [_segment(part, before) for part, before in zip(parts, ["", *parts], strict=False)]
+    *_, plainest = secrets.unfolded(text)
+    hides, told, before = plainest.count("/") > text.count("/"), [], ""
+    for part in parts:
+        told.append(REDACTED if hides and _announces_within(part) else _segment(part, before))
+        before = before if part in secrets.NOTHING else part
     if is_cut:
         told[-1] = CUT
     return "/" + REDACTED if secrets.spans(text) else "/".join(told)
+
+
+def _announces_within(part: str) -> bool:
+    """Of segments with an encoded slash between them."""
+    return any(
+        after and secrets.announces(word)
+        for each in secrets.unfolded(part)
+        for word, after in pairwise(each.split("/"))
+    )
 
 
 def _segment(part: str, before: str) -> str:

@@ -55,6 +55,9 @@ class Cluster:
         if self.namespaces is not None:
             books[NAMESPACES] = self.namespaces
         self.watches = [Watch(api, resource, book, clock, jitter) for resource, book in books.items()]
+        if self.namespaces is not None:
+            listing = self.watches[-1]
+            self.namespaces.known_when(lambda: listing.answered)
         self.threads = [
             threading.Thread(
                 target=watches.run, args=(watch, self._stop), name=f"watch-{watch.resource.name}", daemon=True

@@ -1,7 +1,7 @@
 """What the annotations of the cluster's namespaces ask of bpfleet. Filled by a watch thread, read by the drain's."""
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from agent.identity.listings import Json
 
@@ -21,7 +21,17 @@ class Namespaces:
         self._lock = threading.Lock()
         self._names: set[str] = set()
         self._annotations: dict[str, Mapping[str, str]] = {}
+        self._is_answered: Callable[[], bool] = lambda: True
         self.version = 0
+
+    @property
+    def is_known(self) -> bool:
+        """Whether who has no annotation here has none: they were listed, or nobody may list them."""
+        return self._is_answered()
+
+    def known_when(self, is_answered: Callable[[], bool]) -> None:
+        """Asked from any thread."""
+        self._is_answered = is_answered
 
     def key(self, item: Json) -> str:
         return str(item["metadata"]["name"])

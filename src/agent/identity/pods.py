@@ -68,7 +68,8 @@ class Pods:
         """Not settled while the pod is known and the container is not; None while neither is."""
         if found := self._containers.get(ref.container_id):
             return found
-        pod = self._pods.get(self._static.get(ref.pod_uid, ref.pod_uid))
+        # The uid first: the hash is an annotation, which whoever makes a pod may set to the uid of another one.
+        pod = self._pods.get(ref.pod_uid) or self._pods.get(self._static.get(ref.pod_uid, ""))
         if pod is None:
             return None
         if not ref.container_id:

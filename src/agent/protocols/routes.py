@@ -80,13 +80,15 @@ def template(path: str, is_cut: bool = False) -> str:
             each = CUT
         elif before and part and secrets.announces(before) and part.lower() not in ACTIONS:
             each = "{token}"
+        elif number > 1 and not parts[number - 1] and secrets.spans("//" + part):  # //user@host
+            each = "{token}"
         else:
             each = segments.kind(part)
         length += len(each) + 1
         if length > MAX_ROUTE - len(CUT):
             return "/".join([*found, CUT])
         found.append(each)
-        before = part
+        before = before if part in secrets.NOTHING else part
     return "/".join(found)
 
 

@@ -54,6 +54,7 @@ _SHAPES = re.compile(
         )
     )
 )
+_GAP = re.compile(r"[/\s]")
 _EMAIL = re.compile(r"[^\s/@:]@[^\s/@.:]{1,63}\.[^\s/@.:]{0,63}[A-Za-z]")
 _CARD = re.compile(r"(?<!\d)\d(?:[ \-]?\d){12,18}(?!\d)")
 _RUN = re.compile(r"[A-Za-z0-9+_=\-]{16,}")
@@ -91,6 +92,9 @@ ANNOUNCING = (
 ANNOUNCING_ALONE = frozenset(
     ("jwt", "otp", "pin", "sid", "auth", "magic", "invite", "key", "pwd", "pass", "unsubscribe")
 )
+
+NOTHING = ("", ".")
+"""Segments of a path that stand for none: what is before them is before the next one."""
 
 _PUNCTUATION = str.maketrans("", "", "-_. []\"'$")
 
@@ -165,9 +169,14 @@ def is_uuid(text: str) -> bool:
 
 
 def _has_shape(text: str) -> bool:
-    if _SHAPES.search(text) or ("@" in text and _EMAIL.search(text)):
+    if _SHAPES.search(text) or ("@" in text and (_EMAIL.search(text) or _has_userinfo(text))):
         return True
     return any(is_card(found.group()) for found in _CARD.finditer(text))
+
+
+def _has_userinfo(text: str) -> bool:
+    """user:password@host, also where the slashes before it are missing."""
+    return any(":" in _GAP.split(before)[-1] for before in text.split("@")[:-1])
 
 
 def _has_random(text: str) -> bool:

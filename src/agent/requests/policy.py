@@ -24,6 +24,9 @@ OPENED = {QUERIES: "query strings", PATHS: "raw paths"}
 NAMELESS = (names.OTHER, model.UNKNOWN)
 """Whose requests nobody may know: their namespace may have asked for silence."""
 
+NOT_KUBERNETES = "_"
+"""With it names of ours begin, and none of Kubernetes."""
+
 MAX_PROBLEMS_TOLD = 100
 """Lines in the log at one change of the annotations; the metric counts them all."""
 
@@ -51,6 +54,9 @@ class Book(Protocol):
 
     @property
     def version(self) -> int: ...
+    @property
+    def is_known(self) -> bool:
+        """Whether who has no annotation in it has none."""
 
     def annotations(self) -> Mapping[str, Mapping[str, str]]: ...
 
@@ -76,7 +82,7 @@ class Policies:
 
     def __init__(self, settings: Settings, book: Book | None = None, clock: Callable[[], datetime] = now) -> None:
         self._book, self._clock = book, clock
-        self._version = -1
+        self._version, self._is_known = -1, book is None
         self._of: dict[str, Policy] = {}
         self._asked: dict[str, Wish] = {}
         self._annotated: dict[str, Wish] = {}
@@ -95,16 +101,25 @@ class Policies:
         self._renew()
 
     def of(self, namespace: str) -> Policy:
-        self.refresh()
+        """Of a namespace whose annotations may still come nothing is told: it may have asked for silence."""
+        self._pass_time()
+        if not self._is_known and namespace and not namespace.startswith(NOT_KUBERNETES):
+            return Policy("off")
         found = self._of.get(namespace)
         if found is None:
             found = self._of[NAMELESS[0]] if namespace in NAMELESS else self._of[""]
         return found
 
     def refresh(self) -> None:
-        """Follows the annotations and the clock; what begins or ends by that is told in the log."""
+        """Once a drain. Follows the annotations and the clock; what begins or ends by that is told in the log. Not for
+        each request: who changes an annotation without end may not keep everybody else waiting."""
+        if self._book is not None and (self._book.version, self._book.is_known) != (self._version, self._is_known):
+            self._renew()
+        self._pass_time()
+
+    def _pass_time(self) -> None:
         now = self._clock()
-        if (self._book is not None and self._book.version != self._version) or now >= self._next or now < self._last:
+        if now >= self._next or now < self._last:
             self._renew()
         self._last = now
 
@@ -115,9 +130,12 @@ class Policies:
 
     def _renew(self) -> None:
         now = self._clock()
-        if self._book is not None and self._book.version != self._version:
-            self._version = self._book.version
-            self._read(self._book.annotations())
+        if self._book is not None:
+            is_known = self._book.is_known  # before the version, which may have become another by that
+            if self._book.version != self._version:
+                self._version = self._book.version
+                self._read(self._book.annotations())
+            self._is_known = is_known
         wished = {name: self._wish(name) for name in self._asked.keys() | self._annotated.keys()}
         states = {key: state for name, wish in wished.items() for key, state in _states(name, wish, now)}
         self._of = {name: _policy(wish, now) for name, wish in wished.items()}

@@ -80,9 +80,10 @@ class RequestStage:
             told[METHOD_ORIGINAL] = redaction.method(str(original))
         sent, authority = str(told.pop(PATH, "")), str(told.pop(HOST, ""))
         target = http1.split_target(str(told[METHOD]), sent)
-        told.update(_server(target.authority or authority))
+        is_cut = not version or len(sent) >= model.MAX_LABEL
+        is_open = is_cut and (sent == target.authority or sent.endswith("//" + target.authority))
+        told.update(_server(authority if is_open else target.authority or authority))  # it may end within a password
         if target.path:
-            is_cut = not version or len(sent) >= model.MAX_LABEL
             told.update(self._url(policy, target, labels, is_cut))
         return told
 

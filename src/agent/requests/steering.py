@@ -24,6 +24,8 @@ class Policies(Protocol):
     def of(self, namespace: str) -> Policy:
         """Of the empty name: what is in force where nobody asked for anything else."""
 
+    def refresh(self) -> None: ...
+
     def adjust(self, settings: Asked) -> None: ...
 
 
@@ -43,6 +45,7 @@ class Steering:
 
     def modes(self, living: Iterable[int], owner: Callable[[int], Owner | None]) -> tuple[Mode, dict[int, Mode]]:
         """Of all others, and by cgroup where it is another. owner: None where it is not known yet."""
+        self._policies.refresh()
         others = self._mode("")
         named = {cgroup_id: found for cgroup_id in living if (found := owner(cgroup_id)) is not None}
         by_namespace = {namespace: self._mode(namespace) for namespace in {each.namespace for each in named.values()}}

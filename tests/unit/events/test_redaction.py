@@ -21,6 +21,13 @@ from agent.events.redaction import CUT, MAX_HOST, MAX_METHOD, MAX_PARAMETERS, MA
             ("a8f3b2c1d4e5f6071829304a5b6c7d8e-1234567.elb.example", None),
         ),
         ("ghp_16C7e42F292c6912E7710c838347Ae178B4a", ("REDACTED", None)),
+        ("shop.example:80/login?next=sesame", ("shop.example", 80)),
+        ("/login?next=sesame", ("", None)),
+        ("alice:sesame", ("REDACTED", None)),
+        ("shop.example:80:sesame", ("REDACTED", None)),
+        ("alice%3Asesame%40shop.example", ("REDACTED", None)),
+        ("fe80::1%25eth0", ("fe80::1%25eth0", None)),
+        ("::ffff:192.0.2.7", ("::ffff:192.0.2.7", None)),
         ("", ("", None)),
     ],
 )
@@ -65,6 +72,9 @@ def test_a_long_query_is_cut_between_two_parameters() -> None:
         ("/a/550e8400-e29b-41d4-a716-446655440000", "/a/550e8400-e29b-41d4-a716-446655440000"),
         ("/mail/alice%40example.com/x", "/mail/REDACTED/x"),
         ("/reset-password/hunter2", "/reset-password/REDACTED"),
+        ("/password//sesame", "/password//REDACTED"),
+        ("/a/password%2Fsesame", "/a/REDACTED"),
+        ("/proxy/https:/alice:sesame@box/x", "/proxy/https:/REDACTED/x"),
         ("/cart;jsessionid=abc;v=1/items", "/cart;jsessionid=REDACTED;v=1/items"),
         ("/services/T0ABCDEF1/B0ABCDEF2/aBcDeFgHiJkL", "/REDACTED"),
         ("/caf\xe9\x00", "/caf%E9%00"),
@@ -83,7 +93,12 @@ def test_what_stands_at_a_cut_is_not_told() -> None:
 
 def test_methods_and_hosts_are_of_bounded_length() -> None:
     assert redaction.method("BREW") == "BREW"
-    assert redaction.method("A\tB\x1b") == "A%09B%1B"
     assert len(redaction.method("BREW-A-POT-" * 10)) == MAX_METHOD
     assert len(redaction.host("a." * 1000)[0]) == MAX_HOST
-    assert redaction.method("password=x") == "REDACTED"
+
+
+@pytest.mark.parametrize(
+    "text", ["password=x", "A\tB\x1b", "GET\t/login?next=sesame", "a=sesamePOST", '{"a":1}PUT', ""]
+)
+def test_what_is_no_method_may_be_a_query_or_a_body(text: str) -> None:
+    assert redaction.method(text) == "REDACTED"

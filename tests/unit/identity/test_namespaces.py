@@ -3,7 +3,7 @@
 import pytest
 from tests.unit.identity import recordings
 
-from agent.identity.cluster import Cluster
+from agent.identity.cluster import GRACE_SECONDS, Cluster
 from agent.identity.fake import FakeApi, listing
 from agent.identity.model import Peer
 from agent.identity.namespaces import MAX_ANNOTATIONS, MAX_VALUE, Namespaces
@@ -96,8 +96,11 @@ def test_nothing_is_named_before_it_is_known_what_its_namespace_asks_for(clock) 
         if watch.resource.name != "namespaces":
             watch.step()
     assert not cluster.is_ready()
-    cluster.watches[-1].step()
+    clock.pass_by(GRACE_SECONDS)
     assert cluster.is_ready()
+    assert cluster.namespaces is not None and not cluster.namespaces.is_known
+    cluster.watches[-1].step()
+    assert cluster.is_ready() and cluster.namespaces.is_known
 
 
 def test_a_missing_permission_costs_the_annotations_and_nothing_else(clock) -> None:
@@ -106,6 +109,7 @@ def test_a_missing_permission_costs_the_annotations_and_nothing_else(clock) -> N
         watch.step()
     cluster.refresh()
     assert cluster.is_ready()
+    assert cluster.namespaces is not None and cluster.namespaces.is_known
     flow = Flow(bytes(10) + b"\xff\xff" + bytes((192, 0, 2, 1)), 443, "tcp")
     owner = next(iter(cluster.pods._containers.values()))
     assert cluster.peer(flow, owner) == Peer("external")

@@ -101,6 +101,15 @@ def test_a_static_pod_is_known_by_the_hash_in_its_path(pods: Pods) -> None:
     assert owner and owner.labels == ("shop", "etcd-node0", "", "etcd", "StaticPod")
 
 
+def test_a_pod_cannot_take_anothers_place_by_an_annotation(pods: Pods) -> None:
+    pods.put(POD)
+    thief = {"name": "thief", "namespace": "lab", "uid": "7", "annotations": {"kubernetes.io/config.hash": UID}}
+    pods.put(changed(metadata=thief, status={"containerStatuses": []}))
+    for container_id in ("", IDS[3]):
+        owner = pods.owner(ref(container_id))
+        assert owner and owner.labels[:2] == ("shop", "debug")
+
+
 def test_a_pod_that_ended_is_known_for_five_minutes(pods: Pods, clock) -> None:
     pods.put(POD)
     pods.remove(POD)

@@ -27,8 +27,11 @@ class Clock:
 class Book:
     given: dict[str, Mapping[str, str]] = field(default_factory=dict)
     version: int = 0
+    is_known: bool = True
+    looks: int = 0
 
     def annotations(self) -> Mapping[str, Mapping[str, str]]:
+        self.looks += 1
         return dict(self.given)
 
     def annotate(self, namespace: str, **values: str) -> None:

@@ -15,6 +15,8 @@ class Bench:
         self.policies = Policies(Requests(**settings), self.book, self.clock)  # type: ignore[arg-type]
 
     def of(self, namespace: str = "shop") -> Policy:
+        """As of the next drain."""
+        self.policies.refresh()
         return self.policies.of(namespace)
 
 
@@ -51,6 +53,30 @@ def test_an_annotation_goes_over_the_settings_and_goes_again() -> None:
     bench.book.given.clear()
     bench.book.version += 1
     assert bench.of() == Policy("errors", 100, 1.0)
+
+
+def test_a_namespace_whose_annotations_may_still_come_is_silent() -> None:
+    bench = Bench(log="all", namespaces=("lab=all",))
+    bench.book.is_known = False
+    assert {bench.of(each).mode for each in ("shop", "lab")} == {"off"}
+    assert {bench.of(each).mode for each in ("", "_host")} == {"all"}
+    bench.book.annotate("shop", mode="off")
+    bench.book.is_known = True
+    assert (bench.of("shop").mode, bench.of("lab").mode) == ("off", "all")
+
+
+def test_annotations_that_change_without_end_are_read_once_a_drain() -> None:
+    bench = Bench(log="all")
+    bench.book.annotate("shop", queries_until=after(hours=1))
+    bench.policies.refresh()
+    looks = bench.book.looks
+    for number in range(23):
+        bench.book.annotate("shop", mode=("off", "errors")[number % 2])
+        assert bench.policies.of("shop").queries
+    assert bench.book.looks == looks
+    bench.clock.pass_by(hours=2)
+    assert not bench.policies.of("shop").queries
+    assert bench.of().mode == "off"
 
 
 def test_queries_and_paths_are_open_for_a_time_and_the_log_says_when(told) -> None:

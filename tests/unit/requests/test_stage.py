@@ -76,6 +76,7 @@ def test_routes_beyond_the_bound_are_other_and_their_paths_still_templates() -> 
         (b"GET * HTTP/1.1\r\nHost: [2001:DB8::1]:80\r\n\r\n", {"url.path": "*", "server.address": "2001:db8::1"}),
         (b"GET http://u:p@a.example/b HTTP/1.1\r\nHost: c\r\n\r\n", {"url.path": "/b", "server.address": "a.example"}),
         (b"BREW /pot HTTP/1.1\r\n\r\n", {"http.request.method_original": "BREW", "http.request.method": "_OTHER"}),
+        (b"GET\t/login?next=sesame HTTP/1.1\r\n\r\n", {"http.request.method_original": "REDACTED"}),
         (b"GET /users/alice/pa", {"url.path": "/users/alice/..."}),
         (b"GET /users/alice/pa?q=ghp_01", {"url.path": "/users/alice/pa"}),
         (b"GET /a HTTP/1.1\r\nHost: a.example:99999\r\n\r\n", {"server.address": "a.example:99999"}),
@@ -84,6 +85,19 @@ def test_routes_beyond_the_bound_are_other_and_their_paths_still_templates() -> 
 def test_every_form_of_a_target(head: bytes, expected: dict[str, Attribute]) -> None:
     left = told(CLOSED, request(head))
     assert {name: left[name] for name in expected} == expected
+
+
+@pytest.mark.parametrize("head", [b"GET http://alice:23", b"GET http://alice:sesame", b"CONNECT alice:23"])
+def test_an_authority_whose_end_was_not_seen_may_be_a_password(head: bytes) -> None:
+    """As when the next segment begins with @shop.example."""
+    for stage in (CLOSED, OPEN):
+        told_of = line(stage, request(head))
+        assert not any(word in told_of for word in (b"alice", b"sesame", b"server.port")), told_of
+
+
+def test_a_query_in_the_wrong_place_stays() -> None:
+    for head in (b"CONNECT /login?next=sesame", b"GET / HTTP/1.1\r\nHost: a.example/login?next=sesame"):
+        assert b"sesame" not in line(CLOSED, request(head + b" HTTP/1.1\r\n\r\n"))
 
 
 def test_what_was_not_read_is_not_told() -> None:

@@ -20,6 +20,9 @@ class Named:
     def of(self, namespace: str) -> Policy:
         return self._of.get(namespace, self._of[""])
 
+    def refresh(self) -> None:
+        """They are as they were made."""
+
     def adjust(self, settings: Asked) -> None:
         self._of = {"": Policy(settings.log, settings.one_in, settings.slow_seconds)}
 
