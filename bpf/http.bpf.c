@@ -17,8 +17,14 @@
 #define HTTP_BUFFER 512
 #define HTTP_WINDOW (HTTP_BUFFER - HTTP_CARRY)
 
-/* Of an answer only the first line is read where nobody pipelines. */
+/* Of an answer only the first line is read where nobody pipelines, unless bodies are to be measured. */
+#ifdef WITH_HTTP_BODIES
+#define HTTP_FOLLOWS_ANSWERS 1
+#define HTTP_SHORT_WINDOW HTTP_WINDOW
+#else
+#define HTTP_FOLLOWS_ANSWERS 0
 #define HTTP_SHORT_WINDOW 64
+#endif
 
 /* Bytes looked at in one step. */
 #define HTTP_STRIDE 32
@@ -101,6 +107,11 @@ struct http_direction {
 	u8 head; /* of http_log.bpf.c: the place where what is being read is kept */
 	u8 collided; /* another CPU came with a segment meanwhile */
 	u8 pad[2];
+#ifdef WITH_HTTP_BODIES
+	u64 body_size; /* as far as it is known: of one that ends with its last chunk, or with the connection */
+	u32 bodies_lost; /* the books do not have them yet */
+	u32 body_end; /* of http_bodies.bpf.c: what ends the body of the message that is being read */
+#endif
 	u64 readers;
 	u8 carry[HTTP_CARRY];
 };
@@ -149,6 +160,21 @@ struct http_begun {
 	u32 head;
 };
 
+#ifdef WITH_HTTP_BODIES
+/* A message's body whose size is known. status: 0 of a request */
+struct http_body {
+	u64 size;
+	u16 status;
+	u8 method;
+	u8 pad[5];
+};
+
+struct http_body_row {
+	u64 buckets[BODY_BYTES_BUCKETS];
+	u64 total_bytes;
+};
+#endif
+
 /* Where a run reads. What the steps keep is here, not in registers: so the verifier takes all of them for one. */
 struct http_buffer {
 	u64 in_use;
@@ -182,6 +208,11 @@ struct http_buffer {
 	u32 payload; /* in the packet, of its first byte that is new */
 	u32 is_early;
 	struct http_pair pair; /* of an early one */
+#endif
+#ifdef WITH_HTTP_BODIES
+	struct http_body bodies[HTTP_DEPTH];
+	struct http_body_row no_body; /* empty, to begin a row with: for the stack it may be too large */
+	u64 bodies_ended;
 #endif
 	u8 bytes[HTTP_BUFFER + HTTP_STRIDE];
 	struct http_socket early; /* empty, to begin one with */
@@ -251,6 +282,28 @@ static inline void log_end(struct sock *sk, struct http_buffer *buffer, struct h
 #define log_more(skb, p, buffer, d)
 #define log_segment(skb, buffer, socket, ingress)
 #define log_end(sk, buffer, socket, error)
+#endif
+
+/* The bodies' sizes where they are compiled in: http_bodies.bpf.c. */
+#ifdef WITH_HTTP_BODIES
+static inline void body_begins(volatile struct http_direction *d);
+static inline void body_grows(volatile struct http_direction *d, u64 size);
+static inline void body_passes(volatile struct http_direction *d, u32 end);
+static inline void body_ends(volatile struct http_buffer *b, volatile struct http_direction *d, u64 size);
+static inline void run_to_end(volatile struct http_buffer *b, volatile struct http_direction *d);
+static inline void lose_body(volatile struct http_direction *d);
+static inline void lose_unknown_body(volatile struct http_direction *d);
+static inline void count_bodies(volatile struct http_buffer *b, volatile struct http_socket *socket,
+				volatile struct http_direction *d);
+#else
+#define body_begins(d)
+#define body_grows(d, size)
+#define body_passes(d, end)
+#define body_ends(b, d, size)
+#define run_to_end(b, d) http_fail(b, d)
+#define lose_body(d)
+#define lose_unknown_body(d)
+#define count_bodies(b, socket, d)
 #endif
 
 static inline struct http_buffer *take_buffer(void)
@@ -404,6 +457,7 @@ static inline void lose_place(volatile struct http_direction *d, u32 loss)
 {
 	if (d->ahead_from != d->ahead_to && (s32)(d->ahead_to - d->position) > 0)
 		d->position = d->ahead_to;
+	lose_body(d);
 	d->lost = loss;
 	d->state = HTTP_AT_START;
 	d->body = 0;
@@ -465,6 +519,7 @@ static inline void close_unknown(volatile struct http_buffer *b, volatile struct
 				 volatile struct http_direction *d, volatile struct http_direction *other)
 {
 	d->answered = HTTP_UNKNOWN;
+	lose_unknown_body(d);
 	if (socket->beyond) {
 		d->answered = socket->is_doubtful ? HTTP_UNKNOWN : HTTP_OTHER;
 		socket->beyond -= 1;
@@ -495,6 +550,7 @@ static inline void close_request(volatile struct http_buffer *b, volatile struct
 	b->statuses[answer] = d->status;
 	b->answers += 1;
 	socket->first += 1;
+	body_begins(d);
 }
 
 /* Whoever sends the first line of a request is the client, for as long as the connection lives. */
@@ -523,7 +579,8 @@ static inline void answer_request(volatile struct http_buffer *b, volatile struc
 	if (d->status == 101 || (d->answered == HTTP_CONNECT && d->status / 100 == 2)) {
 		socket->is_off = 1;
 		b->is_over = 1;
-	} else if (!socket->is_pipelined && other->lost != HTTP_PASSED) {
+		body_ends(b, d, 0);
+	} else if (!HTTP_FOLLOWS_ANSWERS && !socket->is_pipelined && other->lost != HTTP_PASSED) {
 		http_fail(b, d); /* of requests that have passed, more than this one may have an answer */
 	}
 }
@@ -566,6 +623,7 @@ static inline void read_first_line(volatile struct http_buffer *b, volatile stru
 	b->head = d->head;
 	open_request(b, socket, other, d->started_ns, d->method);
 	d->started_ns = b->now_ns;
+	body_begins(d);
 }
 
 /* How long the body is: RFC 9112 6.3. */
@@ -576,14 +634,16 @@ static inline void end_head(volatile struct http_buffer *b, volatile struct http
 
 	d->state = HTTP_AT_START;
 	if (status) {
-		if (status < 200 || status == 204 || status == 304 || answered == HTTP_HEAD)
+		if (status < 200 || status == 204 || status == 304 || answered == HTTP_HEAD) {
+			body_ends(b, d, 0);
 			return;
+		}
 		if (answered == HTTP_UNKNOWN && !(d->has_length && !d->length)) {
 			http_fail(b, d); /* it may have been HEAD */
 			return;
 		}
 		if (!d->is_coded && !d->has_length) {
-			http_fail(b, d); /* to the connection's end */
+			run_to_end(b, d); /* the connection's */
 			return;
 		}
 	}
@@ -594,7 +654,19 @@ static inline void end_head(volatile struct http_buffer *b, volatile struct http
 			http_fail(b, d);
 	} else if (d->has_length) {
 		d->body = d->length;
+		body_ends(b, d, d->length);
+	} else {
+		body_ends(b, d, 0);
 	}
+}
+
+/* An answer that was read for its body's sake has ended, or is passed over: as in answer_request(). */
+static inline void leave_answer(volatile struct http_buffer *b, volatile struct http_socket *socket,
+				volatile struct http_direction *d, volatile struct http_direction *other)
+{
+	if (HTTP_FOLLOWS_ANSWERS && d->status >= 200 && d->state == HTTP_AT_START && !d->lost &&
+	    !socket->is_pipelined && other->lost != HTTP_PASSED)
+		http_fail(b, d);
 }
 
 /* Digits from `at` on, behind spaces, up to what is none: the line's end at the latest. */
@@ -629,6 +701,7 @@ static inline void read_chunk(volatile struct http_buffer *b, volatile struct ht
 		d->body = b->number + 2;
 	else
 		d->state = HTTP_IN_TRAILER;
+	body_grows(d, b->number);
 }
 
 static inline u32 copy_tail(volatile struct http_buffer *b, volatile u64 *to)
@@ -832,10 +905,13 @@ static inline u32 http_round(struct __sk_buff *skb, struct http_buffer *buffer, 
 			d->is_coded |= !b->digits;
 		}
 		if (b->has_ended) {
-			if (d->state == HTTP_IN_HEAD)
+			if (d->state == HTTP_IN_HEAD) {
 				end_head(b, socket, d);
-			else
+			} else {
 				d->state = HTTP_AT_START;
+				body_ends(b, d, d->body_size);
+			}
+			leave_answer(b, socket, d, other);
 		} else if (b->at >= b->end) {
 			pass_long_line(b, socket, d);
 		}
@@ -902,6 +978,9 @@ static inline void begin_buffer(volatile struct http_buffer *b, volatile struct 
 	b->heads = 0;
 	b->payload = offset;
 #endif
+#ifdef WITH_HTTP_BODIES
+	b->bodies_ended = 0;
+#endif
 	if (d->state != HTTP_AT_START || !d->carried)
 		d->started_ns = b->now_ns;
 }
@@ -946,6 +1025,7 @@ static inline u32 is_new(volatile struct http_socket *socket, volatile struct ht
 	if ((s32)(end - d->position) <= 0)
 		return 0;
 	if (d->lost) {
+		body_passes(d, end);
 		d->position = end;
 		if (gap < 0 || !may_begin(socket, ingress))
 			return 0;
@@ -1042,6 +1122,7 @@ static inline void finish(struct http_buffer *buffer, volatile struct http_socke
 	if (d->lost && !socket->role)
 		miss(socket, ingress);
 	count_answers(buffer, socket);
+	count_bodies(buffer, socket, d);
 	__sync_fetch_and_add(&buffer->in_use, -1);
 	leave_direction(d);
 }

@@ -41,6 +41,10 @@ CONGESTION_WINDOW = (1.0, 2.0, 4.0, 8.0, 10.0, 16.0, 32.0, 64.0, 128.0, 256.0, 5
 WINDOW = (0.0, 4096.0, 16384.0, *(float(1 << bits) for bits in range(15, 25)))
 """A window of 0 stops the other side."""
 
+BODY = (0.0, *(float(1 << bits) for bits in range(8, 31, 2)))
+"""No body at all; then from less than a packet to 1 GiB, each four times the one before: sizes range over more powers
+of ten than times do, and twelve bounds tell an API's answers from pages, images and downloads."""
+
 _NAMESPACE = r"[a-z0-9_][a-z0-9-]{0,62}"
 _UNTIL = rf"{_NAMESPACE}=[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}[Tt][0-9:.]{{5,18}}([Zz]|[+-][0-9]{{2}}:[0-9]{{2}})"
 _PART = r"\*|\{[A-Za-z0-9_.-]+\}|[A-Za-z0-9._~:@!$'()+-]+"
@@ -85,6 +89,7 @@ class Histograms:
     connect_seconds: tuple[float, ...] = _bounds(CONNECT, "Bounds of the time that connecting takes.")
     lifetime_seconds: tuple[float, ...] = _bounds(LIFETIME, "Bounds of the life time of connections.")
     request_seconds: tuple[float, ...] = _bounds(REQUEST, "Bounds of the time that an HTTP request takes.")
+    body_bytes: tuple[float, ...] = _windows(BODY, "Bounds of the sizes of HTTP bodies.")
     congestion_window_segments: tuple[float, ...] = _windows(CONGESTION_WINDOW, "Bounds of the congestion window.")
     receive_window_bytes: tuple[float, ...] = _windows(WINDOW, "Bounds of the receive window.")
     send_window_bytes: tuple[float, ...] = _windows(WINDOW, "Bounds of the send window.")
@@ -458,6 +463,8 @@ def clashes(settings: Settings) -> Iterator[Clash]:
     if settings.runs("http_log") and "http" not in settings.collectors:
         names = ("collectors",) if settings.requests.log == "off" else ("requests.log", "collectors")
         yield Clash(names, "{0} logs requests, which takes the collector http" + " in {1}" * (len(names) - 1))
+    if "http_bodies" in settings.collectors and "http" not in settings.collectors:
+        yield Clash(("collectors",), "{0} measures bodies of HTTP, which takes the collector http")
     if settings.identity.keep_seconds < settings.drain_interval_seconds:
         yield Clash(
             ("identity.keep_seconds", "drain_interval_seconds"),

@@ -157,6 +157,38 @@ HTTP_CLIENT_ACTIVE = UpDownCounter(
     labels=("http_request_method",),
     prefix="",
 )
+HTTP_SERVER_REQUEST_BODY = Histogram(
+    "http.server.request.body.size",
+    "Bytes of the bodies of requests that the server received, 0 for those without one.",
+    unit="By",
+    labels=("http_request_method",),
+    prefix="",
+    bounds="body_bytes",
+)
+HTTP_CLIENT_REQUEST_BODY = Histogram(
+    "http.client.request.body.size",
+    "Bytes of the bodies of requests that the client sent, 0 for those without one.",
+    unit="By",
+    labels=("http_request_method",),
+    prefix="",
+    bounds="body_bytes",
+)
+HTTP_SERVER_RESPONSE_BODY = Histogram(
+    "http.server.response.body.size",
+    "Bytes of the bodies of answers that the server sent, 0 for those without one.",
+    unit="By",
+    labels=("http_request_method", "http_response_status_code"),
+    prefix="",
+    bounds="body_bytes",
+)
+HTTP_CLIENT_RESPONSE_BODY = Histogram(
+    "http.client.response.body.size",
+    "Bytes of the bodies of answers that the client received, 0 for those without one.",
+    unit="By",
+    labels=("http_request_method", "http_response_status_code"),
+    prefix="",
+    bounds="body_bytes",
+)
 ROLES = ("client", "server")
 FLOW_HTTP_REQUESTS = Counter(
     "flow.http.requests",

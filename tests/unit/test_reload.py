@@ -131,6 +131,7 @@ def test_settings_that_clash_change_together() -> None:
         {"identity.keep_seconds": 4.0},
         {"collectors": ("traffic",), "requests.log": "all"},
         {"collectors": ("http_log",)},
+        {"collectors": ("http_bodies",)},
         {"flow_idle_seconds": 59.0},
         {"identity.kubernetes": "off", "identity.kubeconfig": "/k"},
         {"listen": "127.0.0.1:65536"},
@@ -144,7 +145,7 @@ def test_settings_that_clash_change_together() -> None:
 
 def test_of_the_built_in_collectors_those_of_the_packet_programs_share_them() -> None:
     sharing = {kind.name for kind in BUILT_IN if kind.base is not None}
-    assert sharing == {"traffic", "tcp", "connections", "http", "http_log"}
+    assert sharing == {"traffic", "tcp", "connections", "http", "http_log", "http_bodies"}
 
 
 class Told:

@@ -68,6 +68,7 @@ def test_what_is_no_address_is_refused(listen: str) -> None:
         ({"listen": "127.0.0.1:65536"}, ("listen",)),
         ({"collectors": ("traffic",), "requests.log": "all"}, ("requests.log", "collectors")),
         ({"collectors": ("traffic", "http_log")}, ("collectors",)),
+        ({"collectors": ("traffic", "http_bodies")}, ("collectors",)),
         ({"requests.queries": ("shop=2026-02-30T17:00:00Z",)}, ("requests.queries",)),
         ({"requests.paths": ("shop=2026-11-28T25:00:00Z",)}, ("requests.paths",)),
         ({"requests.patterns": ("shop=/a/*/b",)}, ("requests.patterns",)),

@@ -4,6 +4,7 @@ from agent.collectors.cgroups import Cgroups
 from agent.collectors.connections import Connections
 from agent.collectors.drops import Drops
 from agent.collectors.http import Http
+from agent.collectors.http_bodies import HttpBodies
 from agent.collectors.http_log import HttpLog
 from agent.collectors.sockets import Sockets
 from agent.collectors.tcp import Tcp
@@ -11,7 +12,11 @@ from agent.collectors.tcp_states import TcpStates
 from agent.collectors.traffic import Traffic
 from bpfleet.api import Collector
 
-BUILT_IN: tuple[type[Collector], ...] = (Cgroups, Traffic, Tcp, Connections, Http, HttpLog, TcpStates, Sockets, Drops)
+BUILT_IN: tuple[type[Collector], ...] = (
+    *(Cgroups, Traffic, Tcp, Connections),
+    *(Http, HttpLog, HttpBodies),
+    *(TcpStates, Sockets, Drops),
+)
 
 
 def known() -> dict[str, bool]:

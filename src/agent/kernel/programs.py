@@ -4,6 +4,7 @@ A base file has two marker lines: `//! fragments`, where the fragments' texts go
 functions are called. `#line` directives make compile errors name the real file and line.
 """
 
+import math
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -142,7 +143,7 @@ def prelude(
     kept: the collectors whose texts follow; declared: all that could, in whose constants the base's may be. A
     text can ask for another one (`#ifdef WITH_HTTP`). Raises Culprit."""
     defines: dict[str, str] = {}
-    buckets: dict[str, Sequence[float]] = {}
+    buckets: dict[str, tuple[Sequence[float], int]] = {}
     for collector in kept:
         for name, value in _defines(collector, limits).items():
             if defines.setdefault(name, value) != value:
@@ -151,15 +152,15 @@ def prelude(
             if isinstance(metric, Histogram) and metric.in_kernel:
                 if metric.bounds not in bounds:
                     raise Culprit(collector, f"there is no setting histograms.{metric.bounds}")
-                buckets[metric.bounds] = bounds[metric.bounds]
+                buckets[metric.bounds] = bounds[metric.bounds], NANOSECONDS if metric.unit == "s" else 1
     for collector in declared:
         if collector not in kept:
             with suppress(Culprit):  # it is left out for that already
                 defines = {**_defines(collector, limits), **defines}
     switches = [f"#define WITH_{collector.name.upper()}" for collector in kept]
     lines = ['#line 1 "settings"', *switches, *(f"#define {name} {value}" for name, value in defines.items())]
-    for name, limits_seconds in buckets.items():
-        lines += _bucket(name, limits_seconds)
+    for name, (limits_of_buckets, scale) in buckets.items():
+        lines += _bucket(name, limits_of_buckets, scale)
     return "\n".join([*lines, ""])
 
 
@@ -177,17 +178,19 @@ def _defines(collector: Collector, limits: Mapping[str, int]) -> dict[str, str]:
     return found
 
 
-def _bucket(name: str, seconds: Sequence[float]) -> list[str]:
-    """A value is in the first bucket whose bound is not below it, as in Prometheus (`le`)."""
+def _bucket(name: str, limits: Sequence[float], scale: int) -> list[str]:
+    """A value is in the first bucket whose bound is not below it, as in Prometheus (`le`). scale: the kernel's units in
+    one of the metric's; it has times in nanoseconds, and whole numbers of everything else."""
+    word, whole = ("ns", round) if scale == NANOSECONDS else ("value", math.floor)
     compares = [
-        f"\tif (ns <= {round(bound * NANOSECONDS)}ULL)\n\t\treturn {number};" for number, bound in enumerate(seconds)
+        f"\tif ({word} <= {whole(bound * scale)}ULL)\n\t\treturn {number};" for number, bound in enumerate(limits)
     ]
     return [
-        f"#define {name.upper()}_BUCKETS {len(seconds) + 1}",
-        f"static inline u32 {name}_bucket(u64 ns)",
+        f"#define {name.upper()}_BUCKETS {len(limits) + 1}",
+        f"static inline u32 {name}_bucket(u64 {word})",
         "{",
         *compares,
-        f"\treturn {len(seconds)};",
+        f"\treturn {len(limits)};",
         "}",
     ]
 

@@ -124,6 +124,15 @@ def test_a_histogram_gets_a_function_that_finds_its_bucket(place: Path) -> None:
     ]
 
 
+def test_what_is_no_time_is_counted_in_its_own_unit(place: Path) -> None:
+    size = Histogram("size", "How large.", unit="By", bounds="size_bytes")
+    lone = made_collector(place, "lone", base=None, text="int l;", metrics=(size,))
+    lines = programs.text(Unit(None, (lone,)), (lone,), {}, {"size_bytes": (0.0, 1.5, 1024.0)}).splitlines()
+    at = lines.index("static inline u32 size_bytes_bucket(u64 value)")
+    compares = [line.strip() for line in lines[at:] if "<=" in line]
+    assert compares == ["if (value <= 0ULL)", "if (value <= 1ULL)", "if (value <= 1024ULL)"]
+
+
 def test_a_histogram_that_user_space_counts_gets_none(place: Path) -> None:
     counted = Histogram("size", "How large.", unit="By", bounds="size_bytes", in_kernel=False)
     lone = made_collector(place, "lone", base=None, text="int l;", metrics=(counted,))

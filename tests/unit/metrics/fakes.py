@@ -20,6 +20,7 @@ BOUNDS = {
     "lifetime_seconds": (1.0, 60.0),
     "request_seconds": (0.005, 0.5, 5.0),
     "congestion_window_segments": (1.0, 10.0, 100.0),
+    "body_bytes": (0.0, 256.0, 1024.0),
     "receive_window_bytes": (0.0, 4096.0, 65536.0),
     "send_window_bytes": (0.0, 4096.0, 65536.0),
 }
