@@ -183,7 +183,7 @@ class Finder:
 def find(directory: str, points: Callable[[str], Iterable[EntryPoint]], files: Sequence[Path] = ()) -> Plugins:
     """Raises SettingsError where the directory cannot be read."""
     found, claims = ours()
-    kinds = {each.kind for each in found if each.kind}
+    kinds = {each.kind for each in found if each.kind}  # those of sinks are not loaded
     others = [each for each in _of_packages(points) if each.kind not in kinds]
     paths = [*(_listed(Path(directory)) if directory else ()), *files]
     others += [found for path in dict.fromkeys(paths) for found in of_file(path)]

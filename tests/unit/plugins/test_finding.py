@@ -69,6 +69,15 @@ def test_entry_points_that_name_the_built_in_ones_make_none_twice() -> None:
     assert [each.name for each in Finder(points)().found] == [each.name for each in Finder(nobody)().found]
 
 
+def test_a_package_that_cannot_be_imported_is_off_with_its_reason() -> None:
+    def points(group: str) -> Iterable[EntryPoint]:
+        return [EntryPoint("gone", "acme_gone:Gone", group)] if group == COLLECTORS else []
+
+    plugins = Finder(points)()
+    assert reason(plugins, "gone") == "acme_gone:Gone: ModuleNotFoundError: No module named 'acme_gone'"
+    assert list(plugins.refused(["gone"])) == ["gone"]
+
+
 def test_the_examples_are_found_in_a_directory_that_is_laid_out_like_a_config_map(tmp_path: Path) -> None:
     as_config_map(tmp_path, examples())
     plugins = find(tmp_path)
