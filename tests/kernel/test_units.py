@@ -28,6 +28,9 @@ from agent.metrics import exposition
 from agent.metrics.accumulate import Accumulator
 from agent.metrics.exposition import Form
 from agent.metrics.health import Report
+from agent.protocols.routes import Routes
+from agent.requests.policy import Policies
+from agent.requests.stage import RequestStage
 from agent.running import Running
 from agent.settings import build
 from bpfleet.api import Collector, Counter, Maps, Metric, RawTracepoint, Sample
@@ -69,7 +72,8 @@ class Bench:
         before = self._asked(())
         self.kinds: dict[str, Callable[[], Collector]] = {"calls": lambda: counting(calls(), EXECS)}
         doors = (door, kernel, self.agent, self.identity, self.totals)
-        self.running = Running(before.settings, self.kinds, *doors, Credentials(before), lambda settings: {})
+        requests = RequestStage(Policies(before.settings.requests), Routes({}, 100))
+        self.running = Running(before.settings, self.kinds, *doors, Credentials(before), lambda settings: {}, requests)
 
     @staticmethod
     def _asked(collectors: tuple[str, ...]) -> Configuration:

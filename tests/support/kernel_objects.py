@@ -24,9 +24,16 @@ def all_objects() -> set[Object]:
     return found
 
 
+SILENT_SECONDS = 0.25
+"""Before the first look. A program array that loses its last descriptor is emptied by a work item; whoever takes a
+descriptor of it before that runs, as bpftool does, and lets it go, makes the kernel keep the array for good
+(kernel/bpf/arraymap.c, prog_array_map_clear: a reference for work that is pending already)."""
+
+
 def left_of(before: set[Object], within_seconds: float) -> set[Object]:
     """What was not there before, as soon as it is nothing, else after that time."""
     end = time.monotonic() + within_seconds
+    time.sleep(SILENT_SECONDS)
     while (left := all_objects() - before) and time.monotonic() < end:
         time.sleep(0.02)
     return left
