@@ -55,6 +55,10 @@ def hook_of(link: dict[str, str]) -> Hook:
     return Hook(program, tracepoint="" if knows else link["tp_name"])
 
 
+ITERATOR = "iter"
+"""A link that runs nothing unless it is read."""
+
+
 class Switch:
     """Loaded and off when it is entered; nothing stays when it is left."""
 
@@ -75,6 +79,9 @@ class Switch:
                 raise RuntimeError(f"not all default collectors run here: {off}")
             self.hooks: list[Hook] = []
             stack.callback(self._let_go)
+            loaded.begin_drain()
+            for collector in collectors:  # as the agent does: a collector may have something to tell its programs
+                list(collector.collect(loaded.maps(collector.name)))
             self._take_over(descriptors() - before)
             self.links: list[int] = []
             stack.callback(self.off)
@@ -82,11 +89,12 @@ class Switch:
         return self
 
     def _take_over(self, made: set[int]) -> None:
-        """Every link that loading made is let go: its descriptor becomes one of /dev/null, for its owner to close."""
+        """Every link that loading made and that runs by itself is let go: its descriptor becomes one of /dev/null, for
+        its owner to close."""
         nothing = os.open(os.devnull, os.O_RDONLY)
         for descriptor in sorted(made):
             link = facts_of(descriptor)
-            if "link_type" in link:
+            if link.get("link_type", ITERATOR) != ITERATOR:
                 self.hooks.append(hook_of(link))
                 os.dup2(nothing, descriptor, inheritable=False)
         os.close(nothing)
