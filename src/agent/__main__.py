@@ -17,7 +17,7 @@ from pathlib import Path
 from agent import configuration, memory
 from agent.agent import Agent
 from agent.collectors import http_log
-from agent.collectors.http_log import REQUEST, Mode
+from agent.collectors.http_log import Mode
 from agent.configuration import Configuration
 from agent.credentials import Credentials
 from agent.events.delivery import Delivery
@@ -49,6 +49,7 @@ from agent.status import Status
 from bpfleet import __version__
 from bpfleet.api import Collector, Sink
 from bpfleet.errors import BpfleetError, HostError, OptionError, SettingsError
+from bpfleet.events import HTTP_REQUEST
 
 log = logging.getLogger("agent")
 
@@ -108,7 +109,7 @@ def run(given: Configuration, orders: Orders) -> None:
     with Lock(cgroup_root):
         plugins = orders.find(settings.plugins.dir)
         made, kinds = make(plugins, settings), plugins.kinds()
-        tells_requests = any(REQUEST in each.event_names for each in made.collectors)
+        tells_requests = any(HTTP_REQUEST in each.event_names for each in made.collectors)
         identity = resolver(settings, cgroup_root, tells_requests and settings.requests.annotations == "on")
         totals = Accumulator(
             identity,
@@ -155,7 +156,7 @@ def serve(
         lambda: RequestLog(*requests.policies.standing()),
     )
     heartbeat = Heartbeat(STALL_SECONDS)
-    recent = Recent(lambda: reloader.settings.requests.log, secrets.token_hex(8)) if keeps_requests(settings) else None
+    recent = Recent(lambda: reloader.settings.requests.log, secrets.token_hex(8)) if settings.runs("http_log") else None
     pages = Application(
         Page(totals, health.registry()), heartbeat.problem, status.problem, status.page, credentials.bearer, recent
     )
@@ -242,12 +243,7 @@ def router(
 ) -> Router[Owner]:
     names = [name for collector in collectors for name in collector.event_names]
     deliveries = [Delivery(sink, names, time.monotonic) for sink in sinks]
-    return Router(identity, deliveries, names, settings.limits.events_per_second, stages={REQUEST: requests})
-
-
-def keeps_requests(settings: Settings) -> bool:
-    """For /requests: where requests are logged, if only in namespaces that ask for it."""
-    return settings.runs("http_log")
+    return Router(identity, deliveries, names, settings.limits.events_per_second, stages={HTTP_REQUEST: requests})
 
 
 def sinks(given: Configuration) -> list[Sink]:

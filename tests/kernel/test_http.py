@@ -25,7 +25,7 @@ from tests.support.namespaces import Namespace, veth_pair
 from tests.support.relay import Relay
 from tests.support.requests import active_requests, lost_requests, requests
 from tests.support.scenes import Evening, Scene, wanted
-from tests.support.servers import Nginx, await_listener
+from tests.support.servers import Nginx, start_thinker
 
 from agent.collectors.http import Http
 from agent.kernel.door import Loaded
@@ -155,21 +155,9 @@ def redis_is_no_http(room: Room) -> Scene:
         assert requests(page, "server", cgroup) == requests(page, "client", cgroup) == {}
 
 
-SLOW = """
-import http.server, time
-class Slow(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-        time.sleep(float(self.path[1:]))
-        self.send_response(200); self.send_header("Content-Length", "0"); self.end_headers()
-    def log_message(self, *_): pass
-http.server.ThreadingHTTPServer(("198.51.100.2", 80), Slow).serve_forever()
-"""
-
-
 def a_server_that_thinks(room: Room) -> Scene:
     """For 4.4 s at most, more than 32 bits of nanoseconds hold (4.29 s)."""
-    room.server.start([sys.executable, "-c", SLOW])
-    await_listener(room.server, 80)
+    start_thinker(room.server, 80)
     room.client.run(["curl", "-s", "--parallel", *(f"http://{V4}/{pause}" for pause in ("0.15", "0.35", "4.4"))])
     page = yield [room.client, room.server]
     for side, cgroup in (("server", room.server), ("client", room.client)):

@@ -25,7 +25,7 @@ from tests.support.planted import planted
 from tests.support.relay import Relay
 from tests.support.request_logs import FORMAT, Row, began, opened, requests_of, row, served
 from tests.support.requests import requests
-from tests.support.servers import Nginx, await_listener
+from tests.support.servers import Nginx, start_thinker
 
 from agent.collectors import http_log
 from agent.collectors.http import Http
@@ -56,17 +56,6 @@ STARVED_SECONDS = 0.05
 
 GET = b"GET /%d?q=%d HTTP/1.1\r\nHost: one.test\r\nX: y\r\n\r\n"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
-
-SLOW = """
-import http.server, time
-class Slow(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-        time.sleep(float(self.path[1:]))
-        self.send_response(200); self.send_header("Content-Length", "0"); self.end_headers()
-    def log_message(self, *_): pass
-http.server.ThreadingHTTPServer(("198.51.100.2", 8080), Slow).serve_forever()
-"""
-
 
 MANY_PATHS = """
 import http.client, sys, threading
@@ -177,8 +166,7 @@ def plain(told: Row) -> Row:
 @needs("nginx", "curl")
 def test_times_and_durations_are_nginxs(agent: Agent, file: Path, place: Place, pair: Pair, tmp_path: Path) -> None:
     client, server = place("client", pair[0]), place("server", pair[1])
-    server.start([sys.executable, "-c", SLOW])
-    await_listener(server, 8080)
+    start_thinker(server, 8080)
     virtual_hosts(server, tmp_path)
     asked = [("GET", f"/slow/{pause}", HOSTS[0]) for pause in PAUSES for _ in range(5)]
     curl(client, tmp_path, asked)

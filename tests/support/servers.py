@@ -1,5 +1,6 @@
 """Real servers in a cgroup and a namespace, with the log that says what they served."""
 
+import sys
 import time
 from pathlib import Path
 
@@ -51,6 +52,23 @@ def await_listener(cgroup: Cgroup, port: int, transport: str = "tcp") -> None:
         if time.monotonic() > end:
             raise TimeoutError(f"nobody listens on {port}")
         time.sleep(0.02)
+
+
+THINKER = """
+import http.server, sys, time
+class Slow(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        time.sleep(float(self.path[1:]))
+        self.send_response(200); self.send_header("Content-Length", "0"); self.end_headers()
+    def log_message(self, *_): pass
+http.server.ThreadingHTTPServer(("", int(sys.argv[1])), Slow).serve_forever()
+"""
+
+
+def start_thinker(cgroup: Cgroup, port: int) -> None:
+    """A web server of Python's that answers after as many seconds as the path says."""
+    cgroup.start([sys.executable, "-c", THINKER, str(port)])
+    await_listener(cgroup, port)
 
 
 def start_dnsmasq(cgroup: Cgroup) -> None:

@@ -17,8 +17,3 @@ BUILT_IN: tuple[type[Collector], ...] = (
     *(Http, HttpLog, HttpBodies),
     *(TcpStates, Sockets, Drops),
 )
-
-
-def known() -> dict[str, bool]:
-    """Every collector's name, and whether it is in the default set: for agent.configuration.load()."""
-    return {collector.name: collector.default for collector in BUILT_IN}

@@ -16,9 +16,7 @@ from agent.collectors.tcp_states import written
 from agent.protocols import http1
 from bpfleet import catalogue
 from bpfleet.api import Channel, Collector, Event, Flow, Maps, TailCall
-from bpfleet.events import Attribute
-
-REQUEST: Final = "bpfleet.http.request"
+from bpfleet.events import HTTP_REQUEST, Attribute
 
 MODES: Final = ("off", "errors", "sampled", "all")
 """By the numbers of `enum http_log_choice` in http_log.bpf.c."""
@@ -76,7 +74,7 @@ class HttpLog(Collector):
         Channel("http_log", lost=("rate_limit", "ring_full")),
         Channel("http_log_heads", lost=("not_kept",)),
     )
-    event_names = (REQUEST,)
+    event_names = (HTTP_REQUEST,)
     default = False
 
     def defines(self, limits: Mapping[str, int]) -> dict[str, str]:
@@ -139,7 +137,7 @@ def decode(record: bytes) -> tuple[Event, bool]:
     if not method and head.method:
         attributes["http.request.method_original"] = head.method
     flow = Flow(remote, local_port if role == SERVER else remote_port, "tcp")
-    return Event(REQUEST, started_ns, cgroup_id, attributes, flow), bool(length or carried)
+    return Event(HTTP_REQUEST, started_ns, cgroup_id, attributes, flow), bool(length or carried)
 
 
 def named(names: tuple[str, ...], number: int) -> str:

@@ -5,13 +5,14 @@ import pytest
 from tests.unit.collectors.rows import V4, V6
 
 from agent.collectors.http import CLIENT, SERVER
-from agent.collectors.http_log import CARRY, MODES, REQUEST, HttpLog, Mode, decode, limits
+from agent.collectors.http_log import CARRY, MODES, HttpLog, Mode, decode, limits
 from agent.collectors.packet import MAPPED
 from agent.kernel.door import KernelSettings
 from agent.kernel.fake import FakeDoor, FakeTables
 from agent.settings import Settings
 from bpfleet.api import Event, Flow
 from bpfleet.catalogue import HTTP_METHODS
+from bpfleet.events import HTTP_REQUEST
 
 LOCAL_V4 = MAPPED + bytes((198, 51, 100, 1))
 HEAD = b"GET /shop?item=7 HTTP/1.1\r\nHost: one.test:8080\r\nX: y\r\n\r\n"
@@ -41,7 +42,7 @@ def record(
 def test_a_request_has_what_was_asked_for_of_whom_and_what_came_of_it() -> None:
     assert decode(record()) == (
         Event(
-            REQUEST,
+            HTTP_REQUEST,
             7,
             23,
             {
@@ -130,7 +131,7 @@ def test_fields_of_any_bytes_are_shown_as_what_they_are() -> None:
     chance = random.Random(29)
     for _ in range(3000):
         told, _ = decode(chance.randbytes(72) + HEAD)
-        assert told.name == REQUEST
+        assert told.name == HTTP_REQUEST
     told, _ = decode(record()[:64] + bytes((200, 9, 0, 255)) + bytes(4) + HEAD)
     assert told.attributes["http.request.method"] == "unknown(200)"
     assert told.attributes["bpfleet.http.role"] == "unknown(9)"
@@ -165,4 +166,4 @@ def test_the_constants_are_the_settings() -> None:
 
 def test_it_is_off_unless_asked_for_and_declares_what_it_tells() -> None:
     assert not HttpLog.default
-    assert HttpLog.event_names == (REQUEST,)
+    assert HttpLog.event_names == (HTTP_REQUEST,)
