@@ -1,7 +1,7 @@
 # Every target here is what CI and a person run; the scripts install what is missing (Debian packages as root, then .venv).
 
 VENV := .venv/bin
-SUITES := unit sinks kernel image cluster matrix
+SUITES := unit bundle stack sinks kernel image cluster matrix
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run run-docker-compose image test check bench matrix docs lock clean

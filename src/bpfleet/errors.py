@@ -8,7 +8,9 @@ BpfleetError
 │   ├── LoadError     the verifier, a missing capability or a missing hook
 │   └── HeadersError  neither BTF nor kernel headers
 ├── HostError         this machine lacks what the agent needs (cgroup v2, a free port, the only agent)
-└── ClusterError      the Kubernetes API cannot be used
+├── ClusterError      the Kubernetes API cannot be used
+└── BundleError       a file of the bundle is wrong; names file and line
+    └── ToolError     a program that checks the bundle is missing, or says no
 """
 
 
@@ -49,4 +51,12 @@ class HostError(BpfleetError):
 
 
 class ClusterError(BpfleetError):
+    pass
+
+
+class BundleError(BpfleetError):
+    pass
+
+
+class ToolError(BundleError):
     pass

@@ -1,0 +1,1 @@
+"""Grafana dashboards: built from Python, checked against the catalogue."""

@@ -1,0 +1,96 @@
+"""YAML files as values that remember their lines, so that each complaint can name file and line."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from bpfleet.errors import BundleError
+
+Keys = Sequence[str | int]
+"""Way to a value: names of mappings, places in lists."""
+
+VALUE = "tag:yaml.org,2002:value"
+"""YAML 1.1's `=`, which PyYAML knows and cannot construct: a plain text for Kubernetes."""
+
+
+class Loader(yaml.SafeLoader):
+    """Refuses a key that stands twice; a bare `=` is a text; a date stays the text that it was."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key, _ in node.value:
+            name = self.construct_object(key, deep=True)
+            if isinstance(name, str) and name in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"{name} stands twice", key.start_mark)
+            seen.add(name if isinstance(name, str) else id(key))
+        return super().construct_mapping(node, deep)
+
+
+for _tag in (VALUE, "tag:yaml.org,2002:timestamp"):
+    Loader.add_constructor(_tag, lambda loader, node: str(node.value))
+
+
+@dataclass(frozen=True)
+class Document:
+    """One YAML document. value: what it says; file: for messages."""
+
+    file: Path
+    value: Any
+    node: yaml.Node
+
+    def line(self, keys: Keys = ()) -> int:
+        """Of the value at `keys`, or of the nearest that is there; from 1."""
+        node, line = self.node, self.node.start_mark.line
+        for key in keys:
+            found = _step(node, key)
+            if found is None:
+                break
+            node, line = found
+        return line + 1
+
+    def place(self, keys: Keys = ()) -> str:
+        """`file:line`."""
+        return f"{self.file}:{self.line(keys)}"
+
+
+def _step(node: yaml.Node, key: str | int) -> tuple[yaml.Node, int] | None:
+    """The child, and the line where its key or its item begins."""
+    if isinstance(node, yaml.MappingNode):
+        for name, value in node.value:
+            if name.value == key:
+                return value, name.start_mark.line
+    if isinstance(node, yaml.SequenceNode) and isinstance(key, int) and key < len(node.value):
+        return node.value[key], node.value[key].start_mark.line
+    return None
+
+
+def read(file: Path) -> list[Document]:
+    """The documents of a file that are not empty. Raises BundleError naming file and line."""
+    try:
+        text = file.read_text("utf-8")
+    except OSError as error:
+        raise BundleError(f"{file}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise BundleError(f"{file}: not UTF-8: {error}") from error
+    return list(parse(text, file))
+
+
+def parse(text: str, file: Path) -> Iterator[Document]:
+    """file: what messages call it."""
+    loader = Loader(text)
+    try:
+        while loader.check_node():
+            node = loader.get_node()
+            value = loader.construct_document(node)
+            if node is not None and value is not None:
+                yield Document(file, value, node)
+    except yaml.MarkedYAMLError as error:
+        line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise BundleError(f"{file}{line}: not valid YAML: {error.problem}") from error
+    except (yaml.YAMLError, RecursionError) as error:
+        raise BundleError(f"{file}: not valid YAML: {str(error).splitlines()[0]}") from error
+    finally:
+        loader.dispose()

@@ -1,0 +1,1 @@
+"""Recording and alerting rules: read, linted, unit-tested."""

@@ -1,0 +1,1 @@
+"""Objectives of namespaces, and the rules made from them."""
