@@ -4,7 +4,7 @@ VENV := .venv/bin
 SUITES := unit bundle stack sinks kernel image cluster matrix
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run run-docker-compose image test check bench matrix docs lock clean
+.PHONY: help setup run run-docker-compose image test test-cluster check bench matrix docs lock clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,6 +25,10 @@ image: ## Build the agent's image with docker or buildah (ARGS="NAME:TAG")
 test: ## Run every suite that this machine can run (SUITES="unit", ARGS="-k name")
 	@scripts/setup test
 	@scripts/test $(SUITES) -- $(ARGS)
+
+test-cluster: ## The cluster suite, on the cluster of KUBECONFIG, else on kind's `bpfleet`, else on a local one
+	@scripts/setup test
+	@scripts/test cluster -- $(ARGS)
 
 check: ## Lint, types, layers, C format, and docs that are up to date
 	@scripts/setup check
