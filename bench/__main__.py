@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-from bench import agents, bystanders, endurance, images, parsers, requests, rows
+from bench import agents, bystanders, endurance, images, parsers, paths, requests, rows
 from bench.rows import Row
 
 REPOSITORY = Path(__file__).parents[1]
@@ -40,6 +40,7 @@ def scrapes(folder: Path, quick: bool) -> Iterator[Row]:
 
 PARTS: dict[str, Part] = {
     "requests": lambda folder, quick: requests.measure(folder, QUICK_PAIRS if quick else PAIRS),
+    "paths": paths.measure,
     "bystanders": lambda folder, quick: bystanders.measure(QUICK_PAIRS if quick else PAIRS),
     "scrapes": scrapes,
     "agents": agents.measure,

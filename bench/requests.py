@@ -58,10 +58,12 @@ def cpu_ns(pid: int) -> int:
 
 
 class Load:
-    """nginx and wrk under way, for the time of a `with`. keep_alive: else each request has a connection of its own."""
+    """nginx and wrk under way, for the time of a `with`. keep_alive: else each request has a connection of its own.
+    script: of wrk, in Lua."""
 
-    def __init__(self, folder: Path, keep_alive: bool, seconds: float) -> None:
-        self.folder, self.keep_alive, self.seconds = folder, keep_alive, seconds
+    def __init__(self, folder: Path, keep_alive: bool, seconds: float, script: str = "") -> None:
+        self.folder, self.seconds = folder, seconds
+        self.script = script if keep_alive else 'wrk.headers["Connection"] = "close"\n'
 
     def __enter__(self) -> "Load":
         with contextlib.ExitStack() as stack:
@@ -73,9 +75,9 @@ class Load:
             self.worker = self._worker_of(nginx.pid)
             self.status = http.client.HTTPConnection("127.0.0.1", status)
             stack.callback(self.status.close)
-            script = self.folder / "close.lua"
-            script.write_text('wrk.headers["Connection"] = "close"\n')
-            scripted = [] if self.keep_alive else ["-s", str(script)]
+            script = self.folder / "wrk.lua"
+            script.write_text(self.script)
+            scripted = ["-s", str(script)] if self.script else []
             load = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{self.seconds:.0f}s", *scripted, f"http://127.0.0.1:{port}/"]
             self.wrk = client.start(["taskset", "-c", CLIENT_CPU, *load], stdout=subprocess.DEVNULL).pid
             time.sleep(WARM_SECONDS)
