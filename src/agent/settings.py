@@ -15,6 +15,7 @@ from agent import networks
 from agent.options import Entries, Leaf, PluginOptions, Value, setting
 from agent.requests import wishes
 from agent.sinks.facilities import FACILITIES
+from bpfleet.bounds import REQUEST_SECONDS
 
 MAX_ROWS = 4_194_304
 """A flow row takes about 250 bytes of kernel memory: more rows than this is a typing error."""
@@ -30,11 +31,6 @@ LIFETIME = (
     *(0.001, 0.005, 0.025, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0),
     *(300.0, 600.0, 1800.0, 3600.0, 14400.0, 86400.0),
 )
-REQUEST = (
-    *(0.0001, 0.00025, 0.0005, 0.001, 0.0025),
-    *(0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0),
-)
-"""OpenTelemetry's bounds for HTTP, which begin at 5 ms, and some below them."""
 CONGESTION_WINDOW = (1.0, 2.0, 4.0, 8.0, 10.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0, 4096.0)
 """10 is what a connection begins with (RFC 6928)."""
 
@@ -95,7 +91,9 @@ class Histograms:
     lifetime_seconds: tuple[float, ...] = _bounds(
         LIFETIME, "Bounds of the life time of connections.", most=MAX_ON_STACK
     )
-    request_seconds: tuple[float, ...] = _bounds(REQUEST, "Bounds of an HTTP request's time.", most=MAX_ON_STACK)
+    request_seconds: tuple[float, ...] = _bounds(
+        REQUEST_SECONDS, "Bounds of an HTTP request's time.", most=MAX_ON_STACK
+    )
     body_bytes: tuple[float, ...] = _windows(BODY, "Bounds of the sizes of HTTP bodies.")
     congestion_window_segments: tuple[float, ...] = _windows(CONGESTION_WINDOW, "Bounds of the congestion window.")
     receive_window_bytes: tuple[float, ...] = _windows(WINDOW, "Bounds of the receive window.")

@@ -6,7 +6,7 @@ from tests.support import promtool
 from tests.support.marks import needs
 
 from agent.activity import Activity, Quantile, Row, Workload, quantile
-from agent.settings import REQUEST
+from bpfleet.bounds import REQUEST_SECONDS as REQUEST
 
 PAGES = Path(__file__).parent / "fixtures" / "pages"
 """Recorded from an agent (the rows of two workloads): 7 connections held before; in between 23 more of 1,000 bytes each
