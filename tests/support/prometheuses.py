@@ -33,19 +33,22 @@ TOKEN = """
 
 class Prometheus:
     """For the time of a `with`. ca_file: asks over HTTPS and believes this one; token_file: presents what is there.
-    first: what is to hold before the `with` begins."""
+    first: what is to hold before the `with` begins. configuration: instead of one that scrapes the agent at that port.
+    program: another than Debian's."""
 
     def __init__(
         self,
         folder: Path,
-        agent_port: int,
+        agent_port: int = 0,
         ca_file: Path | None = None,
         token_file: Path | None = None,
         first: str = "up == 1",
+        configuration: str = "",
+        program: str | Path = "prometheus",
     ) -> None:
-        self.folder, self.port, self.first = folder, free_port(), first
+        self.folder, self.port, self.first, self.program = folder, free_port(), first, program
         self.configuration = folder / "prometheus.yml"
-        text = CONFIGURATION.format(port=agent_port)
+        text = configuration or CONFIGURATION.format(port=agent_port)
         text += HTTPS.format(ca_file=ca_file) if ca_file else ""
         text += TOKEN.format(token_file=token_file) if token_file else ""
         self.configuration.write_text(text)
@@ -53,7 +56,7 @@ class Prometheus:
     def __enter__(self) -> "Prometheus":
         with (self.folder / "log").open("w") as log:
             self.process = subprocess.Popen(
-                ["prometheus", f"--config.file={self.configuration}", f"--storage.tsdb.path={self.folder}/data",
+                [self.program, f"--config.file={self.configuration}", f"--storage.tsdb.path={self.folder}/data",
                  f"--web.listen-address=127.0.0.1:{self.port}", "--log.level=warn"], stdout=log, stderr=log
             )  # fmt: skip
         try:
