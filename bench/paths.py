@@ -9,7 +9,6 @@ in the kernel and in the agent, competes with the load for the two CPUs.
 """
 
 import contextlib
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -21,6 +20,7 @@ from bench.rows import Row
 from bench.switches import Nothing, paired
 from tests.support.agents import WITHOUT_HTTP, Agent, free_port
 from tests.support.cgroups import Cgroup
+from tests.support.servers import await_listener
 
 NANOSECONDS = 1e9
 WINDOW_SECONDS = 2.0
@@ -40,8 +40,6 @@ init = function() one = wrk.format(); all = string.rep(one, {DEPTH}) end
 request = function() return all end
 """
 
-START_SECONDS = 10.0
-
 Start = Callable[[contextlib.ExitStack, Path, float], None]
 """Begins a load that lasts so many seconds at least, or until the stack closes."""
 
@@ -52,18 +50,9 @@ def no_http(stack: contextlib.ExitStack, folder: Path, seconds: float) -> None:
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     words = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
     server.start(["taskset", "-c", SERVER_CPU, "redis-server", *words], **quiet)
-    _await(port)
+    await_listener(server, port)
     load = ["redis-benchmark", "-p", str(port), "-t", "ping_mbulk", "-c", str(CONNECTIONS), "-n", "1000000000", "-q"]
     client.start(["taskset", "-c", CLIENT_CPU, *load], **quiet)
-
-
-def _await(port: int) -> None:
-    end = time.monotonic() + START_SECONDS
-    while time.monotonic() < end:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
-            return
-        time.sleep(0.05)
-    raise TimeoutError(f"nobody listens on {port}")
 
 
 def first_head(stack: contextlib.ExitStack, folder: Path, seconds: float) -> None:

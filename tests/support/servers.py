@@ -1,5 +1,6 @@
 """Real servers in a cgroup and a namespace, with the log that says what they served."""
 
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -44,11 +45,14 @@ class Nginx:
 
 
 def await_listener(cgroup: Cgroup, port: int, transport: str = "tcp") -> None:
-    """Wait until somebody in the cgroup's namespace listens on the port. Raises TimeoutError."""
-    assert cgroup.namespace is not None
+    """Wait until somebody in the cgroup's namespace (the host's, if it has none) listens on the port. Raises
+    TimeoutError."""
     end = time.monotonic() + START_SECONDS
-    flags = "-Htln" if transport == "tcp" else "-Huln"
-    while not cgroup.namespace.run(["ss", flags, f"sport = :{port}"]).stdout:
+    argv = ["ss", "-Htln" if transport == "tcp" else "-Huln", f"sport = :{port}"]
+    if cgroup.namespace:
+        argv = cgroup.namespace.command(argv)
+    passed = (cgroup.namespace.fd,) if cgroup.namespace else ()
+    while not subprocess.run(argv, pass_fds=passed, check=True, capture_output=True).stdout:
         if time.monotonic() > end:
             raise TimeoutError(f"nobody listens on {port}")
         time.sleep(0.02)

@@ -26,7 +26,7 @@ REPOSITORY = Path(__file__).parents[2]
 PROFILE = "stack"
 WINDOWS: Mapping[str, str] = {
     "interval": "1s", "long_interval": "1s", "page_for": "2s", "ticket_for": "2s", "absent_for": "1m",
-    "5m": "10s", "30m": "12s", "1h": "15s", "2h": "12s", "6h": "18s", "1d": "20s", "3d": "20s", "30d": "2m",
+    "5m": "10s", "30m": "12s", "1h": "15s", "2h": "15s", "6h": "18s", "1d": "20s", "3d": "20s", "30d": "2m",
 }  # fmt: skip
 """Windows of the SLO rules: a minute stands for a quarter of a second or less, so that an alert comes and goes."""
 
