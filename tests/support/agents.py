@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tests.support import fast_starts
 from tests.support.cgroups import Cgroup
 from tests.support.pages import Page
 
@@ -53,6 +54,7 @@ def fast_settings() -> dict[str, str]:
         "BPFLEET_DRAIN_INTERVAL_SECONDS": str(DRAIN_SECONDS),
         "BPFLEET_SCRAPE_INTERVAL_SECONDS": str(SCRAPE_SECONDS),
         "BPFLEET_IDENTITY_KUBERNETES": "off",
+        "BPFLEET_KERNEL_CACHE": str(fast_starts.programs()),
     }
 
 

@@ -45,7 +45,7 @@ class UnitCache:
         self._folder = directory / PROGRAMS
         self._max_bytes = max_bytes
         for place in (directory, self._folder):
-            with suppress(FileNotFoundError):
+            with suppress(OSError):  # where there is nothing, nothing is found
                 status = place.lstat() if place == self._folder else place.stat()
                 if not stat.S_ISDIR(status.st_mode) or not _only_ours(status):
                     raise Failure(f"cache {place}: must be a directory of this user that nobody else can write")

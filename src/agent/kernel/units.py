@@ -26,7 +26,11 @@ LINKED = Path("/etc/ld.so.cache")
 """Which of several libraries is BCC's."""
 
 CPUS = Path("/sys/devices/system/cpu/possible")
-_INCLUDE = re.compile(r'^\s*#\s*include\s*[<"]([^">]*)[">]', re.M)
+_TAKES_IN = re.compile(r"^\s*#\s*(?:include|import|embed)(.*)$", re.M)
+_FROM_TREE = re.compile(r"""\s*(?:<(?!/|[^>]*\.\.)[^>]+>|"(?!/|[^"]*\.\.)[^"]+").*""")
+"""Found among our own headers or in the tree that is made from the kernel's types: BCC gives the compiler no other
+directory."""
+
 _COMPILER = re.compile(r"/lib(?:bcc|LLVM|clang)[^/]*$")
 
 
@@ -43,7 +47,6 @@ class Units:
         self._make, self._describe = make or make_map, describe or describe_map
         self._cache: UnitCache | None = None
         self._facts: list[bytes] = []
-        self._included: set[str] = set()
         self._name = ""
         self._kept: Compiled | None = None
         self._descriptors: list[int] = []
@@ -70,7 +73,6 @@ class Units:
 
     def _gathered(self, include: Path) -> list[bytes]:
         own = sorted(include.glob("*.h"))
-        self._included = {path.name for path in own} | set(headers.EMPTY)
         machine = os.uname()
         texts = (machine.release, machine.version, machine.machine, headers.FORMAT, *FLAGS, str(include))
         variables = (f"{name}={os.environ.get(name, '')}" for name in ("LD_LIBRARY_PATH", "LIBBCC_PATH"))
@@ -85,8 +87,8 @@ class Units:
         """Its maps. The unit before is let go."""
         self.release()
         self._name = ""
-        # A header from elsewhere would not be in the key.
-        if self._cache and self._included.issuperset(_INCLUDE.findall(text)):
+        # A file from elsewhere would not be in the key.
+        if self._cache and all(map(_FROM_TREE.fullmatch, _TAKES_IN.findall(text))):
             self._name = unit_cache.key(self._facts, text)
             if self._name not in self._forgotten and self._take(self._cache.find(self._name)):
                 self.hits += 1
