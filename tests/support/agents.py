@@ -34,6 +34,9 @@ WITHOUT_HTTP = {"BPFLEET_COLLECTORS": "-http"}
 """The collector that takes as long to compile and verify as all the others: for agents of a test's own that is about
 something else. The shared agent, and the tests of capabilities and of what stays behind, have the default set."""
 
+COMPILES = {"BPFLEET_KERNEL_CACHE": ""}
+"""Where the compiler is what a test is about, or its time."""
+
 COUNTS = "metrics at "
 """What an agent's log says when its programs are attached."""
 
