@@ -13,12 +13,12 @@ from pathlib import Path
 from bench import rows
 from bench.requests import Load, cpu_ns
 from bench.rows import Row
-from tests.support.agents import Agent
+from tests.support.agents import COMPILES, Agent
 from tests.support.cgroups import Cgroup
 from tests.support.namespaces import Namespace
 from tests.support.pages import Page
 
-DEFAULTS = {"BPFLEET_DRAIN_INTERVAL_SECONDS": "5", "BPFLEET_SCRAPE_INTERVAL_SECONDS": "15"}
+DEFAULTS = COMPILES | {"BPFLEET_DRAIN_INTERVAL_SECONDS": "5", "BPFLEET_SCRAPE_INTERVAL_SECONDS": "15"}
 SERIES = 10_000
 FLOWS = 5_000
 """Each shows the bytes and the packets that were sent: two series."""

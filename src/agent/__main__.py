@@ -179,6 +179,7 @@ def serve(
         door, kernel = KernelDoor(), kernel_settings(settings, cgroup_root, plugins)
         loaded = door.load(collectors, kernel)
         status.headers = health.build.headers = loaded.headers
+        status.units = loaded.origin
         loaded.outcomes.update({name: Outcome(False, reason=reason) for name, reason in made.off.items()})
         paces = partial(intervals, plugins.kinds().values())
         agent = Agent(

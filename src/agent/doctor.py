@@ -77,8 +77,9 @@ def examine(door: Door, collectors: Sequence[Collector], settings: KernelSetting
     try:
         size = sum(table.bytes for table in loaded.tables())
         proof = f", {loaded.assertions} offsets and sizes proven" if loaded.assertions else ""
+        kept = f", programs {loaded.origin}" if loaded.origin else ""
         lines = [
-            _line("compiled against", f"{loaded.headers}{proof}"),
+            _line("compiled against", f"{loaded.headers}{proof}{kept}"),
             _line("memory of the maps", f"{size / 2**20:.1f} MiB"),
         ]
         lines += [_line(name, _verdict(outcome)) for name, outcome in loaded.outcomes.items()]

@@ -263,7 +263,11 @@ class Kernel:
         pattern=r"auto|btf|/[^\x00-\x1f]+",
         allowed="auto, btf or an absolute path",
     )
-    cache: str = _path("", "Directory that keeps the header tree between starts; empty makes it anew.")
+    cache: str = _path(
+        "",
+        "Directory that keeps compiled programs and their header tree between starts, this user's own and writable for "
+        "nobody else; empty compiles each time.",
+    )
     cgroup_root: str = _path("", "Mount point of cgroup v2; empty finds it.")
 
 

@@ -28,7 +28,7 @@ class Status:
         self._reload, self._credentials = reload, credentials
         self._report: Report | None = None
         self._drains = 0
-        self.headers = ""
+        self.headers = self.units = ""
         self.sinks: Mapping[str, str] = {}
         """Why each is off; empty where it is on."""
 
@@ -53,6 +53,7 @@ class Status:
             "version": self._version,
             "machine": asdict(self._facts),
             "headers": self.headers,
+            "units": self.units,
             "ready": self._report is not None,
             "drains": self._drains,
             "collectors": {name: state._asdict() for name, state in report.collectors.items()},

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+from tests.support import fast_starts
 from tests.support.agents import Agent, House
 from tests.support.cgroups import Cgroup, sweep, v2_root
 from tests.support.marks import skip_below
@@ -116,7 +117,10 @@ def door(stack: ExitStack) -> Callable[..., Loaded]:
 
     def load(cgroup: Cgroup, *collectors: Collector) -> Loaded:
         chosen = KernelSettings(
-            cgroup_root=str(cgroup.path.parent), limits=asdict(settings.limits), bounds=asdict(settings.histograms)
+            cgroup_root=str(cgroup.path.parent),
+            limits=asdict(settings.limits),
+            bounds=asdict(settings.histograms),
+            cache=str(fast_starts.programs()),
         )
         return stack.enter_context(closing(KernelDoor().load(collectors, chosen)))
 

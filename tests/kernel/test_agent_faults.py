@@ -16,7 +16,7 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 
 import pytest
-from tests.support.agents import REPOSITORY, WITHOUT_HTTP, Agent, House
+from tests.support.agents import COMPILES, REPOSITORY, WITHOUT_HTTP, Agent, House
 from tests.support.cgroups import Cgroup
 from tests.support.clock_steps import SteppedClock
 from tests.support.kernel_headers import installed_headers
@@ -435,7 +435,7 @@ def test_an_agent_that_is_ended_while_it_starts_leaves_no_header_tree(
     alone: House, stack: ExitStack, tmp_path: Path, group: bool
 ) -> None:
     """By a signal to itself, or to all of its processes as systemd and terminals send it."""
-    agent = Agent(environment=WITHOUT_HTTP | {"TMPDIR": str(tmp_path)}, prefix=["setsid"]).start()
+    agent = Agent(environment=WITHOUT_HTTP | COMPILES | {"TMPDIR": str(tmp_path)}, prefix=["setsid"]).start()
     stack.callback(agent.__exit__)
     until_tree(agent, tmp_path)
     (os.killpg if group else os.kill)(agent.process.pid, signal.SIGTERM)
@@ -444,7 +444,7 @@ def test_an_agent_that_is_ended_while_it_starts_leaves_no_header_tree(
 
 
 def test_an_agent_that_ends_leaves_no_header_tree(alone: House, stack: ExitStack, tmp_path: Path) -> None:
-    agent = Agent(environment=WITHOUT_HTTP | {"TMPDIR": str(tmp_path)}).start()
+    agent = Agent(environment=WITHOUT_HTTP | COMPILES | {"TMPDIR": str(tmp_path)}).start()
     stack.callback(agent.__exit__)
     until_tree(agent, tmp_path)
     agent.ready()

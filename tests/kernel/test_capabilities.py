@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
-from tests.support.agents import WITHOUT_HTTP, Agent, House
+from tests.support.agents import COMPILES, WITHOUT_HTTP, Agent, House
 from tests.support.cgroups import Cgroup
 from tests.support.events import of, parsed, stopped
 from tests.support.marks import needs
@@ -35,8 +35,9 @@ def states(agent: Agent) -> dict[str, str]:
 
 
 @needs("setpriv")
-def test_the_three_listed_capabilities_are_enough(alone: House, place: Place, pair: Pair) -> None:
-    with Agent(prefix=with_only(LISTED)) as agent:
+@pytest.mark.parametrize("kept", [COMPILES, {}], ids=["compiled", "kept"])
+def test_the_three_listed_capabilities_are_enough(alone: House, place: Place, pair: Pair, kept: dict[str, str]) -> None:
+    with Agent(environment=kept, prefix=with_only(LISTED)) as agent:
         assert set(states(agent).values()) == {""}
         client, server = place("client", pair[0]), place("server", pair[1])
         server.serve(V4, 5001)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.agents import SCRAPE_SECONDS, WITHOUT_HTTP, Agent, House
+from tests.support.agents import COMPILES, SCRAPE_SECONDS, WITHOUT_HTTP, Agent, House
 from tests.support.cgroups import Cgroup, await_line
 from tests.support.namespaces import Namespace
 from tests.support.pages import Page
@@ -45,10 +45,10 @@ GOOD = "bpfleet_config_last_reload_successful"
 class Reloading:
     """An agent with a settings file, and what was scraped from it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, environment: dict[str, str] = WITHOUT_HTTP) -> None:
         self.file = folder / "agent.yaml"
         self.file.write_text("")
-        self.agent = Agent("--config", str(self.file), environment=WITHOUT_HTTP)
+        self.agent = Agent("--config", str(self.file), environment=environment)
 
     def reload(self, text: str) -> dict[str, Any]:
         self.file.write_text(text)
@@ -58,6 +58,14 @@ class Reloading:
 @pytest.fixture
 def reloading(alone: House, tmp_path: Path) -> Iterator[Reloading]:
     made = Reloading(tmp_path)
+    with made.agent:
+        yield made
+
+
+@pytest.fixture
+def compiling(alone: House, tmp_path: Path) -> Iterator[Reloading]:
+    """With the compiler at work during each reload."""
+    made = Reloading(tmp_path, WITHOUT_HTTP | COMPILES)
     with made.agent:
         yield made
 
@@ -337,7 +345,7 @@ def test_a_workload_that_is_named_anew_is_counted_under_both_names_once(
 def test_a_signal_during_the_start_is_a_reload_after_it(alone: House, tmp_path: Path) -> None:
     file = tmp_path / "agent.yaml"
     file.write_text("")
-    agent = Agent("--config", str(file), environment=WITHOUT_HTTP).start()
+    agent = Agent("--config", str(file), environment=WITHOUT_HTTP | COMPILES).start()
     try:
         agent.answers_at_all()
         assert agent.get("/readyz")[0] == 503, "the programs are still being compiled"
@@ -359,10 +367,10 @@ def lives(pid: str) -> bool:
         return False
 
 
-def test_an_agent_that_is_stopped_while_it_loads_ends_at_once_and_leaves_nothing(reloading: Reloading) -> None:
-    agent = reloading.agent
-    reloading.reload("collectors: [-cgroups]\n")
-    reloading.file.write_text("")
+def test_an_agent_that_is_stopped_while_it_loads_ends_at_once_and_leaves_nothing(compiling: Reloading) -> None:
+    agent = compiling.agent
+    compiling.reload("collectors: [-cgroups]\n")
+    compiling.file.write_text("")
     os.kill(agent.process.pid, signal.SIGHUP)
     children = Path(f"/proc/{agent.process.pid}/task")
     end = time.monotonic() + READ_SECONDS * 10
@@ -386,10 +394,10 @@ def test_signals_during_the_end_do_not_change_how_it_ends(reloading: Reloading) 
     assert reloading.agent.ended()[0] == 0
 
 
-def test_a_page_that_is_scraped_during_a_reload_is_whole(reloading: Reloading) -> None:
+def test_a_page_that_is_scraped_during_a_reload_is_whole(compiling: Reloading) -> None:
     """Also while a collector is being compiled."""
-    reloading.file.write_text("collectors: [-cgroups]\n")
+    compiling.file.write_text("collectors: [-cgroups]\n")
     for _ in range(3):
-        os.kill(reloading.agent.process.pid, signal.SIGHUP)
+        os.kill(compiling.agent.process.pid, signal.SIGHUP)
         for _ in range(10):
-            assert Page.parse(reloading.agent.text()).value("bpfleet_collector_up", collector="traffic") == 1
+            assert Page.parse(compiling.agent.text()).value("bpfleet_collector_up", collector="traffic") == 1

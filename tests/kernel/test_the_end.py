@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.support.agents import WITHOUT_HTTP, Agent, House
+from tests.support.agents import COMPILES, WITHOUT_HTTP, Agent, House
 from tests.support.cgroups import Cgroup
 from tests.support.kernel_objects import all_objects, left_of
 from tests.support.marks import needs
@@ -48,13 +48,13 @@ def test_nothing_stays_of_one_that_is_killed_at_any_moment(alone: House) -> None
     """Also while the child compiles, loads, attaches or hands over."""
     before, moments = all_objects(), random.Random(23)
     for _ in range(KILLS):
-        agent = Agent().start()
+        agent = Agent(environment=COMPILES).start()
         time.sleep(moments.uniform(0, LONGEST_LIFE_SECONDS))
         children = children_of(agent.process.pid) if agent.process.poll() is None else []
         agent.stop(signal.SIGKILL)
         assert left_of(before, GONE_SECONDS) == set()
         assert [pid for pid in children if Path(f"/proc/{pid}/exe").exists()] == []
-    with Agent() as agent:
+    with Agent(environment=COMPILES) as agent:
         assert time.monotonic() - agent.started < READY_AGAIN_SECONDS
 
 
@@ -70,7 +70,7 @@ def test_an_agent_that_starts_again_counts_from_zero(alone: House, place: Place,
 
 
 def test_the_loader_child_is_gone_once_the_agent_counts(alone: House) -> None:
-    with Agent(environment=WITHOUT_HTTP) as agent:
+    with Agent(environment=WITHOUT_HTTP | COMPILES) as agent:
         assert children_of(agent.process.pid) == []
         assert "libbcc" not in Path(f"/proc/{agent.process.pid}/maps").read_text()
 

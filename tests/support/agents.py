@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tests.support import fast_starts
 from tests.support.cgroups import Cgroup
 from tests.support.pages import Page
 
@@ -32,6 +33,9 @@ SETTLE_SECONDS = 3.0
 WITHOUT_HTTP = {"BPFLEET_COLLECTORS": "-http"}
 """The collector that takes as long to compile and verify as all the others: for agents of a test's own that is about
 something else. The shared agent, and the tests of capabilities and of what stays behind, have the default set."""
+
+COMPILES = {"BPFLEET_KERNEL_CACHE": ""}
+"""Where the compiler is what a test is about, or its time."""
 
 COUNTS = "metrics at "
 """What an agent's log says when its programs are attached."""
@@ -53,6 +57,7 @@ def fast_settings() -> dict[str, str]:
         "BPFLEET_DRAIN_INTERVAL_SECONDS": str(DRAIN_SECONDS),
         "BPFLEET_SCRAPE_INTERVAL_SECONDS": str(SCRAPE_SECONDS),
         "BPFLEET_IDENTITY_KUBERNETES": "off",
+        "BPFLEET_KERNEL_CACHE": str(fast_starts.programs()),
     }
 
 

@@ -5,21 +5,18 @@ cgroup stays there for ever after a SIGKILL.
 """
 
 import os
-import struct
 from typing import Any, Protocol
 
 from agent.kernel import btf, syscalls
+from agent.kernel.compiled import maps_of
 from agent.kernel.failure import Failure
-
-MAP_LOAD = (0x18, 1)
-"""BPF_LD | BPF_IMM | BPF_DW, BPF_PSEUDO_MAP_FD."""
 
 
 class Code(Protocol):
     """What a text was compiled to, and the types of the kernel where they are known."""
 
-    types: btf.Btf | None
-
+    @property
+    def types(self) -> btf.Btf | None: ...
     def code(self, function: str) -> bytes: ...
     def maps(self) -> list[dict[str, Any]]: ...
 
@@ -122,12 +119,6 @@ class Attaching:
         self._programs.clear()
         self._tracing.clear()
         self.links.clear()
-
-
-def maps_of(code: bytes) -> set[int]:
-    """Descriptors that BPF code names: loads of 64 bits whose source register says so (uapi/linux/bpf.h)."""
-    instructions = struct.iter_unpack("=BBhi", code)
-    return {value for operation, registers, _, value in instructions if (operation, registers >> 4) == MAP_LOAD}
 
 
 def _direction(where: str) -> int:

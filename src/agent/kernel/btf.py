@@ -24,6 +24,13 @@ _PER_MEMBER = {STRUCT: 3, UNION: 3, ENUM: 2, FUNC_PROTO: 2, DATASEC: 3, ENUM64: 
 _SIZES = tuple((3 + _FIXED.get(kind, 0), _PER_MEMBER.get(kind, 0)) for kind in range(32))
 
 
+def key_and_value(size: int) -> bytes:
+    """Types for a map that has to have some: 1 is an int, the key; 2 a structure of that size, the value."""
+    types = struct.pack("=7I", 1, INT << 24, 4, 1 << 24 | 32, 0, STRUCT << 24, size)  # a signed int of 32 bits
+    names = b"\0int\0"
+    return struct.pack("=HBBIIIII", MAGIC, 1, 0, 24, 0, len(types), len(types), len(names)) + types + names
+
+
 class Type(NamedTuple):
     """One type. size_or_type: size in bytes, or the id of the type that this one refers to."""
 

@@ -1,9 +1,11 @@
 """From text to BPF code and maps, against the headers that there are. Runs in the loader child."""
 
 import ctypes
+import hashlib
 import os
 import re
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,23 +27,25 @@ FLAGS = (
 PROOF = "-DBPFLEET_LAYOUT_PROOF"
 SOURCE = "BCC_KERNEL_SOURCE"
 
+_LIBRARY = re.compile(r"/libbcc\.so[^/]*$")
 _INCOMPLETE = re.compile(
     r"error: .*?incomplete (?:definition of )?(?:element )?type '(?:const )?(?:struct|union) (\w+)'"
 )
 
 
 class Compiling:
-    """Keeps one compiled text at a time. bcc: the module. vmlinux, modules: where type information and headers are.
-    library: of BCC; the one that this process has mapped unless given."""
+    """Keeps one compiled text at a time. bcc: gives the module, asked for with the first text. vmlinux, modules: where
+    type information and headers are. library: of BCC; the one that this process has mapped unless given."""
 
     def __init__(
         self,
-        bcc: Any,
+        bcc: Callable[[], Any],
         vmlinux: Path = Path(btf.VMLINUX),
         modules: Path = Path("/lib/modules"),
         library: Path | None = None,
     ) -> None:
-        self._bcc = bcc
+        self._import = bcc
+        self._bcc: Any = None
         self._library = library
         self._vmlinux = vmlinux
         self._modules = modules
@@ -55,10 +59,13 @@ class Compiling:
         self._extra: set[str] = set()
         self._proven = True
         self.types: btf.Btf | None = None
+        self.from_types = False
+        self.headers = ""
+        self.assertions = 0
 
     def choose_headers(self, mode: str, cache: str, sources: list[str], include: str) -> dict[str, Any]:
         """mode: auto, btf, or the path of a kernel's headers. cache: a directory, or empty. sources: the texts to
-        come; include: the directory of their own headers."""
+        come; include: the directory of their own headers. A tree is written when a text is compiled."""
         self._sources, self._include, self._cache = sources, include, cache
         try:
             self._data = self._vmlinux.read_bytes()
@@ -69,24 +76,45 @@ class Compiling:
             if not Path(mode, "include").is_dir():
                 raise Failure(f"{mode}: not a tree of kernel headers (it has no include directory)")
             os.environ[SOURCE] = mode
-            return {"headers": mode, "assertions": 0, "release": _release(Path(mode))}
+            self.headers = mode
+            return {"release": _release(Path(mode))}
         if self.types is None:
             build = self._modules / os.uname().release / "build"
             if mode == "auto" and build.is_dir():
                 os.environ.pop(SOURCE, None)  # BCC knows the way there
-                return {"headers": str(build), "assertions": 0}
+                self.headers = str(build)
+                return {}
             raise Failure(f"neither the kernel's type information ({reason}) nor its headers ({build})")
-        self._prelude = headers.bcc_header(self._library or _mapped_library())
-        tree = headers.cached(Path(cache), self._key()) if cache else None
+        self.headers, self.from_types = "btf", True
+        return {}
+
+    def used(self) -> dict[str, Any]:
+        return {"headers": self.headers, "assertions": self.assertions}
+
+    def types_digest(self) -> bytes:
+        return hashlib.sha256(self._data).digest()
+
+    def _prepare(self) -> None:
+        """The compiler, and what it includes: not needed where every unit is kept from an earlier start."""
+        if self._bcc is not None:
+            return
+        self._bcc = self._import()
+        if self.from_types:
+            self._prelude = headers.bcc_header(self._library or self.files(_LIBRARY)[0])
+            self._prepare_tree()
+
+    def _prepare_tree(self) -> None:
+        tree = headers.cached(Path(self._cache), self._key()) if self._cache else None
         if tree:
             os.environ[SOURCE] = str(tree.path)
-            return {"headers": "btf, cached", "assertions": tree.assertions}
-        return {"headers": "btf", "assertions": self._write_tree().assertions}
+            self.headers, self.assertions = "btf, cached", tree.assertions
+        else:
+            self._write_tree()
 
     def _key(self) -> str:
         return headers.key(self._data, self._sources, self._prelude, os.uname().release)
 
-    def _write_tree(self) -> headers.Tree:
+    def _write_tree(self) -> None:
         assert self.types
         try:
             if self._scratch is None:
@@ -94,10 +122,11 @@ class Compiling:
                 self._scratch = Path(tempfile.mkdtemp(prefix=f"{headers.SCRATCH}{os.getpid()}-"))
             tree = headers.write(self._scratch, self.types, self._sources, self._prelude, self._extra)
         except OSError as error:
-            raise Failure(f"the header tree cannot be written ({error}); TMPDIR names another place for it") from error
+            text = f"the header tree cannot be written ({error}); TMPDIR names another place for it"
+            raise Failure(text, of="headers") from error
         os.environ[SOURCE] = str(tree.path)
         self._proven = False
-        return tree
+        self.assertions = tree.assertions
 
     def enumerations(self, names: list[str]) -> dict[str, list[tuple[str, int]]]:
         """Of these, the ones that the kernel has, each with its values' names."""
@@ -109,6 +138,7 @@ class Compiling:
     def compile(self, text: str) -> list[dict[str, Any]]:
         """Its maps. What was compiled before is let go."""
         self.release()
+        self._prepare()
         for _ in range(MAX_ROUNDS):
             flags = [*FLAGS, f"-I{self._include}", *([] if self._proven else [PROOF])]
             self._module, messages = self._build(text, flags)
@@ -138,26 +168,42 @@ class Compiling:
             stream.seek(0)
             return module, stream.read().decode(errors="replace") + reason
 
+    @property
+    def compiled(self) -> bool:
+        return self._module is not None
+
     def maps(self) -> list[dict[str, Any]]:
         """As agent.kernel.maps.MapInfo has them."""
-        library, module = self._bcc.lib, ctypes.c_void_p(self._module.module)
-
-        def ask(function: str, number: int, answer: Any = ctypes.c_size_t) -> Any:
-            call = library[function]  # a fresh object: BCC's own declarations of these differ from release to release
-            call.restype = answer
-            return call(module, ctypes.c_size_t(number))
-
         return [
             {
-                "name": ask("bpf_table_name", number, ctypes.c_char_p).decode(),
-                "type": ask("bpf_table_type_id", number, ctypes.c_int),
-                "key_size": ask("bpf_table_key_size_id", number),
-                "value_size": ask("bpf_table_leaf_size_id", number),
-                "max_entries": ask("bpf_table_max_entries_id", number),
-                "fd": ask("bpf_table_fd_id", number, ctypes.c_int),
+                "name": self._ask("bpf_table_name", number, ctypes.c_char_p).decode(),
+                "type": self._ask("bpf_table_type_id", number, ctypes.c_int),
+                "key_size": self._ask("bpf_table_key_size_id", number),
+                "value_size": self._ask("bpf_table_leaf_size_id", number),
+                "max_entries": self._ask("bpf_table_max_entries_id", number),
+                "fd": self._ask("bpf_table_fd_id", number, ctypes.c_int),
             }
-            for number in range(library.bpf_num_tables(module))
+            for number in range(self._bcc.lib.bpf_num_tables(ctypes.c_void_p(self._module.module)))
         ]
+
+    def _ask(self, function: str, number: int, answer: Any = ctypes.c_size_t) -> Any:
+        call = self._bcc.lib[function]  # a fresh object: BCC's own declarations differ from release to release
+        call.restype = answer
+        return call(ctypes.c_void_p(self._module.module), ctypes.c_size_t(number))
+
+    def functions(self) -> dict[str, bytes]:
+        """The code of all of them."""
+        count = self._bcc.lib.bpf_num_functions(ctypes.c_void_p(self._module.module))
+        names = [self._ask("bpf_function_name", number, ctypes.c_char_p).decode() for number in range(count)]
+        return {name: self.code(name) for name in names}
+
+    def files(self, pattern: re.Pattern[str]) -> list[Path]:
+        """Those that this process has mapped whose paths are like that. Raises Failure if there are none."""
+        lines = Path("/proc/self/maps").read_text().splitlines()
+        found = dict.fromkeys(Path(line[line.index("/") :]) for line in lines if pattern.search(line))
+        if not found:
+            raise Failure(f"no file {pattern.pattern} is mapped: where is the compiler?")
+        return list(found)
 
     def code(self, function: str) -> bytes:
         try:
@@ -188,10 +234,3 @@ def _release(tree: Path) -> str:
         return ""
     found = re.search(r'#define UTS_RELEASE "([^"]*)"', text)
     return found[1] if found else ""
-
-
-def _mapped_library() -> Path:
-    for line in Path("/proc/self/maps").read_text().splitlines():
-        if "/libbcc.so" in line:
-            return Path(line[line.index("/") :])
-    raise Failure("BCC's library is not among the mapped files")

@@ -28,8 +28,8 @@ __all__ = ["Door", "KernelDoor", "KernelSettings", "Loaded", "MapFacts", "Outcom
 @dataclass(frozen=True)
 class KernelSettings:
     """python: the distribution's, which has BCC. headers: auto, btf, or the path of a kernel's headers.
-    cache: a directory for header trees, empty for none. cgroup_root: a directory of the v2 hierarchy; empty finds its
-    mount. limits, bounds: as the settings have them; bounds in seconds."""
+    cache: a directory for programs and header trees, empty for none. cgroup_root: a directory of the v2 hierarchy;
+    empty finds its mount. limits, bounds: as the settings have them; bounds in seconds."""
 
     python: str = "/usr/bin/python3"
     headers: str = "auto"
@@ -59,7 +59,7 @@ class KernelDoor:
         outcomes: dict[str, Outcome] = {}
         units: list[tuple[list[str], Tables]] = []
         waiting = programs.units(collectors)
-        headers: dict[str, Any] = {}
+        used: dict[str, Any] = {}
         enumerations: Enumerations = {}
         with ExitStack() as stack:
             while waiting:  # one child does it all, unless a text kills it
@@ -80,9 +80,17 @@ class KernelDoor:
                             tables = self._tables(attached)
                             stack.callback(tables.close)
                             units.append((_running(unit, outcomes), tables))
+                        used = child.ask("used")
             stack.pop_all()  # from here on they are closed with what is returned
         ordered = {each.name: outcomes[each.name] for each in collectors}
-        return Loaded(ordered, units, headers.get("headers", ""), headers.get("assertions", 0), enumerations)
+        return Loaded(
+            ordered,
+            units,
+            used.get("headers", ""),
+            used.get("assertions", 0),
+            enumerations,
+            used.get("origin", ""),
+        )
 
     @staticmethod
     def _choose_headers(child: Child, collectors: Sequence[Collector], settings: KernelSettings) -> dict[str, Any]:

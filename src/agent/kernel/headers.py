@@ -11,6 +11,7 @@ import platform
 import re
 import shutil
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from agent.kernel.failure import Failure
 
 FORMAT = "1"  # part of the cache key: raised when this file writes the tree differently
 KEPT_TREES = 4  # in the cache: of this kernel and the one before, with and without a change of collectors
+PROGRAMS = "programs"  # in the same directory: what was compiled (unit_cache.py)
 SCRATCH = "bpfleet-headers-"  # begins the name of a tree that is made for one start
 ARCHITECTURES = {"x86_64": "x86", "aarch64": "arm64"}
 EMPTY = (
@@ -180,6 +182,8 @@ def cached(directory: Path, name: str) -> Tree | None:
         return None
     if status.st_mode & 0o022 or status.st_uid != os.geteuid():
         raise Failure(f"header cache {directory}: must belong to this user and be writable for nobody else")
+    with suppress(OSError):
+        os.utime(directory / name)  # what is in use is not the oldest
     return Tree(directory / name, proof.count("_Static_assert("))
 
 
@@ -190,7 +194,8 @@ def store(scratch: Path, directory: Path, name: str) -> None:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         shutil.copytree(scratch, partial)
         partial.rename(directory / name)
-        for old in sorted(directory.iterdir(), key=lambda path: path.stat().st_mtime)[:-KEPT_TREES]:
+        trees = (path for path in directory.iterdir() if path.name != PROGRAMS)
+        for old in sorted(trees, key=lambda path: path.stat().st_mtime)[:-KEPT_TREES]:
             remove(old)
     except OSError:
         remove(partial)

@@ -15,7 +15,7 @@ from agent.kernel.child import LoaderGone
 from agent.kernel.facts import Facts
 from agent.kernel.programs import Culprit, Unit
 from bpfleet.api import AnyOf, Collector, Packet, Probe, RawTracepoint, SocketIterator, TailCall
-from bpfleet.errors import CompileError, HeadersError, KernelError, LoadError
+from bpfleet.errors import CompileError, HeadersError, HostError, KernelError, LoadError
 
 LAYOUT_PROOF = "layout_proof.h"
 READS_KERNEL = "PERFMON"
@@ -37,6 +37,10 @@ class Outcome:
     up: bool
     hooks: tuple[str, ...] = ()
     reason: str = ""
+
+
+class Stale(KernelError):
+    """The verifier refused a unit that was kept by an earlier start: the child compiles it the next time."""
 
 
 @dataclass
@@ -78,7 +82,8 @@ class Isolation:
         self._strange = headers_release if headers_release != machine.release else ""
 
     def attach(self, unit: Unit) -> Attached:
-        """Raises HeadersError if the header tree is wrong, and LoaderGone: then nothing can be said of the others."""
+        """Raises HeadersError if the header tree is wrong, HostError without a compiler, and LoaderGone: then nothing
+        can be said of the others."""
         untried = {each.name: self._why_not(each) for each in unit.collectors}
         outcomes = {name: Outcome(False, reason=reason) for name, reason in untried.items() if reason}
         kept = [each for each in unit.collectors if each.name not in outcomes]
@@ -88,6 +93,8 @@ class Isolation:
             except Culprit as culprit:
                 outcomes[culprit.collector.name] = Outcome(False, reason=str(culprit))
                 kept.remove(culprit.collector)
+            except Stale:
+                continue
             except (HeadersError, LoaderGone):
                 raise
             except KernelError as error:
@@ -130,6 +137,8 @@ class Isolation:
         """Why these fragments cannot be part of the base's programs; empty if they can."""
         try:
             self._load_base(unit, kept)
+        except Stale:
+            return self._refusal(unit, kept)
         except (HeadersError, LoaderGone):
             raise
         except KernelError as error:
@@ -140,6 +149,8 @@ class Isolation:
         """Compile, and have the base's programs verified. Returns the maps."""
         answer = self._child.ask("compile", text=programs.text(unit, kept, self._limits, self._bounds))
         if "error" in answer:
+            if of := {"headers": HeadersError, "host": HostError}.get(answer.get("of", "")):
+                raise of(answer["error"])
             raise _blame(kept, answer["error"], self._machine)
         for probe in unit.base.probes if unit.base else ():
             self._load(probe)
@@ -199,6 +210,8 @@ class Isolation:
         if "error" in answer:
             reason = programs.verifier_reason(answer.get("log", ""))
             detail = f"{answer['error']}: {reason}" if reason else answer["error"]
+            if answer.get("stale"):
+                raise Stale(detail)
             raise LoadError(f"{probe.hook}: {probe.function}: {detail}{self._why(probe, detail)}")
 
     def _attach(self, probe: Probe) -> None:

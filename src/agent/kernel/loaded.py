@@ -172,7 +172,8 @@ class NoMaps:
 
 class Loaded:
     """Collectors that run. outcomes: by collector, in the order in which they were given. headers: what was compiled
-    against. assertions: how many statements about the kernel's layout the compiler has checked.
+    against. assertions: how many statements about the kernel's layout the compiler has checked. origin: whether it was
+    compiled, or kept from an earlier start.
 
     Books and runs of a collector that left are kept, and go on from there if it joins again: no counter goes back."""
 
@@ -183,12 +184,14 @@ class Loaded:
         headers: str = "",
         assertions: int = 0,
         enumerations: Enumerations | None = None,
+        origin: str = "",
     ) -> None:
         """units: names of collectors, and the tables that they share. enumerations: those of the kernel that the
         collectors have declared."""
         self.outcomes = dict(outcomes)
         self.headers = headers
         self.assertions = assertions
+        self.origin = origin
         self._units = [UnitMaps(tables, enumerations or {}) for _, tables in units]
         self._by_name = {
             name: unit.view() for (names, _), unit in zip(units, self._units, strict=True) for name in names

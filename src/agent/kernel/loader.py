@@ -1,4 +1,5 @@
-"""The short-lived child: compiles, loads, attaches, hands over the descriptors and leaves. The only `import bcc`.
+"""The short-lived child: compiles, loads, attaches, hands over the descriptors and leaves. The only `import bcc`, and
+only where a text was not kept from an earlier start.
 
 A script of its own, started by the distribution's Python as `python3 -I loader.py SOCKET PARENT`, so that the agent
 never maps a compiler (149 MiB against 13) and its environment never sees the distribution's packages. It decides
@@ -7,6 +8,7 @@ It dies with its parent, and with it everything that was not handed over.
 """
 
 import ctypes
+import importlib.util
 import json
 import os
 import resource
@@ -29,10 +31,13 @@ if __name__ == "__main__":
 from agent.kernel.attaching import Attaching  # noqa: E402  the package is made above
 from agent.kernel.compiling import Compiling  # noqa: E402
 from agent.kernel.failure import Failure  # noqa: E402
+from agent.kernel.units import Units  # noqa: E402
 
 PR_SET_PDEATHSIG = 1
 MAX_DESCRIPTORS = 200
 """Of one message; the kernel takes 253 (SCM_MAX_FD)."""
+
+NO_BCC = "{} has no BCC ({}); Debian and Ubuntu: apt install python3-bpfcc"
 
 Answer = dict[str, Any]
 
@@ -40,9 +45,9 @@ Answer = dict[str, Any]
 class Loader:
     """One unit at a time: compiled, loaded, attached, handed over."""
 
-    def __init__(self, bcc: Any) -> None:
-        self._compiling = Compiling(bcc)
-        self._attaching = Attaching(self._compiling)
+    def __init__(self, units: Units) -> None:
+        self._units = units
+        self._attaching = Attaching(units)
 
     def answer(self, request: dict[str, Any]) -> Answer:
         """{"error": text, ...} where the thing asked for does not work."""
@@ -52,26 +57,37 @@ class Loader:
             return failure.answer
 
     def _obey(self, command: str, arguments: dict[str, Any]) -> Answer:
-        compiling, attaching = self._compiling, self._attaching
+        units, attaching = self._units, self._attaching
         if command == "headers":
-            return compiling.choose_headers(**arguments)
+            return units.choose_headers(**arguments)
         if command == "enumerations":
-            return {"enumerations": compiling.enumerations(**arguments)}
+            return {"enumerations": units.enumerations(**arguments)}
         if command == "compile":
             attaching.release()
-            return {"maps": compiling.compile(**arguments)}
+            return {"maps": units.compile(**arguments)}
         if command == "load":
-            return attaching.load(**arguments)
+            return self._load(**arguments)
+        if command == "used":
+            return units.used()
         if command == "attach":
             return attaching.attach(**arguments)
         return attaching.walk(**arguments)
+
+    def _load(self, function: str, hook: str) -> Answer:
+        """{"stale": True} beside the error asks for another compile of the text."""
+        try:
+            return self._attaching.load(function, hook)
+        except Failure as failure:
+            if "log" in failure.answer and self._units.refuse(function):
+                return {**failure.answer, "stale": True}
+            raise
 
     def hand_over(self, channel: socket.socket) -> None:
         """The maps in the order in which `compile` named them, then the links, then the programs on tracepoints; what
         the unit keeps here is closed by the next one, or goes with this process: so does a map that only functions use
         that were not needed."""
         used, links = self._attaching.maps(), self._attaching.links
-        maps = [row for row in self._compiling.maps() if row["fd"] in used]
+        maps = [row for row in self._units.maps() if row["fd"] in used]
         linked = {f"link:{function}": link for function, link in links.items()}
         programs = {f"program:{function}": program for function, program in self._attaching.tracing().items()}
         names = [*(f"map:{row['name']}" for row in maps), *linked, *programs]
@@ -82,7 +98,7 @@ class Loader:
             socket.send_fds(channel, [b"F"], descriptors[start : start + MAX_DESCRIPTORS])
 
     def close(self) -> None:
-        self._compiling.close()
+        self._units.close()
 
 
 def receive(channel: socket.socket, size: int) -> bytes:
@@ -114,6 +130,15 @@ def serve(channel: socket.socket, loader: Loader) -> None:
         loader.close()
 
 
+def compiler() -> Any:
+    """BCC, of 70 MiB before it compiles anything. Raises Failure."""
+    try:
+        import bcc
+    except (ImportError, OSError) as error:
+        raise Failure(NO_BCC.format(sys.executable, error), of="host") from error
+    return bcc
+
+
 def main() -> None:
     channel, parent = socket.socket(fileno=int(sys.argv[1])), int(sys.argv[2])
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -126,13 +151,11 @@ def main() -> None:
         resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     except (ValueError, OSError):
         pass
-    try:
-        import bcc
-    except ImportError as error:
-        send(channel, {"error": f"{sys.executable} has no BCC ({error}); Debian and Ubuntu: apt install python3-bpfcc"})
+    if importlib.util.find_spec("bcc") is None:
+        send(channel, {"error": NO_BCC.format(sys.executable, "No module named 'bcc'")})
         os._exit(1)
     send(channel, {"python": sys.version.split()[0]})
-    serve(channel, Loader(bcc))
+    serve(channel, Loader(Units(Compiling(compiler))))
     os._exit(0)  # BCC's exit handler would take apart what the parent now holds
 
 

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 NUMBERS = {"x86_64": 321, "aarch64": 280}
 ATTRIBUTES_SIZE = 144  # of union bpf_attr on the newest kernel known; older ones accept the zeros behind theirs
 
-MAP_LOOKUP, MAP_UPDATE, MAP_DELETE, MAP_NEXT_KEY = 1, 2, 3, 4
-PROG_LOAD, RAW_TRACEPOINT_OPEN = 5, 17
+MAP_CREATE, MAP_LOOKUP, MAP_UPDATE, MAP_DELETE, MAP_NEXT_KEY = 0, 1, 2, 3, 4
+PROG_LOAD, DESCRIBE, RAW_TRACEPOINT_OPEN, TYPES_LOAD = 5, 15, 17, 18
 MAP_LOOKUP_AND_DELETE, MAP_LOOKUP_BATCH = 21, 24
 LINK_CREATE, ITER_CREATE = 28, 33
 
@@ -23,6 +23,7 @@ ATTACH_INGRESS, ATTACH_EGRESS, ATTACH_RAW_TRACEPOINT, ATTACH_ITER = 0, 1, 23, 28
 
 LOG_SIZE = 1 << 20  # the end of a verifier's log tells why; a longer one is cut by the kernel with ENOSPC
 NAME_SIZE = 15
+MAP_INFO_SIZE = 24  # as far as its flags
 
 ITERATOR_BUFFER = 8 * mmap.PAGESIZE
 """The kernel's own buffer of an iterator (bpf_seq_read), in which a program's write is whole or not at all."""
@@ -84,6 +85,29 @@ def load_program(kind: int, code: bytes, name: str, attach_type: int = 0, btf_id
         except OSError:
             text = bytes(log).partition(b"\0")[0].decode(errors="replace")
             raise Rejected(error.errno or 0, text) from error
+
+
+def create_map(
+    kind: int, name: str, key_size: int, value_size: int, max_entries: int, flags: int, types: int | None = None
+) -> int:
+    """types: a descriptor of type information in which 1 is the key and 2 the value."""
+    of_types = (types, 1, 2) if types is not None else (0, 0, 0)
+    sizes = (kind, key_size, value_size, max_entries, flags)
+    return Attributes().call(MAP_CREATE, "=IIIIIII16sIIII", *sizes, 0, 0, name.encode()[:NAME_SIZE], 0, *of_types)
+
+
+def describe_map(table: int) -> tuple[int, int, int, int, int]:
+    """Its type, size of key, size of value, entries and flags (`struct bpf_map_info`)."""
+    info = bytearray(MAP_INFO_SIZE)
+    Attributes().call(DESCRIBE, "=IIQ", table, len(info), address(info))
+    kind, _, key_size, value_size, max_entries, flags = struct.unpack("=IIIIII", info)
+    return kind, key_size, value_size, max_entries, flags
+
+
+def load_types(data: bytes) -> int:
+    """Type information (BTF) of a map's key and value."""
+    types = bytearray(data)
+    return Attributes().call(TYPES_LOAD, "=QQIII", address(types), 0, len(types), 0, 0)
 
 
 def set_program(table: int, program: int) -> None:

@@ -66,7 +66,7 @@ def types(tmp_path: Path) -> Path:
 
 
 def compiling_with(bcc: Bcc, vmlinux: Path, modules: Path = Path("/nowhere")) -> Compiling:
-    return Compiling(bcc, vmlinux, modules, library=Path(sys.executable))
+    return Compiling(lambda: bcc, vmlinux, modules, library=Path(sys.executable))
 
 
 def choose(compiler: Compiling, mode: str, text: str = "") -> dict[str, Any]:
@@ -75,8 +75,11 @@ def choose(compiler: Compiling, mode: str, text: str = "") -> dict[str, Any]:
 
 def test_type_information_comes_before_headers(types: Path, tmp_path: Path) -> None:
     (tmp_path / os.uname().release / "build").mkdir(parents=True)
-    compiler = compiling_with(Bcc(), types, tmp_path)
-    assert choose(compiler, "auto", "struct near n;") == {"headers": "btf", "assertions": 2}
+    compiler = compiling_with(Bcc(""), types, tmp_path)
+    assert choose(compiler, "auto", "struct near n;") == {}
+    assert os.environ[compiling.SOURCE] == "of another", "a tree is for a text that has to be compiled"
+    compiler.compile("text")
+    assert compiler.used() == {"headers": "btf", "assertions": 2}
     tree = Path(os.environ[compiling.SOURCE])
     assert (tree / "include/vmlinux.h").exists()
     compiler.close()
@@ -86,7 +89,9 @@ def test_type_information_comes_before_headers(types: Path, tmp_path: Path) -> N
 def test_without_type_information_the_kernels_headers_serve(tmp_path: Path) -> None:
     build = tmp_path / os.uname().release / "build"
     build.mkdir(parents=True)
-    assert choose(compiling_with(Bcc(), NO_TYPES, tmp_path), "auto") == {"headers": str(build), "assertions": 0}
+    compiler = compiling_with(Bcc(), NO_TYPES, tmp_path)
+    choose(compiler, "auto")
+    assert compiler.used() == {"headers": str(build), "assertions": 0}
     assert compiling.SOURCE not in os.environ
 
 
@@ -122,8 +127,8 @@ def test_headers_do_not_serve_where_only_type_information_may(tmp_path: Path) ->
 def test_a_path_is_taken_as_it_is(types: Path, tmp_path: Path) -> None:
     (tmp_path / "linux/include").mkdir(parents=True)
     compiler = compiling_with(Bcc(), types)
-    chosen = {"headers": str(tmp_path / "linux"), "assertions": 0, "release": ""}
-    assert choose(compiler, str(tmp_path / "linux")) == chosen
+    assert choose(compiler, str(tmp_path / "linux")) == {"release": ""}
+    assert compiler.used() == {"headers": str(tmp_path / "linux"), "assertions": 0}
     assert os.environ[compiling.SOURCE] == str(tmp_path / "linux")
     assert compiler.types is not None
 
@@ -168,8 +173,11 @@ def test_a_type_that_stays_incomplete_is_an_error(types: Path) -> None:
 
 def test_a_tree_that_cannot_be_written_says_so(types: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "absent"))
-    with pytest.raises(Failure, match="header tree cannot be written .*TMPDIR"):
-        choose(compiling_with(Bcc(), types), "auto")
+    compiler = compiling_with(Bcc(), types)
+    choose(compiler, "auto")
+    with pytest.raises(Failure, match="header tree cannot be written .*TMPDIR") as caught:
+        compiler.compile("text")
+    assert caught.value.answer["of"] == "headers"
 
 
 def test_the_compilers_messages_are_the_failure(types: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -121,10 +121,25 @@ def test_a_second_store_of_the_same_tree_leaves_the_first(tmp_path: Path) -> Non
 
 def test_the_cache_keeps_the_newest_trees(tmp_path: Path) -> None:
     written = headers.write(tmp_path / "scratch", kernel().btf(), [TEXT], "", release="6.1")
+    (tmp_path / "cache" / headers.PROGRAMS).mkdir(parents=True)
+    os.utime(tmp_path / "cache" / headers.PROGRAMS, (0, 0))
     for age in range(headers.KEPT_TREES + 2):
         os.utime(written.path, (age, age))  # a copy keeps its times
         headers.store(written.path, tmp_path / "cache", f"tree{age}")
-    assert {path.name for path in (tmp_path / "cache").iterdir()} == {"tree2", "tree3", "tree4", "tree5"}
+    assert {path.name for path in (tmp_path / "cache").iterdir()} == {
+        *("tree2", "tree3", "tree4", "tree5"),
+        headers.PROGRAMS,
+    }
+
+
+def test_a_tree_that_is_used_is_not_the_oldest(tmp_path: Path) -> None:
+    written = headers.write(tmp_path / "scratch", kernel().btf(), [TEXT], "", release="6.1")
+    for age in range(headers.KEPT_TREES):
+        os.utime(written.path, (age, age))
+        headers.store(written.path, tmp_path / "cache", f"tree{age}")
+    assert headers.cached(tmp_path / "cache", "tree0")
+    headers.store(written.path, tmp_path / "cache", "tree4")
+    assert {path.name for path in (tmp_path / "cache").iterdir()} == {"tree0", "tree2", "tree3", "tree4"}
 
 
 def test_trees_of_loaders_that_were_killed_are_removed(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Which collector is left out, and why, when the child follows a script: a text fails if it holds a certain word."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from agent.kernel.facts import Facts
 from agent.kernel.isolation import Attached, Isolation, Outcome
 from agent.kernel.programs import Unit
 from bpfleet.api import AnyOf, Collector, Packet, Probe, RawTracepoint, SocketIterator, TailCall, TracingTracepoint
-from bpfleet.errors import HeadersError
+from bpfleet.errors import HeadersError, HostError
 
 PACKETS = ("cgroup_skb/ingress", "cgroup_skb/egress")
 MAPS = [{"name": "rows", "type": 1, "key_size": 8, "value_size": 8, "max_entries": 4, "fd": 3}]
@@ -18,7 +19,9 @@ MAPS = [{"name": "rows", "type": 1, "key_size": 8, "value_size": 8, "max_entries
 
 class Script:
     """compile_errors: word in the text -> the compiler's messages. refusals: function -> the answer to load it.
-    attach_errors: function -> why it cannot be attached. verifier: word in the text -> refusal of every program."""
+    attach_errors: function -> why it cannot be attached. verifier: word in the text -> refusal of every program.
+    compile_answer: to every text. stale: functions whose kept code is refused once; stale_later: only after a text that
+    is refused."""
 
     def __init__(self) -> None:
         self.compile_errors: dict[str, str] = {}
@@ -27,9 +30,12 @@ class Script:
         self.verifier: dict[str, str] = {}
         self.log: list[str] = []
         self._text = ""
+        self.compile_answer: dict[str, Any] = {}
+        self.stale: set[str] = set()
+        self.stale_later: set[str] = set()
 
     def ask(self, command: str, **arguments: Any) -> dict[str, Any]:
-        return getattr(self, f"_{command}")(**arguments)
+        return dict(getattr(self, f"_{command}")(**arguments))
 
     def hand_over(self) -> dict[str, int]:
         self.log.append("hand over")
@@ -38,15 +44,22 @@ class Script:
     def _compile(self, text: str) -> dict[str, Any]:
         self._text = text
         self.log.append("compile")
+        if self.compile_answer:
+            return self.compile_answer
         for word, messages in self.compile_errors.items():
             if word in text:
                 return {"error": messages}
         return {"maps": MAPS}
 
-    def _load(self, function: str, hook: str) -> dict[str, Any]:
+    def _load(self, function: str, hook: str) -> Mapping[str, Any]:
         for word, log in self.verifier.items():
             if word in self._text:
+                self.stale |= self.stale_later
+                self.stale_later = set()
                 return {"error": "Permission denied", "log": log}
+        if function in self.stale:
+            self.stale.remove(function)
+            return {"error": "Invalid argument", "log": "bad", "stale": True}
         return self.refusals.get(function, {})
 
     def _attach(self, function: str, hook: str, cgroup: str) -> dict[str, Any]:
@@ -264,3 +277,37 @@ def test_a_fragment_that_leaves_by_a_tail_call_is_not_tried_without_what_its_pro
     assert attached.outcomes["leaving"] == Outcome(False, reason=reason)
     assert attached.outcomes["staying"].up
     assert script.log.count("compile") == 1
+
+
+@pytest.mark.parametrize(("of", "error"), [("headers", HeadersError), ("host", HostError)])
+def test_what_is_no_fault_of_the_text_costs_no_collector_but_the_start(
+    script: Script, place: Path, of: str, error: type[Exception]
+) -> None:
+    script.compile_answer = {"error": "there is no compiler", "of": of}
+    with pytest.raises(error, match="there is no compiler"):
+        attach(script, fragment(place, "traffic"))
+
+
+def test_a_unit_of_an_earlier_start_that_the_verifier_refuses_is_compiled_once_more(
+    script: Script, place: Path
+) -> None:
+    script.stale = {"on_egress"}
+    assert attach(script, fragment(place, "traffic")).outcomes == {"traffic": Outcome(True, PACKETS)}
+    assert script.log.count("compile") == 2
+
+
+def test_one_that_is_found_out_while_its_hooks_are_tried_is_no_alternative_that_failed(
+    script: Script, place: Path
+) -> None:
+    script.stale = {"on_new"}
+    either = AnyOf((RawTracepoint("on_new", tracepoint="new"), RawTracepoint("on_old", tracepoint="old")))
+    outcome = attach(script, fragment(place, "tcp", either)).outcomes["tcp"]
+    assert outcome == Outcome(True, ("raw_tracepoint/new",))
+    assert script.log.count("compile") == 2
+
+
+def test_one_that_is_found_out_while_a_culprit_is_sought_is_none(script: Script, place: Path) -> None:
+    script.verifier = {"tcp_text": "it is too large"}
+    script.stale_later = {"on_ingress"}
+    outcomes = attach(script, fragment(place, "traffic"), fragment(place, "tcp")).outcomes
+    assert outcomes["traffic"].up and not outcomes["tcp"].up
