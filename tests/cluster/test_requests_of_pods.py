@@ -213,6 +213,29 @@ def test_a_service_is_the_peer_of_its_clients_with_the_backend_behind_it(
     assert (edge["told_by"]["client"]["errors"], edge["told_by"]["server"]["errors"]) == (failed["400"], failed["500"])
 
 
+def test_a_pod_in_the_nodes_network_is_the_peer_at_its_port(
+    cluster: Cluster, shop: Pods, node_address: str, host_port: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of the node's address, and of loopback, only the port tells whose it is. Of callers on the node the server knows
+    no more than that: the kubelet, whose probe asks for nothing, is another one."""
+    for pod, address in (("patrol", node_address), ("patrol", "127.0.0.1"), ("caller", node_address)):
+        shop.ask(pod, f"http://{address}:{host_port}/[1-7]")
+    cluster.settled()
+    found = {
+        each["client"]["name"]: each
+        for each in edges(cluster, shop.namespace, capsys)
+        if each["port"] == host_port and each["requests"]
+    }
+    log = shop.served("edge")
+    local = sum(each.client in (node_address, "127.0.0.1") for each in log)
+    assert {name: each["requests"] for name, each in found.items()} == {"patrol": local, "caller": len(log) - local}
+    assert local >= 14 and len(log) - local >= 7
+    for edge in found.values():
+        assert edge["server"] == {"kind": "Deployment", "namespace": shop.namespace, "name": "edge"}
+        assert (edge["protocol"], edge["direction"]) == ("http", "client to server")
+    assert found["caller"]["told_by"]["server"]["requests"] == found["caller"]["requests"]
+
+
 def test_what_is_outside_the_cluster_is_external_under_its_name_if_it_has_one(
     cluster: Cluster, shop: Pods, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
