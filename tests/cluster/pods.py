@@ -1,10 +1,10 @@
 """Pods that Kubernetes runs on this machine, and the agent in one of them, as the tests talk to them."""
 
+import contextlib
 import http.client
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -109,7 +109,7 @@ class Cluster(Pods):
         assert {each["event.name"] for each in told} <= {EVENT}
         return [each for each in told if each.get("k8s.namespace.name") == namespace]
 
-    @contextmanager
+    @contextlib.contextmanager
     def saying(self, text: str) -> Iterator[None]:
         """What is done makes the agent say so."""
 
@@ -130,8 +130,9 @@ def process_of(pod: Any) -> int:
     """A process of its first container, on this machine."""
     container = pod.status.container_statuses[0].container_id.partition("://")[2]
     for each in Path("/proc").glob("[0-9]*/cgroup"):
-        if container in each.read_text():
-            return int(each.parent.name)
+        with contextlib.suppress(OSError):  # another one that has just ended
+            if container in each.read_text():
+                return int(each.parent.name)
     raise LookupError(f"no process of {pod.metadata.name}")
 
 

@@ -96,10 +96,12 @@ def logged(cluster: Cluster, shop: Pods) -> Iterator[None]:
     with cluster.saying(f"namespace {shop.namespace}: the request log is all"):
         annotate(shop, {LOG: "all"})
     cluster.settled()
-    yield
-    cluster.settled()
-    with cluster.saying(f"namespace {shop.namespace}: the request log is off, as everywhere"):
-        annotate(shop, {LOG: None, QUERIES: None, PATHS: None})
+    try:
+        yield
+        cluster.settled()
+    finally:
+        with cluster.saying(f"namespace {shop.namespace}: the request log is off, as everywhere"):
+            annotate(shop, {LOG: None, QUERIES: None, PATHS: None})
     cluster.settled()
 
 
