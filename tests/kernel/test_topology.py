@@ -197,8 +197,8 @@ def test_what_is_silent_between_two_looks_is_no_edge(agent: Agent, chain: Chain)
 
 # An agent with a cluster, few rows and names for what is outside: one for what follows
 
-PODS = {"web": "web-7d9f8b6c5d-aaaaa", "cart": "cart-7d9f8b6c5d-bbbbb"}
-HERE, THERE, SERVICE = "198.51.100.1", "198.51.100.2", "10.96.0.7"
+PODS = {"web": "web-7d9f8b6c5d-aaaaa", "cart": "cart-7d9f8b6c5d-bbbbb", "idle": "idle-7d9f8b6c5d-ccccc"}
+HERE, THERE, ELSEWHERE, SERVICE = "198.51.100.1", "198.51.100.2", "198.51.100.3", "10.96.0.7"
 NAT = (
     "add table ip n; add chain ip n o { type nat hook output priority -100; };"
     f"add rule ip n o ip daddr {SERVICE} tcp dport 80 dnat to {THERE}:8080"
@@ -220,7 +220,7 @@ def uid(name: str) -> str:
 
 @pytest.fixture(scope="module")
 def clustered(house: House, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Agent]:
-    """It is told of two pods, and of a Service of which one is the backend."""
+    """It is told of three pods, and of a Service of which one is the backend."""
     api = KubernetesApi(tmp_path_factory.mktemp("api"))
     ports = [{"name": "http", "port": 80, "protocol": "TCP"}]
     spec = {"clusterIPs": [SERVICE], "ports": ports}
@@ -235,7 +235,7 @@ def clustered(house: House, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     api.add("endpointslices", {"metadata": {"name": "cart-1", "namespace": "shop", "labels": labels}, **slices})
     addresses = {"addresses": [{"address": "192.0.2.200"}]}
     api.add("nodes", {"metadata": {"name": NODE}, "spec": {"podCIDRs": ["198.51.100.0/24"]}, "status": addresses})
-    for name, address in (("web", HERE), ("cart", THERE)):
+    for name, address in zip(PODS, (HERE, THERE, ELSEWHERE), strict=True):
         api.add_pod(PODS[name], uid(name), container_id(name), address)
     api.start()
     house.empty()
@@ -282,7 +282,7 @@ def test_load_is_four_edges_with_its_rates_which_go_when_their_time_is_over(
     clustered: Agent, chain: Chain, stack: ExitStack
 ) -> None:
     """wrk -> nginx -> application -> Redis and MariaDB, on a node that has a pod, too."""
-    pods(stack, {"web": None})
+    pods(stack, {"idle": None})
     took = []
 
     def meanwhile(_: float) -> None:
@@ -328,7 +328,7 @@ def test_a_service_is_one_edge_with_its_real_backend(
 ) -> None:
     """The client connects to the Service's address, which the kernel translates: its own side knows the Service, the
     backend's the client. Witness: nginx's log."""
-    places = pods(stack, dict(zip(PODS, pair, strict=True)))
+    places = pods(stack, {"web": pair[0], "cart": pair[1]})
     pair[0].ip(f"route add {SERVICE} dev veth0")
     pair[0].run(["nft", NAT])
     nginx = Nginx(places["cart"], tmp_path, 8080)
@@ -336,7 +336,9 @@ def test_a_service_is_one_edge_with_its_real_backend(
     places["web"].run(["curl", "-s", f"http://{SERVICE}/absent?[1-5]"])
     clustered.settled(*places.values())
     assert len(nginx.served()) == 28
-    (edge,) = (edge for edge in counted(clustered).edges if "shop" in (edge.key.client[1], edge.key.server[1]))
+    found = [edge for edge in counted(clustered).edges if "shop" in (edge.key.client[1], edge.key.server[1])]
+    assert len(found) == 1, [(edge.key, edge.told) for edge in found]
+    edge = found[0]
     assert edge.key == (("Deployment", "shop", "web"), ("service", "shop", "cart"), "tcp", 80, True)
     assert edge.backends == {("Deployment", "shop", "cart")}
     for side, errors in (("client", 5), ("server", 0)):
