@@ -1,16 +1,11 @@
 """The agent as an unprivileged pod with three capabilities counts what pods do, under the names that Kubernetes has."""
 
-import http.client
 import json
-import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from tests.cluster.conftest import agent_account, create, eventually, made_namespace
-from tests.cluster.test_identity import cgroup_root
+from tests.cluster.conftest import OPTIONAL, eventually
+from tests.cluster.pods import IMAGE, Cluster
 from tests.support.pages import Page
 
 from agent.collectors import BUILT_IN
@@ -21,14 +16,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 
-ROOT = Path(__file__).parents[2]
-TOOL = ROOT.parent / "shared" / "cluster" / "cluster"
-"""Makes an image of Debian plus packages and puts it into the cluster."""
-
-MANIFESTS = Path(__file__).with_name("pods.yaml")
-QUALIFIED = "docker.io/library/"
-PACKAGES = ("python3", "python3-bpfcc")
-ZONE_LABEL = "topology.kubernetes.io/zone"
 REQUESTS = 97
 DATAGRAMS = 211
 DATAGRAM_BYTES = 100
@@ -51,102 +38,6 @@ HOLD = (
     "stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)"
 )
 LIST = "from agent.sockets import main; print('sockets'); main(['--all', '--json', '--namespace', 'NAMESPACE'])"
-
-
-@pytest.fixture(scope="session")
-def image(kube: Any) -> str:
-    if not TOOL.exists():
-        pytest.skip("no tool to make an image for this cluster")
-    tag = "bpfleet-test:agent"
-    subprocess.run([TOOL, "base", tag, *PACKAGES], check=True, capture_output=True, timeout=300)
-    return tag
-
-
-@pytest.fixture(scope="session")
-def site(image: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The agent's pinned requirements for the image's Python."""
-    uv = Path(sys.executable).with_name("uv")
-    if not uv.exists():
-        pytest.skip("no uv beside this Python: run `make test`")
-    target = tmp_path_factory.mktemp("site")
-    target.parent.parent.chmod(0o755)
-    command = [uv, "pip", "install", "--quiet", "--python-version", "3.13", "--target", target, "--require-hashes"]
-    subprocess.run([*command, "--no-config", "-r", ROOT / "requirements" / "agent.txt"], check=True, timeout=300)
-    return target
-
-
-@pytest.fixture(scope="session")
-def zone(kube: Any, node: str) -> Iterator[str]:
-    """The node's zone, for the time of these tests."""
-    core = kube.client.CoreV1Api()
-    before = (core.read_node(node).metadata.labels or {}).get(ZONE_LABEL)
-    core.patch_node(node, {"metadata": {"labels": {ZONE_LABEL: "zone-a"}}})
-    yield "zone-a"
-    core.patch_node(node, {"metadata": {"labels": {ZONE_LABEL: before}}})
-
-
-@pytest.fixture(scope="session")
-def pods(kube: Any, image: str, site: Path, zone: str) -> Iterator[str]:
-    """A namespace in which the agent, a server and a client are ready."""
-    core = kube.client.CoreV1Api()
-
-    def ready() -> bool:
-        statuses = [pod.status.container_statuses for pod in core.list_namespaced_pod(namespace).items]
-        return len(statuses) == 3 and all(each and all(one.ready for one in each) for each in statuses)
-
-    with made_namespace(kube) as namespace, agent_account(kube, namespace):
-        create(kube, namespace, MANIFESTS, IMAGE=QUALIFIED + image, SOURCE=ROOT, SITE=site, CGROUP=cgroup_root())
-        try:
-            eventually(ready, "agent, server and client are ready")
-        except AssertionError as error:
-            log = core.read_namespaced_pod_log("agent", namespace)
-            raise AssertionError(f"{error}; the agent says:\n{log}") from error
-        yield namespace
-
-
-class Cluster:
-    """What the tests do in it."""
-
-    def __init__(self, kube: Any, namespace: str) -> None:
-        self.core, self.namespace, self._kube = kube.client.CoreV1Api(), namespace, kube
-        self.server = self.pod("echo")
-        self.agent = self.core.read_namespaced_pod("agent", namespace).status.pod_ip
-
-    def pod(self, prefix: str) -> Any:
-        pods = self.core.list_namespaced_pod(self.namespace).items
-        return next(pod for pod in pods if pod.metadata.name.startswith(prefix))
-
-    def run(self, code: str, pod: str = "client") -> str:
-        """Python in a pod. An answer that is JSON as a whole the client would take apart."""
-        return str(
-            self._kube.stream.stream(
-                self.core.connect_get_namespaced_pod_exec,
-                pod,
-                self.namespace,
-                command=["python3", "-c", code],
-                stderr=True,
-                stdout=True,
-            )
-        )
-
-    def page(self) -> Page:
-        connection = http.client.HTTPConnection(self.agent, 9436, timeout=10)
-        connection.request("GET", "/metrics")
-        answer = connection.getresponse()
-        assert answer.status == 200
-        return Page.parse(answer.read().decode())
-
-    def interface(self) -> dict[str, int]:
-        """Of the client's pod, as its own namespace counts."""
-        row = self.run("print(next(l for l in open('/proc/net/dev') if 'eth0' in l))").partition(":")[2].split()
-        return {"bytes": int(row[8]), "packets": int(row[9])}
-
-
-@pytest.fixture
-def cluster(kube: Any, pods: str) -> Cluster:
-    cluster = Cluster(kube, pods)
-    cluster.page()  # the first scrape, from which the zero of new series counts
-    return cluster
 
 
 def test_it_holds_three_capabilities_and_no_more(cluster: Cluster) -> None:
@@ -194,7 +85,7 @@ def test_requests_through_a_service_are_counted_at_both_pods(cluster: Cluster, z
     assert grown(page, "bpfleet_tcp_connections_opened_total", **client) == REQUESTS
     assert grown(page, "bpfleet_tcp_connections_accepted_total", **server) == REQUESTS
     assert grown(page, "bpfleet_flow_tcp_connects_total", **connects) == REQUESTS
-    info = page.value("bpfleet_container_info", pod="client", image=f"{QUALIFIED}bpfleet-test:agent")
+    info = page.value("bpfleet_container_info", pod="client", image=IMAGE)
     assert info == 1
 
 
@@ -248,9 +139,10 @@ def balanced(page: Page) -> bool:
 
 def test_nothing_is_lost_and_the_books_balance(cluster: Cluster) -> None:
     page = cluster.page()
-    assert page.value("bpfleet_collector_up") == sum(kind.default for kind in BUILT_IN)
+    assert page.value("bpfleet_collector_up") == sum(kind.default for kind in BUILT_IN) + len(OPTIONAL)
     lost = {(labels["channel"], labels["reason"]): value for labels, value in page.where("bpfleet_lost_total") if value}
     lost.pop(("http_requests", "no_request"), None)  # a probe that was under way when the programs were attached
+    lost.pop(("events", "policy"), None)  # requests of namespaces that want no log
     assert lost == {}
     # Probes go on meanwhile: between reading the rows and reading the books a packet may pass.
     eventually(lambda: balanced(cluster.page()), "seen = delivered + lost in every channel", 20)

@@ -99,7 +99,7 @@ def test_a_client_that_only_receives_is_counted(agent: Agent, place: Place, pair
     assert received >= 23 * (97 + 20 + 20)
 
 
-@needs("mariadbd", "mariadb-install-db")
+@needs("mariadbd")
 def test_whoever_reads_the_greeting_of_mariadb_is_counted(
     agent: Agent, place: Place, pair: Pair, tmp_path: Path
 ) -> None:

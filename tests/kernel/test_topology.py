@@ -1,59 +1,70 @@
 """Are requests by peer those of the workload, and does `bpfleet topology` show who calls whom, and nobody else?
 
-Witnesses: nginx's access logs, and what the application has done.
+Witnesses: nginx's access logs, what the application has done, what Redis and MariaDB count, and wrk.
 """
 
 import json
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.support import calling_app
-from tests.support.agents import Agent, House
+from tests.support.agents import SCRAPE_SECONDS, Agent, House
 from tests.support.cgroups import Cgroup
 from tests.support.kubernetes_api import NODE, KubernetesApi
 from tests.support.marks import needs
 from tests.support.namespaces import Namespace, veth_pair
 from tests.support.pages import Page
-from tests.support.servers import Nginx
+from tests.support.servers import Nginx, start_mariadb, start_redis
 
 from agent import topology
 from agent.polling import Server
-from agent.topology_forms import Topology
+from agent.topology_forms import FORMS, Topology
 
 Place = Callable[..., Cgroup]
 
-FIRST, SECOND, APP, KEPT, NEW, OTHER = 8081, 8082, 8083, 6380, 5433, 8084
+FIRST, SECOND, APP, REDIS, MARIADB, OTHER = 8081, 8082, 8083, 6380, 3307, 8084
 """None that another test of this agent uses at the same address: of two servers there nobody can say which was called.
 """
 
 PROXY = (
     "server {{ listen 127.0.0.1:{port}; location / {{ proxy_pass http://127.0.0.1:{to}; access_log {log} served; }} }}"
 )
-ASKED = {"kept": 23, "new": 7, "broken": 5, "absent": 3}
+ASKED = {"redis": 23, "mariadb": 7, "broken": 5, "absent": 3}
 """Requests by path."""
 
 ALL = sum(ASKED.values())
-HTTP_FIELDS = ("requests", "errors", "connections")
+LOADED, LOAD_SECONDS = 211, 3
+STOP = "local n = 0; function response() n = n + 1; if n == {count} then wrk.thread:stop() end end"
+"""For wrk, which otherwise goes on until its time is over and leaves a request without its answer."""
+
+WRK_CONNECTIONS = 2
+"""It tries the address before it begins."""
+
+ROUNDED = 0.001
+"""Of a rate in JSON."""
+
+IDLE_SECONDS, GONE_SECONDS = 4.0 * SCRAPE_SECONDS, 20.0
+"""No shorter window is allowed."""
 
 
 class Chain:
-    """client -> nginx -> nginx -> application -> two servers, each in a cgroup of its own, in one network."""
+    """client -> nginx -> nginx -> application -> Redis and MariaDB, each in a cgroup of its own, in one network."""
 
     def __init__(self, stack: ExitStack, folder: Path) -> None:
         self.folder = folder
-        space = stack.enter_context(Namespace("chain"))
+        self.space = space = stack.enter_context(Namespace("chain"))
         self.places = {
             name: stack.enter_context(Cgroup(name, space))
-            for name in ("client", "first", "second", "app", "kept", "new")
+            for name in ("client", "first", "second", "app", "redis", "mariadb")
         }
-        for name, port in (("kept", KEPT), ("new", NEW)):
-            self.places[name].serve(calling_app.HOST, port, mode="echo")
-        words = [sys.executable, calling_app.__file__, *map(str, (APP, KEPT, NEW))]
+        start_redis(self.places["redis"], folder / "redis", REDIS)
+        start_mariadb(self.places["mariadb"], folder / "mariadb", MARIADB)
+        words = [sys.executable, calling_app.__file__, *map(str, (APP, REDIS, MARIADB))]
         self.app = self.places["app"].start(words, ready="ready")
         for name, port, to, own in (("second", SECOND, APP, 80), ("first", FIRST, SECOND, OTHER)):
             (folder / name).mkdir()
@@ -71,6 +82,21 @@ class Chain:
         """One connection for all that a URL with a range stands for."""
         self.places["client"].run(["curl", "-s", "-o", f"{self.folder}/answer", f"http://127.0.0.1:{url}"])
 
+    def load(self, url: str, count: int) -> None:
+        """So many requests of wrk's, over one connection: it takes LOAD_SECONDS whatever it has to do."""
+        script = self.folder / "stop.lua"
+        script.write_text(STOP.format(count=count))
+        words = ["wrk", "-t1", "-c1", f"-d{LOAD_SECONDS}s", "-s", str(script), f"http://127.0.0.1:{url}"]
+        said = self.places["client"].run(words).stdout
+        assert f"{count} requests in" in said and "Non-2xx" not in said and "errors" not in said, said
+
+    def counted(self) -> tuple[int, int]:
+        """What Redis and MariaDB have done, as their own clients are told."""
+        redis = self.space.run(["redis-cli", "-p", str(REDIS), "get", calling_app.KEY]).stdout
+        words = ["mariadb", "--no-defaults", "-h127.0.0.1", f"-P{MARIADB}", "--skip-ssl", "-N", "-e"]
+        mariadb = self.space.run([*words, "show global status like 'Com_select'"]).stdout
+        return int(redis), int(mariadb.split()[1])
+
     def finish(self) -> dict[str, int]:
         """What the application was asked, when it has ended."""
         out, _ = self.app.communicate(timeout=10)
@@ -78,7 +104,8 @@ class Chain:
         return found
 
     def name(self, workload: str) -> str:
-        return next(name for name, place in self.places.items() if place.workload == workload)
+        """A workload of no place of the chain has its own."""
+        return next((name for name, place in self.places.items() if place.workload == workload), workload)
 
     def edges(self, document: str) -> dict[tuple[str, str, str, int], dict[str, Any]]:
         """Of a JSON document, those of the chain's workloads."""
@@ -96,7 +123,7 @@ def chain(stack: ExitStack, tmp_path: Path) -> Iterator[Chain]:
     yield Chain(stack, tmp_path)
 
 
-@needs("nginx", "curl")
+@needs("nginx", "curl", "redis-server", "mariadbd")
 def test_a_chain_is_exactly_its_edges_with_exact_counts(
     agent: Agent, chain: Chain, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -107,20 +134,20 @@ def test_a_chain_is_exactly_its_edges_with_exact_counts(
     assert topology.main(words) == 0
     edges = chain.edges(capsys.readouterr().out)
 
-    statuses = sorted([200] * (ASKED["kept"] + ASKED["new"]) + [500] * ASKED["broken"] + [404] * ASKED["absent"])
+    statuses = sorted([200] * (ASKED["redis"] + ASKED["mariadb"]) + [500] * ASKED["broken"] + [404] * ASKED["absent"])
     assert chain.proxied("first") == chain.proxied("second") == statuses
     assert set(edges) == {
         ("client", "first", "http", FIRST),
         ("first", "second", "http", SECOND),
         ("second", "app", "http", APP),
-        ("app", "kept", "tcp", KEPT),
-        ("app", "new", "tcp", NEW),
+        ("app", "redis", "tcp", REDIS),
+        ("app", "mariadb", "tcp", MARIADB),
     }
     failed = ASKED["broken"] + ASKED["absent"]
     for (client, *_, port), edge in edges.items():
         assert set(edge["told_by"]) == {"client", "server"}
         sides = edge["told_by"]["client"], edge["told_by"]["server"]
-        calls = {KEPT: 1, NEW: ASKED["new"], FIRST: len(ASKED)}.get(port, ALL)
+        calls = {REDIS: 1, MARIADB: ASKED["mariadb"], FIRST: len(ASKED)}.get(port, ALL)
         assert [side["connections"] for side in sides] == [calls, calls], client
         assert edge["connections"] == calls
         if edge["protocol"] == "http":
@@ -132,6 +159,7 @@ def test_a_chain_is_exactly_its_edges_with_exact_counts(
         assert sides[0]["bytes_sent"] == sides[1]["bytes_sent"] > 0
         assert sides[0]["bytes_received"] == sides[1]["bytes_received"] > 0
     peers_add_up(page, chain.places.values())
+    assert chain.counted() == (ASKED["redis"], ASKED["mariadb"])
     assert chain.finish() == ASKED
 
 
@@ -149,9 +177,9 @@ def peers_add_up(page: Page, places: Any) -> None:
             assert seconds == pytest.approx(mine.value(f"{family}_sum"), rel=1e-9)
 
 
-@needs("nginx", "curl")
+@needs("nginx", "curl", "redis-server", "mariadbd")
 def test_what_is_silent_between_two_looks_is_no_edge(agent: Agent, chain: Chain) -> None:
-    chain.ask(f"{FIRST}/kept?[1-3]")
+    chain.ask(f"{FIRST}/redis?[1-3]")
     agent.settled(*chain.places.values())
 
     def meanwhile(_: float) -> None:
@@ -169,8 +197,8 @@ def test_what_is_silent_between_two_looks_is_no_edge(agent: Agent, chain: Chain)
 
 # An agent with a cluster, few rows and names for what is outside: one for what follows
 
-PODS = {"web": "web-7d9f8b6c5d-aaaaa", "cart": "cart-7d9f8b6c5d-bbbbb"}
-HERE, THERE, SERVICE = "198.51.100.1", "198.51.100.2", "10.96.0.7"
+PODS = {"web": "web-7d9f8b6c5d-aaaaa", "cart": "cart-7d9f8b6c5d-bbbbb", "idle": "idle-7d9f8b6c5d-ccccc"}
+HERE, THERE, ELSEWHERE, SERVICE = "198.51.100.1", "198.51.100.2", "198.51.100.3", "10.96.0.7"
 NAT = (
     "add table ip n; add chain ip n o { type nat hook output priority -100; };"
     f"add rule ip n o ip daddr {SERVICE} tcp dport 80 dnat to {THERE}:8080"
@@ -192,7 +220,7 @@ def uid(name: str) -> str:
 
 @pytest.fixture(scope="module")
 def clustered(house: House, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Agent]:
-    """It is told of two pods, and of a Service of which one is the backend."""
+    """It is told of three pods, and of a Service of which one is the backend."""
     api = KubernetesApi(tmp_path_factory.mktemp("api"))
     ports = [{"name": "http", "port": 80, "protocol": "TCP"}]
     spec = {"clusterIPs": [SERVICE], "ports": ports}
@@ -207,13 +235,39 @@ def clustered(house: House, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     api.add("endpointslices", {"metadata": {"name": "cart-1", "namespace": "shop", "labels": labels}, **slices})
     addresses = {"addresses": [{"address": "192.0.2.200"}]}
     api.add("nodes", {"metadata": {"name": NODE}, "spec": {"podCIDRs": ["198.51.100.0/24"]}, "status": addresses})
-    for name, address in (("web", HERE), ("cart", THERE)):
+    for name, address in zip(PODS, (HERE, THERE, ELSEWHERE), strict=True):
         api.add_pod(PODS[name], uid(name), container_id(name), address)
     api.start()
     house.empty()
-    with Agent(environment=SETTINGS | api.environment()) as agent:
+    file = tmp_path_factory.mktemp("settings") / "settings.yaml"
+    file.write_text("{}\n")
+    with Agent("--config", str(file), environment=SETTINGS | api.environment()) as agent:
         yield agent
     api.stop()
+
+
+def pods(stack: ExitStack, spaces: dict[str, Namespace | None]) -> dict[str, Cgroup]:
+    """Where a kubelet would put them."""
+    kubelet = stack.enter_context(Cgroup("kubepods"))
+    places = {}
+    for name, space in spaces.items():
+        pod = stack.enter_context(Cgroup(f"{kubelet.workload[1:]}/pod{uid(name)}", exact_name=True))
+        whole = f"{pod.workload[1:]}/{container_id(name)}"
+        places[name] = stack.enter_context(Cgroup(whole, space, exact_name=True))
+    return places
+
+
+@contextmanager
+def idle_after(agent: Agent, seconds: float) -> Iterator[None]:
+    """The agent's window for flows without traffic."""
+    file = Path(agent.argv[agent.argv.index("--config") + 1])
+    file.write_text(f"flow_idle_seconds: {seconds}\n")
+    assert agent.reload()["error"] == ""
+    try:
+        yield
+    finally:
+        file.write_text("{}\n")
+        assert agent.reload()["error"] == ""
 
 
 def counted(agent: Agent) -> Topology:
@@ -223,18 +277,58 @@ def counted(agent: Agent) -> Topology:
     return found
 
 
+@needs("nginx", "wrk", "redis-server", "mariadbd")
+def test_load_is_four_edges_with_its_rates_which_go_when_their_time_is_over(
+    clustered: Agent, chain: Chain, stack: ExitStack
+) -> None:
+    """wrk -> nginx -> application -> Redis and MariaDB, on a node that has a pod, too."""
+    pods(stack, {"idle": None})
+    took = []
+
+    def meanwhile(_: float) -> None:
+        begun = time.monotonic()
+        chain.load(f"{SECOND}/both", LOADED)
+        clustered.settled(*chain.places.values())
+        took.append(time.monotonic() - begun)
+
+    begun = time.monotonic()
+    server = Server(f"http://127.0.0.1:{clustered.port}")
+    found, notes = topology.asked([server], 1.0, time.monotonic, meanwhile)
+    took.append(time.monotonic() - begun)
+    assert notes == []
+    document = "".join(FORMS["json"](found))
+    edges = chain.edges(document)
+    assert {key: (edge["requests"], edge["connections"]) for key, edge in edges.items()} == {
+        ("client", "second", "http", SECOND): (LOADED, WRK_CONNECTIONS),
+        ("second", "app", "http", APP): (LOADED, LOADED),
+        ("app", "redis", "tcp", REDIS): (0, 0),  # it has its connection since before
+        ("app", "mariadb", "tcp", MARIADB): (0, LOADED),
+    }
+    assert took[0] <= found.seconds <= took[1]
+    for edge in edges.values():
+        assert edge["bytes_sent"] and edge["bytes_received"]
+        for name, rate in edge["per_second"].items():
+            assert rate * found.seconds == pytest.approx(edge[name], abs=found.seconds * ROUNDED)
+
+    def since_the_start() -> set[tuple[str, str, str, int]]:
+        return set(chain.edges("".join(FORMS["json"](counted(clustered)))))
+
+    assert since_the_start() == set(edges)
+    with idle_after(clustered, IDLE_SECONDS):
+        end = time.monotonic() + GONE_SECONDS
+        while since_the_start() and time.monotonic() < end:
+            clustered.drained()
+        assert since_the_start() == set()
+    assert len(chain.proxied("second")) == LOADED and chain.counted() == (LOADED, LOADED)
+
+
 @needs("nginx", "curl", "nft")
 def test_a_service_is_one_edge_with_its_real_backend(
     clustered: Agent, stack: ExitStack, pair: tuple[Namespace, Namespace], tmp_path: Path
 ) -> None:
     """The client connects to the Service's address, which the kernel translates: its own side knows the Service, the
     backend's the client. Witness: nginx's log."""
-    kubelet = stack.enter_context(Cgroup("kubepods"))
-    places = {}
-    for name, space in zip(PODS, pair, strict=True):
-        pod = stack.enter_context(Cgroup(f"{kubelet.workload[1:]}/pod{uid(name)}", exact_name=True))
-        whole = f"{pod.workload[1:]}/{container_id(name)}"
-        places[name] = stack.enter_context(Cgroup(whole, space, exact_name=True))
+    places = pods(stack, {"web": pair[0], "cart": pair[1]})
     pair[0].ip(f"route add {SERVICE} dev veth0")
     pair[0].run(["nft", NAT])
     nginx = Nginx(places["cart"], tmp_path, 8080)
@@ -242,7 +336,9 @@ def test_a_service_is_one_edge_with_its_real_backend(
     places["web"].run(["curl", "-s", f"http://{SERVICE}/absent?[1-5]"])
     clustered.settled(*places.values())
     assert len(nginx.served()) == 28
-    (edge,) = (edge for edge in counted(clustered).edges if "shop" in (edge.key.client[1], edge.key.server[1]))
+    found = [edge for edge in counted(clustered).edges if "shop" in (edge.key.client[1], edge.key.server[1])]
+    assert len(found) == 1, [(edge.key, edge.told) for edge in found]
+    edge = found[0]
     assert edge.key == (("Deployment", "shop", "web"), ("service", "shop", "cart"), "tcp", 80, True)
     assert edge.backends == {("Deployment", "shop", "cart")}
     for side, errors in (("client", 5), ("server", 0)):

@@ -16,6 +16,7 @@ from tests.support.certificates import Pair
 from tests.support.debians import cache
 
 SOURCE = Path(__file__).parents[1] / "sinks" / "collector"
+HOST = "127.0.0.1"
 BUILD_SECONDS = 1800.0
 START_SECONDS = 30.0
 PATIENCE_SECONDS = 30.0
@@ -24,17 +25,17 @@ COLLECTOR = """
 receivers:
   otlp/plain:
     protocols:
-      grpc: {{endpoint: "127.0.0.1:{ports[grpc]}"}}
-      http: {{endpoint: "127.0.0.1:{ports[http]}"}}
+      grpc: {{endpoint: "{host}:{ports[grpc]}"}}
+      http: {{endpoint: "{host}:{ports[http]}"}}
   otlp/tls:
     protocols:
-      grpc: {{endpoint: "127.0.0.1:{ports[grpc_tls]}", tls: &tls {{cert_file: {server.chain}, key_file: {server.key},
+      grpc: {{endpoint: "{host}:{ports[grpc_tls]}", tls: &tls {{cert_file: {server.chain}, key_file: {server.key},
              client_ca_file: {client.chain}}}}}
-      http: {{endpoint: "127.0.0.1:{ports[http_tls]}", tls: *tls}}
+      http: {{endpoint: "{host}:{ports[http_tls]}", tls: *tls}}
   syslog/plain:
     protocol: rfc5424
     enable_octet_counting: true
-    tcp: {{listen_address: "127.0.0.1:{ports[syslog]}"}}
+    tcp: {{listen_address: "{host}:{ports[syslog]}"}}
 exporters:
   file: {{path: "{folder}/rows.json", append: true, flush_interval: 50ms}}
 service:
@@ -90,16 +91,16 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
-def answers(port: int) -> bool:
+def answers(port: int, host: str = HOST) -> bool:
     with socket.socket() as client:
-        return not client.connect_ex(("127.0.0.1", port))
+        return not client.connect_ex((host, port))
 
 
 class Server:
     """A process that listens on ports of this machine."""
 
-    def __init__(self, command: list[str], ports: list[int], log: Path) -> None:
-        self._command, self._ports, self._log = command, ports, log
+    def __init__(self, command: list[str], ports: list[int], log: Path, host: str = HOST) -> None:
+        self._command, self._ports, self._log, self._host = command, ports, log, host
         self.start()
 
     def start(self) -> None:
@@ -107,7 +108,7 @@ class Server:
             self.process = subprocess.Popen(self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         end = time.monotonic() + START_SECONDS
         for port in self._ports:
-            while not answers(port):
+            while not answers(port, self._host):
                 assert self.process.poll() is None and time.monotonic() < end, self._log.read_text()
                 time.sleep(0.02)
 
@@ -134,14 +135,15 @@ class Row(NamedTuple):
 class Collector(Server):
     """server: what it shows; client: whose certificates it takes."""
 
-    def __init__(self, folder: Path, server: Pair, client: Pair) -> None:
+    def __init__(self, folder: Path, server: Pair, client: Pair, host: str = HOST) -> None:
         names = ("grpc", "http", "grpc_tls", "http_tls", "syslog")
         self.ports = dict(zip(names, free_ports(len(names)), strict=True))
         self._rows = folder / "rows.json"
         configuration = folder / "collector.yaml"
-        configuration.write_text(COLLECTOR.format(ports=self.ports, server=server, client=client, folder=folder))
+        values = {"ports": self.ports, "server": server, "client": client, "folder": folder, "host": host}
+        configuration.write_text(COLLECTOR.format(**values))
         command = [str(binary()), "--config", f"file:{configuration}"]
-        super().__init__(command, list(self.ports.values()), folder / "collector.log")
+        super().__init__(command, list(self.ports.values()), folder / "collector.log", host)
 
     def rows(self, workload: str, count: int) -> list[Row]:
         """Waits until there are so many of this workload; then whether there are more is told by the answer."""
