@@ -1,0 +1,175 @@
+"""Is the cluster well, and if not, whose namespace should be looked at?"""
+
+from bundle.dashboards.asking import SERVED, errors, quantile, rate, resent, top
+from bundle.dashboards.boards.choices import NAMESPACES
+from bundle.dashboards.house import Board, Kind, Panel, Query, Row
+
+CHOSEN = 'namespace=~"$namespace"'
+
+BOARD = Board(
+    uid="bpfleet-overview",
+    title="bpfleet / Overview",
+    description="The cluster: agents, alerts, budgets, and the traffic of each namespace.",
+    variables=(NAMESPACES,),
+    rows=(
+        Row(
+            100,
+            "Now",
+            (
+                Panel(
+                    1,
+                    "Agents",
+                    "Agents that Prometheus reaches. Each node has one.",
+                    "short",
+                    (Query("count(bpfleet_build_info)", "agents"),),
+                    Kind.NUMBER,
+                    width=4,
+                    height=4,
+                    least=1,
+                ),
+                Panel(
+                    2,
+                    "Nodes without an agent",
+                    "Nodes of the cluster less agents that answer.",
+                    "short",
+                    (Query("count(kube_node_info) - count(bpfleet_build_info)", "nodes"),),
+                    Kind.NUMBER,
+                    width=4,
+                    height=4,
+                    bad=1,
+                    empty="outside Kubernetes nobody lists nodes.",
+                ),
+                Panel(
+                    3,
+                    "Alerts that fire",
+                    "Alerts by severity: critical pages, warning is a ticket, info is for the record.",
+                    "short",
+                    (
+                        Query(
+                            'count by (severity) (ALERTS{alertstate="firing",severity=~"critical|warning|info"})',
+                            "{{severity}}",
+                        ),
+                    ),
+                    Kind.NUMBER,
+                    width=4,
+                    height=4,
+                    bad=1,
+                    empty="nothing fires.",
+                ),
+                Panel(
+                    4,
+                    "Requests",
+                    "HTTP/1.x requests that workloads of the chosen namespaces served.",
+                    "reqps",
+                    (Query(rate(f"{SERVED}_count", CHOSEN), "requests"),),
+                    Kind.NUMBER,
+                    width=4,
+                    height=4,
+                    empty="nothing speaks plain HTTP/1.x.",
+                ),
+                Panel(
+                    5,
+                    "Errors",
+                    "Share of those requests with a 5xx or without an answer.",
+                    "percentunit",
+                    (Query(errors(SERVED, CHOSEN), "errors"),),
+                    Kind.NUMBER,
+                    width=4,
+                    height=4,
+                    bad=0.01,
+                    empty="nothing speaks plain HTTP/1.x.",
+                ),
+                Panel(
+                    6,
+                    "Failed connects",
+                    "TCP connections that workloads of the chosen namespaces tried to open and did not get.",
+                    "cps",
+                    (Query(rate("bpfleet_tcp_connections_failed_total", CHOSEN), "failed"),),
+                    Kind.NUMBER,
+                    width=4,
+                    height=4,
+                    bad=1,
+                ),
+            ),
+        ),
+        Row(
+            101,
+            "Budgets",
+            (
+                Panel(
+                    10,
+                    "Error budget left",
+                    "What is left of each namespace's budget of the last 30 days, least first. Below 0 the objective "
+                    "is missed.",
+                    "percentunit",
+                    (Query(f"sort(slo:error_budget_remaining:ratio{{{CHOSEN}}})", "left"),),
+                    Kind.TABLE,
+                    width=10,
+                    empty="without requests and connections between namespaces there is no budget.",
+                ),
+                Panel(
+                    11,
+                    "Errors of the last hour",
+                    "Share of bad events in an hour's window, by indicator: what the burn rate is made of.",
+                    "percentunit",
+                    (Query(f"slo:sli_error:ratio_rate1h{{{CHOSEN}}}", "{{namespace}} {{sli}}"),),
+                    width=14,
+                    empty="without requests and connections between namespaces there is no indicator.",
+                ),
+            ),
+        ),
+        Row(
+            102,
+            "Namespaces",
+            (
+                Panel(
+                    20,
+                    "Requests",
+                    "HTTP/1.x requests served, by namespace.",
+                    "reqps",
+                    (Query(rate(f"{SERVED}_count", CHOSEN, "namespace"), "{{namespace}}"),),
+                    stacked=True,
+                    empty="nothing speaks plain HTTP/1.x.",
+                ),
+                Panel(
+                    21,
+                    "Errors",
+                    "Share of requests with a 5xx or without an answer, by namespace.",
+                    "percentunit",
+                    (Query(errors(SERVED, CHOSEN, "namespace"), "{{namespace}}"),),
+                    empty="nothing speaks plain HTTP/1.x.",
+                ),
+                Panel(
+                    22,
+                    "Time to the answer, 99 %",
+                    "99 of 100 requests are answered within this, by namespace.",
+                    "s",
+                    (Query(quantile(0.99, SERVED, CHOSEN, "namespace"), "{{namespace}}"),),
+                    empty="nothing speaks plain HTTP/1.x.",
+                ),
+                Panel(
+                    23,
+                    "Bytes",
+                    "Bytes that sockets sent and received, from the IP header on: the ten busiest namespaces.",
+                    "Bps",
+                    (Query(top(10, rate("bpfleet_network_io_bytes_total", CHOSEN, "namespace")), "{{namespace}}"),),
+                    stacked=True,
+                ),
+                Panel(
+                    24,
+                    "Failed connects",
+                    "TCP connections that were not got, by the namespace that tried.",
+                    "cps",
+                    (Query(rate("bpfleet_tcp_connections_failed_total", CHOSEN, "namespace"), "{{namespace}}"),),
+                ),
+                Panel(
+                    25,
+                    "Sent again",
+                    "Retransmitted segments, of those sent, by namespace.",
+                    "percentunit",
+                    (Query(resent("bpfleet_tcp", CHOSEN, "namespace"), "{{namespace}}"),),
+                ),
+            ),
+        ),
+    ),
+)
