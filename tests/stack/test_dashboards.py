@@ -41,7 +41,7 @@ SEEN = "http_server_request_duration_seconds_count"
 
 NOT_ON_A_HOST = (
     *("slo:", "ALERTS", "kube_", "gotk_", "workqueue_depth", "controller_runtime_", "bpfleet_container_info"),
-    *("bpfleet_service_backend_info", 'zone!=""'),
+    *("bpfleet_service_backend_info", 'zone!=""', 'peer_namespace="$namespace"'),
 )
 """What no agent brings, or only in Kubernetes; where else a panel is marked, it is about what is not asked for here."""
 

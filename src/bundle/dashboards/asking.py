@@ -40,7 +40,7 @@ def resent(prefix: str, selector: str, *labels: str) -> str:
     """Segments sent again, of those sent."""
     again = rate(f"{prefix}_retransmissions_total", selector, *labels)
     sent = rate(f"{prefix}_segments_total", f'{selector},direction="transmit"', *labels)
-    return f"{again} / ({sent} > 0)"
+    return share(again, sent)
 
 
 def top(count: int, expression: str) -> str:
