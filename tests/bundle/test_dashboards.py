@@ -144,6 +144,16 @@ def test_what_may_be_empty_when_healthy_says_so_in_its_last_line() -> None:
             lambda found: panel(found, 2)["targets"][0]["datasource"].update(uid="prometheus"),
             "query A: its data source is to be ${datasource}",
         ),
+        (
+            lambda found: panel(found, 10)["fieldConfig"]["defaults"]["links"][0].update(
+                url="/d/bpfleet-network?var-pod=${__field.labels.pod}"
+            ),
+            "panel 10 (Sent again): its link takes pod, and of its labels there are left: namespace, workload",
+        ),
+        (
+            lambda found: panel(found, 10)["fieldConfig"]["defaults"]["links"][0].update(url="/d/bpfleet-web?x=y"),
+            "panel 10 (Sent again): its link leads to bpfleet-web, and no such dashboard is here",
+        ),
         (lambda found: found["templating"]["list"].pop(0), "no variable datasource of type datasource"),
         (
             lambda found: found["templating"]["list"][1].update(query="label_values(up, zone)"),

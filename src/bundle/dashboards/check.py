@@ -33,6 +33,8 @@ ANY = ".*"
 """What stands for a variable's value."""
 
 MANY = ("=~", "!~")
+LINK = re.compile(r"/d/([^?/]+)")
+LINKED = re.compile(r"\$\{__(?:field\.labels|data\.fields)\.(\w+)\}")
 
 
 def problems(files: Sequence[Path]) -> list[str]:
@@ -40,6 +42,7 @@ def problems(files: Sequence[Path]) -> list[str]:
     known = {**series(), **RECORDED}
     found: list[str] = []
     owners: dict[str, Path] = {}
+    uids = {file.stem for file in files}
     for file in files:
         try:
             board = json.loads(file.read_text("utf-8"))
@@ -53,6 +56,7 @@ def problems(files: Sequence[Path]) -> list[str]:
             continue
         try:
             found += [f"{file}: {problem}" for problem in Checker(board, known).problems()]
+            found += [f"{file}: {problem}" for problem in _astray(board, uids)]
         except (AttributeError, KeyError, TypeError, ValueError) as error:  # any JSON may be there
             found.append(f"{file}: not a dashboard as Grafana has it: {type(error).__name__} {error}")
         uid = str(board.get("uid"))
@@ -178,10 +182,25 @@ class Checker:
         if not panel.get("targets"):
             yield "it has no query"
         own = _own_units(panel)
+        for url in _links(panel):
+            yield from self._of_link(panel, url)
         for target in panel.get("targets", []):
             legend = target.get("legendFormat", "")
             for problem in self._of_target(panel, target, own.get(legend, unit or "")):
                 yield f"query {target.get('refId', '?')}: {problem}"
+
+    def _of_link(self, panel: Mapping[str, Any], url: str) -> Iterator[str]:
+        """What each series or row has is what at least one of its queries leaves."""
+        labels: set[str] = set()
+        for target in panel.get("targets", []):
+            try:
+                node = expressions.parse(filled(str(target.get("expr", "")), self._values))
+            except BundleError:
+                return  # told where queries are
+            labels |= PanelReading(self._known).labels(node)
+        for label in LINKED.findall(url):
+            if label not in labels:
+                yield f"its link takes {label}, and of its labels there are left: {', '.join(sorted(labels)) or 'none'}"
 
     def _of_target(self, panel: Mapping[str, Any], target: Mapping[str, Any], unit: str) -> Iterator[str]:
         yield from _source(target)
@@ -221,6 +240,18 @@ class Checker:
 def _source(of: Mapping[str, Any]) -> Iterator[str]:
     if (of.get("datasource") or {}).get("uid") != SOURCE:
         yield f"its data source is to be {SOURCE}, so that whoever looks can choose"
+
+
+def _links(panel: Mapping[str, Any]) -> list[str]:
+    return [str(each.get("url")) for each in panel.get("fieldConfig", {}).get("defaults", {}).get("links", [])]
+
+
+def _astray(board: Mapping[str, Any], uids: set[str]) -> Iterator[str]:
+    """Links to boards that are not there."""
+    for panel in panels(board):
+        for uid in (match[1] for url in _links(panel) for match in [LINK.match(url)] if match):
+            if uid not in uids:
+                yield f"{_called(panel)}: its link leads to {uid}, and no such dashboard is here"
 
 
 def _own_units(panel: Mapping[str, Any]) -> dict[str, str]:

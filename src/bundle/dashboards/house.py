@@ -20,6 +20,7 @@ WIDTH = 24
 class Kind(Enum):
     LINES = "timeseries"
     NUMBER = "stat"
+    NAME = "stat by name"
     TABLE = "table"
 
 
@@ -30,6 +31,17 @@ class Query:
     expression: str
     legend: str
     unit: str = ""
+
+
+@dataclass(frozen=True)
+class Link:
+    """To another board, from one series or row. of: its labels that choose there; kept: variables that both boards have
+    and the series does not tell."""
+
+    title: str
+    uid: str
+    of: tuple[str, ...]
+    kept: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -50,6 +62,7 @@ class Panel:
     stacked: bool = False
     bad: float | None = None
     least: float | None = None
+    link: Link | None = None
 
     @property
     def text(self) -> str:

@@ -9,7 +9,7 @@ from grafana_foundation_sdk.models import common as shapes
 from grafana_foundation_sdk.models import dashboard as models
 from grafana_foundation_sdk.models import prometheus as queries
 
-from bundle.dashboards.house import DATASOURCE, WIDTH, Board, Kind, Panel, Query, Row, Variable
+from bundle.dashboards.house import DATASOURCE, WIDTH, Board, Kind, Link, Panel, Query, Row, Variable
 
 REFRESH = "30s"
 SOURCE = shapes.DataSourceRef(type_val="prometheus", uid=f"${{{DATASOURCE}}}")
@@ -97,16 +97,25 @@ def _panel(panel: Panel, place: models.GridPos) -> Builder:
     made = BUILDERS[panel.kind](panel)
     made = made.id(panel.id).title(panel.title).description(panel.text).unit(panel.unit).datasource(SOURCE)
     made = made.grid_pos(place)
+    if panel.link:
+        made = made.data_links([dashboard.DashboardLink(panel.link.title).url(_url(panel.link, panel.kind))])
     for number, query in enumerate(panel.queries):
         made = made.with_target(_target(panel, query, chr(ord("A") + number)))
     return made
+
+
+def _url(link: Link, kind: Kind) -> str:
+    place = "__data.fields" if kind is Kind.TABLE else "__field.labels"
+    chosen = [f"var-{label}=${{{place}.{label}}}" for label in link.of]
+    kept = [f"${{{name}:queryparam}}" for name in (DATASOURCE, *link.kept)]
+    return f"/d/{link.uid}?" + "&".join((*kept, *chosen, "${__url_time_range}"))
 
 
 def _target(panel: Panel, query: Query, name: str) -> prometheus.Dataquery:
     made = prometheus.Dataquery().expr(query.expression).legend_format(query.legend).ref_id(name).datasource(SOURCE)
     if panel.kind is Kind.TABLE:
         return made.instant().format(queries.PromQueryFormat.TABLE)
-    return made.instant() if panel.kind is Kind.NUMBER else made.range()
+    return made.range() if panel.kind is Kind.LINES else made.instant()
 
 
 def _lines(panel: Panel) -> timeseries.Panel:
@@ -131,6 +140,11 @@ def _number(panel: Panel) -> stat.Panel:
     if any("{{" in query.legend for query in panel.queries):
         made = made.text_mode(shapes.BigValueTextMode.VALUE_AND_NAME)
     return made.thresholds(_thresholds(panel))
+
+
+def _name(panel: Panel) -> stat.Panel:
+    """The legend is what is to be read; the value is 1."""
+    return _number(panel).text_mode(shapes.BigValueTextMode.NAME)
 
 
 def _thresholds(panel: Panel) -> dashboard.ThresholdsConfig:
@@ -162,4 +176,9 @@ def _table(panel: Panel) -> table.Panel:
     return made
 
 
-BUILDERS: Mapping[Kind, Callable[[Panel], Builder]] = {Kind.LINES: _lines, Kind.NUMBER: _number, Kind.TABLE: _table}
+BUILDERS: Mapping[Kind, Callable[[Panel], Builder]] = {
+    Kind.LINES: _lines,
+    Kind.NUMBER: _number,
+    Kind.NAME: _name,
+    Kind.TABLE: _table,
+}

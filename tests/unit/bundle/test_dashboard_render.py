@@ -9,7 +9,7 @@ import pytest
 from bpfleet.errors import BundleError
 from bundle.dashboards import render
 from bundle.dashboards.check import filled, may_be_empty
-from bundle.dashboards.house import Board, Kind, Panel, Query, Row
+from bundle.dashboards.house import Board, Kind, Link, Panel, Query, Row
 
 LINES = Panel(1, "Up", "Targets.", "short", (Query("up", "{{job}}"),))
 WIDE = replace(LINES, id=2, width=20)
@@ -47,6 +47,17 @@ def test_a_table_has_a_column_a_query_with_its_name_and_unit() -> None:
     (override,) = panel["fieldConfig"]["overrides"]
     assert override["matcher"] == {"id": "byName", "options": "bytes"}
     assert [each["format"] for each in panel["targets"]] == ["table", "table"]
+
+
+@pytest.mark.parametrize(("kind", "place"), [(Kind.LINES, "__field.labels"), (Kind.TABLE, "__data.fields")])
+def test_a_link_takes_labels_of_the_series_and_variables_of_the_board(kind: Kind, place: str) -> None:
+    linked = replace(LINES, kind=kind, link=Link("Open", "bpfleet-y", ("job",), kept=("namespace",)))
+
+    _, panel = made(Row(100, "A", (linked,)))["panels"]
+
+    (link,) = panel["fieldConfig"]["defaults"]["links"]
+    expected = "/d/bpfleet-y?${datasource:queryparam}&${namespace:queryparam}&var-job=${%s.job}&${__url_time_range}"
+    assert link["url"] == expected % place
 
 
 def test_the_mark_of_what_may_be_empty_is_the_last_line_of_the_description() -> None:

@@ -1,6 +1,6 @@
 """Variables that several boards offer."""
 
-from bundle.dashboards.house import Variable
+from bundle.dashboards.house import Link, Variable
 
 WORKLOADS = "bpfleet_network_io_bytes_total"
 
@@ -13,3 +13,8 @@ WORKLOAD = Variable(
     "workload", "Workload", f'{WORKLOADS}{{namespace="$namespace"}}', "One workload of the namespace.", many=False
 )
 NODES = Variable("node", "Node", "bpfleet_build_info", "Nodes with an agent.")
+
+TO_NAMESPACE = Link("Open the namespace", "bpfleet-namespace", ("namespace",))
+TO_WORKLOAD = Link("Open the workload", "bpfleet-workload", ("namespace", "workload"))
+TO_WORKLOAD_HERE = Link("Open the workload", "bpfleet-workload", ("workload",), kept=("namespace",))
+"""From a board of one namespace, whose series do not tell it."""

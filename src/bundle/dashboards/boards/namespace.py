@@ -1,7 +1,7 @@
 """The home of who runs a namespace: does it keep its objectives, how fast does its budget go, which workload is it?"""
 
 from bundle.dashboards.asking import CALLED, SERVED, errors, quantile, rate, resent, share
-from bundle.dashboards.boards.choices import NAMESPACE
+from bundle.dashboards.boards.choices import NAMESPACE, TO_WORKLOAD_HERE
 from bundle.dashboards.house import Board, Kind, Panel, Query, Row
 
 CHOSEN = 'namespace="$namespace"'
@@ -34,7 +34,7 @@ BOARD = Board(
                     "The namespace's label bpfleet.dev/slo-tier, or the default tier. It chooses the objectives.",
                     "short",
                     (Query(f"slo:namespace_tier:info{{{CHOSEN}}}", "{{tier}}"),),
-                    Kind.NUMBER,
+                    Kind.NAME,
                     width=4,
                     height=5,
                     empty="outside Kubernetes there are no tiers.",
@@ -118,6 +118,7 @@ BOARD = Board(
                     (Query(rate(f"{SERVED}_count", CHOSEN, "workload"), "{{workload}}"),),
                     stacked=True,
                     empty=NO_HTTP,
+                    link=TO_WORKLOAD_HERE,
                 ),
                 Panel(
                     11,
@@ -126,6 +127,7 @@ BOARD = Board(
                     "percentunit",
                     (Query(errors(SERVED, CHOSEN, "workload"), "{{workload}}"),),
                     empty=NO_HTTP,
+                    link=TO_WORKLOAD_HERE,
                 ),
                 Panel(
                     12,
@@ -134,6 +136,7 @@ BOARD = Board(
                     "s",
                     (Query(quantile(0.99, SERVED, CHOSEN, "workload"), "{{workload}}"),),
                     empty=NO_HTTP,
+                    link=TO_WORKLOAD_HERE,
                 ),
                 Panel(
                     13,
@@ -149,6 +152,7 @@ BOARD = Board(
                     Kind.TABLE,
                     width=24,
                     empty=NO_HTTP,
+                    link=TO_WORKLOAD_HERE,
                 ),
             ),
         ),
@@ -163,6 +167,7 @@ BOARD = Board(
                     "percentunit",
                     (Query(errors(CALLED, CHOSEN, "workload"), "{{workload}}"),),
                     empty=NO_HTTP,
+                    link=TO_WORKLOAD_HERE,
                 ),
                 Panel(
                     21,
@@ -187,6 +192,7 @@ BOARD = Board(
                     "Retransmitted segments, of those sent, by workload.",
                     "percentunit",
                     (Query(resent("bpfleet_tcp", CHOSEN, "workload"), "{{workload}}"),),
+                    link=TO_WORKLOAD_HERE,
                 ),
             ),
         ),

@@ -1,7 +1,7 @@
 """Where does the network hurt: loss, resets, slow or failed connects, between whom, and across which zones?"""
 
 from bundle.dashboards.asking import mean, quantile, rate, resent, top
-from bundle.dashboards.boards.choices import IN_NAMESPACES, NAMESPACES
+from bundle.dashboards.boards.choices import IN_NAMESPACES, NAMESPACES, TO_WORKLOAD
 from bundle.dashboards.house import Board, Panel, Query, Row
 
 CHOSEN = 'namespace=~"$namespace",workload=~"$workload"'
@@ -71,6 +71,7 @@ BOARD = Board(
                             "{{namespace}}/{{workload}}",
                         ),
                     ),
+                    link=TO_WORKLOAD,
                 ),
                 Panel(
                     11,
@@ -78,6 +79,7 @@ BOARD = Board(
                     "Retransmitted segments, of those sent: the ten worst pairs.",
                     "percentunit",
                     (Query(top(10, resent("bpfleet_flow_tcp", BUSY, *PEER)), PEERS),),
+                    link=TO_WORKLOAD,
                 ),
                 Panel(
                     12,
@@ -122,6 +124,7 @@ BOARD = Board(
                     "Mean of the estimates: the ten farthest pairs.",
                     "s",
                     (Query(top(10, mean("bpfleet_flow_tcp_rtt_seconds", BUSY, *PEER)), PEERS),),
+                    link=TO_WORKLOAD,
                 ),
                 Panel(
                     22,

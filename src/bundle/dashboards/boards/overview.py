@@ -1,7 +1,7 @@
 """Is the cluster well, and if not, whose namespace should be looked at?"""
 
 from bundle.dashboards.asking import SERVED, errors, quantile, rate, resent, top
-from bundle.dashboards.boards.choices import NAMESPACES
+from bundle.dashboards.boards.choices import NAMESPACES, TO_NAMESPACE
 from bundle.dashboards.house import Board, Kind, Panel, Query, Row
 
 CHOSEN = 'namespace=~"$namespace"'
@@ -106,6 +106,7 @@ BOARD = Board(
                     Kind.TABLE,
                     width=10,
                     empty="without requests and connections between namespaces there is no budget.",
+                    link=TO_NAMESPACE,
                 ),
                 Panel(
                     11,
@@ -115,6 +116,7 @@ BOARD = Board(
                     (Query(f"slo:sli_error:ratio_rate1h{{{CHOSEN}}}", "{{namespace}} {{sli}}"),),
                     width=14,
                     empty="without requests and connections between namespaces there is no indicator.",
+                    link=TO_NAMESPACE,
                 ),
             ),
         ),
@@ -130,6 +132,7 @@ BOARD = Board(
                     (Query(rate(f"{SERVED}_count", CHOSEN, "namespace"), "{{namespace}}"),),
                     stacked=True,
                     empty="nothing speaks plain HTTP/1.x.",
+                    link=TO_NAMESPACE,
                 ),
                 Panel(
                     21,
@@ -138,6 +141,7 @@ BOARD = Board(
                     "percentunit",
                     (Query(errors(SERVED, CHOSEN, "namespace"), "{{namespace}}"),),
                     empty="nothing speaks plain HTTP/1.x.",
+                    link=TO_NAMESPACE,
                 ),
                 Panel(
                     22,
@@ -146,6 +150,7 @@ BOARD = Board(
                     "s",
                     (Query(quantile(0.99, SERVED, CHOSEN, "namespace"), "{{namespace}}"),),
                     empty="nothing speaks plain HTTP/1.x.",
+                    link=TO_NAMESPACE,
                 ),
                 Panel(
                     23,
@@ -154,6 +159,7 @@ BOARD = Board(
                     "Bps",
                     (Query(top(10, rate("bpfleet_network_io_bytes_total", CHOSEN, "namespace")), "{{namespace}}"),),
                     stacked=True,
+                    link=TO_NAMESPACE,
                 ),
                 Panel(
                     24,
@@ -161,6 +167,7 @@ BOARD = Board(
                     "TCP connections that were not got, by the namespace that tried.",
                     "cps",
                     (Query(rate("bpfleet_tcp_connections_failed_total", CHOSEN, "namespace"), "{{namespace}}"),),
+                    link=TO_NAMESPACE,
                 ),
                 Panel(
                     25,
@@ -168,6 +175,7 @@ BOARD = Board(
                     "Retransmitted segments, of those sent, by namespace.",
                     "percentunit",
                     (Query(resent("bpfleet_tcp", CHOSEN, "namespace"), "{{namespace}}"),),
+                    link=TO_NAMESPACE,
                 ),
             ),
         ),

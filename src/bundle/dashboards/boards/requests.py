@@ -1,7 +1,7 @@
 """Which requests are slow or fail: by method, status, error and route, as servers and as clients saw them?"""
 
 from bundle.dashboards.asking import CALLED, SERVED, errors, quantile, rate, top
-from bundle.dashboards.boards.choices import IN_NAMESPACES, NAMESPACES
+from bundle.dashboards.boards.choices import IN_NAMESPACES, NAMESPACES, TO_WORKLOAD
 from bundle.dashboards.house import Board, Kind, Panel, Query, Row
 
 CHOSEN = 'namespace=~"$namespace",workload=~"$workload"'
@@ -57,6 +57,7 @@ BOARD = Board(
                     ),
                     stacked=True,
                     empty=NO_ERRORS,
+                    link=TO_WORKLOAD,
                 ),
                 Panel(
                     3,
@@ -87,6 +88,7 @@ BOARD = Board(
                         ),
                     ),
                     empty=NO_HTTP,
+                    link=TO_WORKLOAD,
                 ),
                 Panel(
                     6,
@@ -100,6 +102,7 @@ BOARD = Board(
                         ),
                     ),
                     empty=NO_HTTP,
+                    link=TO_WORKLOAD,
                 ),
             ),
         ),
@@ -120,6 +123,7 @@ BOARD = Board(
                     ),
                     stacked=True,
                     empty=NO_HTTP,
+                    link=TO_WORKLOAD,
                 ),
                 Panel(
                     11,
@@ -133,6 +137,7 @@ BOARD = Board(
                         ),
                     ),
                     empty=NO_HTTP,
+                    link=TO_WORKLOAD,
                 ),
                 Panel(
                     12,
@@ -180,6 +185,7 @@ BOARD = Board(
                     Kind.TABLE,
                     width=12,
                     empty=NO_ROUTES,
+                    link=TO_WORKLOAD,
                 ),
                 Panel(
                     21,

@@ -1,7 +1,7 @@
 """Who calls whom, how often, how much, and does it work?"""
 
 from bundle.dashboards.asking import rate, resent, share, top
-from bundle.dashboards.boards.choices import IN_NAMESPACES, NAMESPACES
+from bundle.dashboards.boards.choices import IN_NAMESPACES, NAMESPACES, TO_WORKLOAD
 from bundle.dashboards.house import Board, Kind, Panel, Query, Row
 
 CHOSEN = 'namespace=~"$namespace",workload=~"$workload"'
@@ -40,6 +40,7 @@ BOARD = Board(
                     width=12,
                     height=10,
                     empty=NO_HTTP,
+                    link=TO_WORKLOAD,
                 ),
                 Panel(
                     2,
@@ -58,6 +59,7 @@ BOARD = Board(
                     width=12,
                     height=10,
                     empty=NO_HTTP,
+                    link=TO_WORKLOAD,
                 ),
                 Panel(
                     3,
@@ -73,6 +75,7 @@ BOARD = Board(
                     Kind.TABLE,
                     width=12,
                     height=10,
+                    link=TO_WORKLOAD,
                 ),
                 Panel(
                     4,
@@ -91,6 +94,7 @@ BOARD = Board(
                     width=12,
                     height=10,
                     empty=NO_CONNECTS,
+                    link=TO_WORKLOAD,
                 ),
             ),
         ),
@@ -105,6 +109,7 @@ BOARD = Board(
                     "Bps",
                     (Query(top(10, rate("bpfleet_flow_bytes_total", CHOSEN, *EDGE)), LINE),),
                     stacked=True,
+                    link=TO_WORKLOAD,
                 ),
                 Panel(
                     11,
@@ -113,6 +118,7 @@ BOARD = Board(
                     "reqps",
                     (Query(top(10, rate(REQUESTS, f'{CLIENTS},result="error"', *EDGE)), LINE),),
                     empty="no request fails.",
+                    link=TO_WORKLOAD,
                 ),
                 Panel(
                     12,
@@ -120,6 +126,7 @@ BOARD = Board(
                     "Retransmitted segments, of those sent: the ten worst edges.",
                     "percentunit",
                     (Query(top(10, resent("bpfleet_flow_tcp", CHOSEN, *EDGE)), LINE),),
+                    link=TO_WORKLOAD,
                 ),
             ),
         ),
