@@ -101,7 +101,7 @@ BOARD = Board(
                             "{{namespace}}/{{workload}}",
                         ),
                     ),
-                    empty=NO_HTTP,
+                    empty="no request waits for its answer.",
                     link=TO_WORKLOAD,
                 ),
             ),
