@@ -136,6 +136,8 @@ def test_what_may_be_empty_when_healthy_says_so_in_its_last_line() -> None:
         (lambda found: panel(found, 2).pop("id"), "panel ? (Packets): it has no id"),
         (lambda found: panel(found, 2)["gridPos"].update(x=7), "panel 2 (Packets): it overlaps panel 1 (Bytes)"),
         (lambda found: panel(found, 2)["gridPos"].update(w=20), "panel 2 (Packets): it does not lie within 24 columns"),
+        (lambda found: panel(found, 2)["gridPos"].update(h=10**9), "panel 2 (Packets): it does not lie within 24"),
+        (lambda found: panel(found, 2)["gridPos"].update(y=float("inf")), "not a dashboard as Grafana has it"),
         (
             lambda found: panel(found, 2)["datasource"].update(uid="prometheus"),
             "panel 2 (Packets): its data source is to be ${datasource}",

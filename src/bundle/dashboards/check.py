@@ -21,6 +21,9 @@ from bundle.rules.known import Series, series
 MAX_UID = 40
 """Grafana's own limit."""
 
+MAX_HEIGHT = 100
+"""Lines of the grid: several screens. Each is looked at when overlaps are sought."""
+
 UID = re.compile(r"bpfleet-[a-z0-9-]+")
 SOURCE = f"${{{DATASOURCE}}}"
 VARIABLE = re.compile(r"\$\{(\w+)(?::\w+)?\}|\$(\w+)")
@@ -57,7 +60,7 @@ def problems(files: Sequence[Path]) -> list[str]:
         try:
             found += [f"{file}: {problem}" for problem in Checker(board, known).problems()]
             found += [f"{file}: {problem}" for problem in _astray(board, uids)]
-        except (AttributeError, KeyError, TypeError, ValueError) as error:  # any JSON may be there
+        except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:  # any JSON may be there
             found.append(f"{file}: not a dashboard as Grafana has it: {type(error).__name__} {error}")
         uid = str(board.get("uid"))
         if uid in owners:
@@ -159,8 +162,8 @@ class Checker:
                 seen[number] = name
             place = panel.get("gridPos") or {}
             x, y, width, height = (int(place.get(key, 0)) for key in "xywh")
-            if width < 1 or height < 1 or x < 0 or x + width > WIDTH:
-                yield f"{name}: it does not lie within {WIDTH} columns"
+            if width < 1 or not 0 < height <= MAX_HEIGHT or x < 0 or x + width > WIDTH:
+                yield f"{name}: it does not lie within {WIDTH} columns, or is higher than {MAX_HEIGHT} lines"
                 continue
             cells = [(column, line) for column in range(x, x + width) for line in range(y, y + height)]
             for other in dict.fromkeys(taken[cell] for cell in cells if cell in taken):

@@ -148,6 +148,7 @@ def test_labels_may_be_empty_quoted_and_hold_anything() -> None:
     ("before", "after", "message"),
     [
         ("receiver: rest", "receiver: nobody", "x.yaml:4: no receiver 'nobody': there are rest, day"),
+        ("receiver: rest", "receiver: [rest]", "x.yaml:4: no receiver ['rest']"),
         ("[night]", "[day]", "x.yaml:10: no muteTimeIntervals entry 'day'"),
         ("continue: true", "continue: yes please", "x.yaml:9: continue is true or false"),
         ("    groupBy: [namespace]", "    matchers: [{name: a, matchType: '='}]", "x.yaml:5: the first route takes"),
