@@ -127,6 +127,17 @@ def test_explain_tells_receiver_grouping_times_and_who_could_mute(
     )
 
 
+def test_the_page_about_alerts_shows_what_explain_says(capsys: pytest.CaptureFixture[str]) -> None:
+    page = (REPOSITORY / "docs/alerts.md").read_text().splitlines()
+    begin = next(number for number, line in enumerate(page) if line.startswith("    bpfleet routes explain"))
+    example = page[begin : begin + 12]
+
+    assert ROUTES.main(["--file", str(FILE), *example[0].split()[2:]]) == 0
+
+    said = [re.sub(r"   \S+:\d+$", "", line) for line in capsys.readouterr().out.splitlines()[2:]]
+    assert [re.sub(r"   \S+:\d+$", "", line.removeprefix("    ")) for line in example[2:]] == said
+
+
 def test_amtool_accepts_the_configuration_with_the_templates(capsys: pytest.CaptureFixture[str]) -> None:
     assert ROUTES.main(["--file", str(FILE), "check"]) == 0
     assert capsys.readouterr().out == "ok: 4 receivers, 2 files of templates\n"
@@ -237,7 +248,7 @@ def test_hostile_labels_and_annotations_are_inert_in_discord(tmp_path: Path) -> 
         assert not re.search(r"[`@<>\[\]()#|~:_*\\]", outside.replace("**firing**", "").replace("03:04:05", "")), (
             outside
         )
-    assert message.count("`") == 2 * 3  # namespace, pod, team
+    assert message.replace(r"\`", "").count("`") == 2 * 3  # namespace, pod, team
     assert "Runbook" not in message and "Dashboard" not in message
 
 

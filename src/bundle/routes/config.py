@@ -139,7 +139,7 @@ class Reader:
         self._known(keys, ROUTE)
         value = self._at(keys, dict)
         receiver = value.get("receiver", parent.receiver if parent else None)
-        if receiver not in receivers:
+        if not isinstance(receiver, str) or receiver not in receivers:
             known = ", ".join(receivers)
             raise self._wrong((*keys, "receiver"), f"no receiver {receiver!r}: there are {known}")
         inherited = parent.times if parent else TIMES
