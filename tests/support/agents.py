@@ -30,6 +30,9 @@ SCRAPE_SECONDS = 0.3
 SETTLE_SECONDS = 3.0
 """At the latest: this host's own traffic may bring new series for ever."""
 
+QUIET_SECONDS = 0.3
+"""For so long nothing more comes: TCP may hold an acknowledgement back for 0.2 s (TCP_DELACK_MAX)."""
+
 WITHOUT_HTTP = {"BPFLEET_COLLECTORS": "-http"}
 """The collector that takes as long to compile and verify as all the others: for agents of a test's own that is about
 something else. The shared agent, and the tests of capabilities and of what stays behind, have the default set."""
@@ -241,11 +244,13 @@ class Agent:
             while self._waits() and time.monotonic() < end:
                 time.sleep(LOOK_SECONDS)
             return self.page()
-        text = self.text()
+        text, since = self.text(), time.monotonic()
         while time.monotonic() < end:  # what the programs still do, closing for example, comes after them
             self.drained()
             text, before = self.text(), text
-            if _lines(text, places) == _lines(before, places) and self._shows(text, places):
+            if _lines(text, places) != _lines(before, places):
+                since = time.monotonic()
+            elif time.monotonic() > since + QUIET_SECONDS and self._shows(text, places):
                 break
         wanted = {("workload", one.workload) for one in places}
         page = Page.parse(text)
