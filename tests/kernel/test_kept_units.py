@@ -139,7 +139,10 @@ def test_a_cache_that_cannot_be_written_is_no_error(opened: Opened, tmp_path: Pa
 
 def maps_of(pid: int) -> list[tuple[str, ...]]:
     """Those that a process holds, as bpftool describes them."""
-    texts = [path.read_text() for path in Path(f"/proc/{pid}/fdinfo").iterdir()]
+    texts = []
+    for path in Path(f"/proc/{pid}/fdinfo").iterdir():
+        with suppress(FileNotFoundError):  # a file that it had open for a moment
+            texts.append(path.read_text())
     held = {int(line.split()[1]) for text in texts for line in text.splitlines() if line.startswith("map_id:")}
     shown = subprocess.run(["bpftool", "-j", "map", "show"], capture_output=True, text=True, check=True)
     named = ("name", "type", "flags", "bytes_key", "bytes_value", "max_entries")
