@@ -30,6 +30,9 @@ SCRAPE_SECONDS = 0.3
 SETTLE_SECONDS = 3.0
 """At the latest: this host's own traffic may bring new series for ever."""
 
+QUIET_SECONDS = 0.3
+"""For so long nothing more comes: TCP may hold an acknowledgement back for 0.2 s (TCP_DELACK_MAX)."""
+
 WITHOUT_HTTP = {"BPFLEET_COLLECTORS": "-http"}
 """The collector that takes as long to compile and verify as all the others: for agents of a test's own that is about
 something else. The shared agent, and the tests of capabilities and of what stays behind, have the default set."""
@@ -237,16 +240,29 @@ class Agent:
         """The page after everything that has happened is on it; of these workloads only, if any are given."""
         self.drained()
         end = time.monotonic() + SETTLE_SECONDS
-        while self._waits() and time.monotonic() < end:
-            time.sleep(LOOK_SECONDS)
-        page = self._of(places)
-        end = time.monotonic() + SETTLE_SECONDS
-        while places and time.monotonic() < end:  # what the programs still do, closing for example, comes after them
+        if not places:
+            while self._waits() and time.monotonic() < end:
+                time.sleep(LOOK_SECONDS)
+            return self.page()
+        text, since = self.text(), time.monotonic()
+        while time.monotonic() < end:  # what the programs still do, closing for example, comes after them
             self.drained()
-            page, before = self._of(places), page
-            if page == before:
+            text, before = self.text(), text
+            if _lines(text, places) != _lines(before, places):
+                since = time.monotonic()
+            elif time.monotonic() > since + QUIET_SECONDS and self._shows(text, places):
                 break
-        return page
+        wanted = {("workload", one.workload) for one in places}
+        page = Page.parse(text)
+        return Page({series: value for series, value in page.samples.items() if wanted & series[1]})
+
+    def _shows(self, text: str, places: Sequence[Cgroup]) -> bool:
+        """Nothing of these workloads waits: for a name (one that is on the page has it), or for the scrape after which
+        a new series shows its value."""
+        live = self.get("/metrics?view=live")[1].decode()
+        if _lines(text, places) != _lines(live, places):
+            return False
+        return all(_lines(text, [one]) for one in places) or not self._waits()
 
     def drained(self) -> None:
         """Everything that has happened by now is read from the kernel: the drain under way and the next one are over.
@@ -262,13 +278,6 @@ class Agent:
         series = self.status()["series"]
         return bool(series["held"] or series["withheld"])
 
-    def _of(self, places: Sequence[Cgroup]) -> Page:
-        page = self.page()
-        if not places:
-            return page
-        wanted = {("workload", one.workload) for one in places}
-        return Page({series: value for series, value in page.samples.items() if wanted & series[1]})
-
     def lost(self) -> dict[str, float]:
         """What the agent knows not to have counted, where it is not 0."""
         return {
@@ -276,6 +285,12 @@ class Agent:
             for labels, value in self.page().where("bpfleet_lost_total")
             if value
         }
+
+
+def _lines(text: str, places: Sequence[Cgroup]) -> list[str]:
+    """Of a page: those of these workloads. Without parsing it, which takes longer than what is waited for."""
+    marks = [f'{before}workload="{one.workload}"' for one in places for before in "{,"]
+    return [line for line in text.splitlines() if any(mark in line for mark in marks)]
 
 
 class House:

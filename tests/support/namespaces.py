@@ -9,8 +9,9 @@ import struct
 import subprocess
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 CLONE_NEWNET = 0x40000000
@@ -83,11 +84,11 @@ class Namespace:
 
     def write(self, setting: str, value: object) -> None:
         """A /proc/sys setting, e.g. net/ipv4/ip_forward."""
-        self.run(["sh", "-c", f"echo {value} >/proc/sys/{setting}"])
+        _in_namespace(self.fd, lambda: Path("/proc/sys", setting).write_text(f"{value}\n"))
 
     def tun(self, device: str, addresses: Sequence[str], queue_packets: int) -> int:
         """A TUN device that is up; the descriptor's holder sends and receives its packets."""
-        tun = _in_namespace(self.fd, lambda: _open_tun(device))
+        tun: int = _in_namespace(self.fd, lambda: _open_tun(device))
         try:
             self.write(f"net/ipv6/conf/{device}/router_solicitations", 0)
             self.ip(
@@ -101,7 +102,7 @@ class Namespace:
 
     def interface(self, device: str) -> Interface:
         """From /proc/net/dev."""
-        for line in self.run(["cat", "/proc/net/dev"]).stdout.splitlines():
+        for line in self._lines("dev"):
             name, _, numbers = line.partition(":")
             if name.strip() == device:
                 rx_bytes, rx_packets, *_, tx_bytes, tx_packets, _, tx_dropped = list(map(int, numbers.split()))[:12]
@@ -111,14 +112,19 @@ class Namespace:
     def counters(self) -> dict[str, int]:
         """/proc/net/snmp, netstat and snmp6: {"TcpRetransSegs": 3, "TcpExtTCPDSACKRecv": 1, "Icmp6InMsgs": 0}."""
         found = {}
-        lines = self.run(["cat", "/proc/net/snmp", "/proc/net/netstat"]).stdout.splitlines()
+        lines = [*self._lines("snmp"), *self._lines("netstat")]
         for names, values in zip(lines[::2], lines[1::2], strict=True):
             prefix = names.split(":")[0]
             found.update(zip((prefix + one for one in names.split()[1:]), map(int, values.split()[1:]), strict=True))
-        for line in self.run(["cat", "/proc/net/snmp6"]).stdout.splitlines():
+        for line in self._lines("snmp6"):
             name, value = line.split()
             found[name] = int(value)
         return found
+
+    def _lines(self, name: str) -> list[str]:
+        """Of a file in /proc/net."""
+        text: str = _in_namespace(self.fd, Path("/proc/thread-self/net", name).read_text)
+        return text.splitlines()
 
     def sockets(self, *filters: str) -> list[str]:
         """Lines of `ss -tinHO` for the filter, e.g. "state", "established"."""
@@ -176,19 +182,22 @@ def _new_namespace() -> int:
             raise OSError(ctypes.get_errno(), "unshare(CLONE_NEWNET)")
         return os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
 
-    return _in_thread(make)
+    descriptor: int = _in_thread(make)
+    return descriptor
 
 
-def _in_namespace(space: int, work: Any) -> int:
-    def inside() -> int:
+def _in_namespace(space: int, work: Callable[[], Any]) -> Any:
+    """Without a process for each line that a test reads or writes there."""
+
+    def inside() -> Any:
         if ctypes.CDLL(None, use_errno=True).setns(space, CLONE_NEWNET):
             raise OSError(ctypes.get_errno(), "setns")
-        return int(work())
+        return work()
 
     return _in_thread(inside)
 
 
-def _in_thread(work: Any) -> int:
+def _in_thread(work: Callable[[], Any]) -> Any:
     """A thread of its own: what it does to its namespace ends with it."""
     outcome: list[Any] = []
 
@@ -203,7 +212,7 @@ def _in_thread(work: Any) -> int:
     thread.join()
     if isinstance(outcome[0], OSError):
         raise outcome[0]
-    return int(outcome[0])
+    return outcome[0]
 
 
 def _open_tun(device: str) -> int:

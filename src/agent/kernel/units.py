@@ -25,6 +25,11 @@ REMADE = frozenset({1, 2, 3, 5, 6, 9, 10, 11, 27}) | STORAGES
 LINKED = Path("/etc/ld.so.cache")
 """Which of several libraries is BCC's."""
 
+MAKERS = tuple(
+    Path(__file__).with_name(f"{name}.py") for name in ("btf", "compiling", "declarations", "headers", "helper_numbers")
+)
+"""What writes the types that are compiled against: a unit of a release that wrote them otherwise is another one."""
+
 CPUS = Path("/sys/devices/system/cpu/possible")
 _TAKES_IN = re.compile(r"^\s*#\s*(?:include|import|embed)(.*)$", re.M)
 _FROM_TREE = re.compile(r"""\s*(?:<(?!/|[^>]*\.\.)[^>]+>|"(?!/|[^"]*\.\.)[^"]+").*""")
@@ -79,7 +84,7 @@ class Units:
         return [
             self._compiling.types_digest(),
             *(text.encode() for text in (*texts, *variables, str(os.sysconf("SC_PAGESIZE")))),
-            *(_content(path) for path in (CPUS, LINKED)),
+            *(_content(path) for path in (CPUS, LINKED, *MAKERS)),
             *(part for path in own for part in (path.name.encode(), path.read_bytes())),
         ]
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from agent.kernel import units
 from agent.kernel.compiled import MapDefinition
 from agent.kernel.failure import Failure
 from agent.kernel.units import Units
@@ -155,6 +156,18 @@ def test_a_header_that_changed_or_came_is_noticed(tmp_path: Path) -> None:
     assert started(tmp_path).compiles == 0
     (tmp_path / "include/net.h").write_text("typedef long word;")
     assert started(tmp_path).compiles == 1
+
+
+def test_the_types_written_otherwise_or_another_library_are_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept(tmp_path)
+    for name, value in (("MAKERS", (*units.MAKERS[1:], tmp_path / "libbcc.so")), ("LINKED", tmp_path / "libbcc.so")):
+        with monkeypatch.context() as patched:
+            patched.setattr(units, name, value)
+            assert started(tmp_path).compiles == 1
+    assert all(path.is_file() for path in units.MAKERS)
+    assert started(tmp_path).compiles == 0
 
 
 @pytest.mark.parametrize("name", ["LD_LIBRARY_PATH", "LIBBCC_PATH"])
