@@ -287,6 +287,44 @@ def test_on_a_bad_link_counted_and_lost_are_what_was_served(
     assert lacking == lost_requests(agent) - before
 
 
+PIPELINES = """
+import itertools, socket, sys
+heads = (b"GET /5 HTTP/1.1\\r\\nHost: a\\r\\n\\r\\n", b"HEAD /900 HTTP/1.1\\r\\nHost: a\\r\\nUser-Agent: a/1.0\\r\\n\\r\\n",
+         b"POST /5 HTTP/1.1\\r\\nHost: a\\r\\nContent-Length: 27\\r\\n\\r\\nGET / HTTP/1.1\\r\\nHost: a\\r\\n\\r\\n")
+def ask(sock, count, kinds):
+    sock.sendall(b"".join(itertools.islice(itertools.cycle(heads[:kinds]), count)))
+    answers = b""
+    while answers.count(b"HTTP/1.1 ") < count:
+        part = sock.recv(1 << 20)
+        assert part
+        answers += part
+for depth, kinds in itertools.product(map(int, sys.argv[3:]), (1, 2, 3)):
+    with socket.create_connection((sys.argv[1], int(sys.argv[2]))) as sock:
+        for _ in range(3):
+            ask(sock, depth, kinds)
+            ask(sock, 1, 1)
+"""
+DEPTHS = (1, 16, 17, 64, 200, 1000)
+
+
+@needs("nginx")
+def test_of_pipelines_of_any_depth_counted_and_lost_are_what_was_served(
+    agent: Agent, place: Place, pair: Pair, tmp_path: Path
+) -> None:
+    """Sent in one piece each, three times on a connection with one request of its own between."""
+    client, server = place("client", pair[0]), place("server", pair[1])
+    nginx = web(server, tmp_path)
+    before = lost_requests(agent)
+    for host in (V4, V6):
+        client.run([sys.executable, "-c", PIPELINES, host, "80", *map(str, DEPTHS)])
+    page = agent.settled(client, server)
+    sides = [sum(requests(page, side, cgroup).values()) for side, cgroup in (("server", server), ("client", client))]
+    assert lines(nginx) == 2 * 3 * 3 * (sum(DEPTHS) + len(DEPTHS))
+    assert sum(sides) + lost_requests(agent) - before == 2 * lines(nginx)
+    assert all(2 * 3 * 3 * (1 + 1 + 16 + 1) <= side < lines(nginx) for side in sides)
+    assert active_requests(page, client, server) == {}
+
+
 GIVES_UP = """
 import socket, sys
 sock = socket.create_connection((sys.argv[1], 80))
