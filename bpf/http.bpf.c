@@ -644,6 +644,14 @@ static inline void read_first_line(volatile struct http_buffer *b, volatile stru
 	body_begins(d);
 }
 
+/* A request whose end is not known: more of them may lie in what is left of the segment. */
+static inline void fail_framing(volatile struct http_buffer *b, volatile struct http_direction *d)
+{
+	http_fail(b, d);
+	if (!d->status && (b->left || b->at < b->end))
+		d->lost = HTTP_PASSED;
+}
+
 /* How long the body is: RFC 9112 6.3. */
 static inline void end_head(volatile struct http_buffer *b, volatile struct http_socket *socket,
 			    volatile struct http_direction *d)
@@ -669,7 +677,7 @@ static inline void end_head(volatile struct http_buffer *b, volatile struct http
 		if (d->is_chunked)
 			d->state = HTTP_AT_CHUNK;
 		else
-			http_fail(b, d);
+			fail_framing(b, d);
 	} else if (d->has_length) {
 		d->body = d->length;
 		body_ends(b, d, d->length);
@@ -711,6 +719,12 @@ static inline void leave_answer(volatile struct http_buffer *b, volatile struct 
 		http_fail(b, d);
 }
 
+/* White space (RFC 9110 5.6.3), or what nobody writes before a number: by one comparison. */
+static inline u32 is_space(u32 byte)
+{
+	return !(byte & ~(' ' | '\t'));
+}
+
 /* Digits from `at` on, behind spaces, up to what is none: the line's end at the latest. */
 static inline void read_number(volatile struct http_buffer *b, u32 at, u32 base)
 {
@@ -726,7 +740,7 @@ static inline void read_number(volatile struct http_buffer *b, u32 at, u32 base)
 		if (digit < base) {
 			b->number = b->number * base + digit;
 			b->digits = 1;
-		} else if (byte != ' ' || b->digits) {
+		} else if (!is_space(byte) || b->digits) {
 			return;
 		}
 	}
@@ -738,7 +752,7 @@ static inline void read_chunk(volatile struct http_buffer *b, volatile struct ht
 {
 	read_number(b, b->line, 16);
 	if (!b->digits)
-		http_fail(b, d);
+		fail_framing(b, d);
 	else if (b->number)
 		d->body = b->number + 2;
 	else
@@ -1064,6 +1078,8 @@ static inline u32 may_begin(volatile struct http_socket *socket, u32 ingress)
 		return 0;
 	if (!socket->role)
 		return 1;
+	if (carries_requests && socket->is_hopeless)
+		return 1;
 	return carries_requests && !socket->is_pipelined && socket->first == socket->next && !socket->beyond;
 }
 
@@ -1079,8 +1095,11 @@ static inline u32 is_new(volatile struct http_socket *socket, volatile struct ht
 	if (d->lost) {
 		body_passes(d, end);
 		d->position = end;
-		if (gap < 0 || !may_begin(socket, ingress))
+		if (gap < 0 || !may_begin(socket, ingress)) {
+			if (socket->is_pipelined)
+				d->lost = HTTP_PASSED;
 			return 0;
+		}
 		d->is_guess = d->lost;
 		d->lost = 0;
 		return 1;
@@ -1227,7 +1246,7 @@ static inline void skim_digit(volatile struct http_buffer *b, volatile struct ht
 	if (byte - '0' < 10 && digits < HTTP_PLACES) {
 		b->number = b->number * 10 + (byte - '0');
 		b->digits = digits + 1;
-	} else if (byte != ' ' || digits) {
+	} else if (!is_space(byte) || digits) {
 		d->length = b->number;
 		d->has_length = digits && byte - '0' > 9;
 		d->is_coded |= !d->has_length;

@@ -289,7 +289,8 @@ def test_on_a_bad_link_counted_and_lost_are_what_was_served(
 
 PIPELINES = """
 import itertools, socket, sys
-heads = (b"GET /5 HTTP/1.1\\r\\nHost: a\\r\\n\\r\\n", b"HEAD /900 HTTP/1.1\\r\\nHost: a\\r\\nUser-Agent: a/1.0\\r\\n\\r\\n",
+heads = (b"GET /5 HTTP/1.1\\r\\nHost: a\\r\\n\\r\\n",
+         b"HEAD /900 HTTP/1.1\\r\\nHost: a\\r\\nUser-Agent: a/1.0\\r\\n\\r\\n",
          b"POST /5 HTTP/1.1\\r\\nHost: a\\r\\nContent-Length: 27\\r\\n\\r\\nGET / HTTP/1.1\\r\\nHost: a\\r\\n\\r\\n")
 def ask(sock, count, kinds):
     sock.sendall(b"".join(itertools.islice(itertools.cycle(heads[:kinds]), count)))
