@@ -1083,14 +1083,31 @@ static inline u32 may_begin(volatile struct http_socket *socket, u32 ingress)
 	return carries_requests && !socket->is_pipelined && socket->first == socket->next && !socket->beyond;
 }
 
-/* Sets where in the segment to begin to read; 0 where there is nothing to. */
-static inline u32 is_new(volatile struct http_socket *socket, volatile struct http_direction *d, u32 start, u32 end,
-			 u32 ingress, u32 *passed)
+/* As tcp_sequence() in net/ipv4/tcp_input.c: the hook sees what the socket will refuse, too. */
+static inline u32 is_in_window(struct packet *p, u32 start)
 {
+	struct tcp_sock *tcp;
+	u32 acknowledged = 0, window = 0;
+
+	if (!p->is_connection)
+		return 1;
+	tcp = bpf_skc_to_tcp_sock(p->sk);
+	if (!tcp)
+		return 0;
+	read_kernel(acknowledged, tcp, struct tcp_sock, rcv_wup);
+	read_kernel(window, tcp, struct tcp_sock, rcv_wnd);
+	return (s32)(start - acknowledged - window) <= 0;
+}
+
+/* Sets where in the segment to begin to read; 0 where there is nothing to. */
+static inline u32 is_new(struct packet *p, volatile struct http_socket *socket, volatile struct http_direction *d,
+			 u32 start, u32 end, u32 *passed)
+{
+	u32 ingress = p->ingress;
 	s32 gap = start - d->position;
 
 	*passed = 0;
-	if ((s32)(end - d->position) <= 0)
+	if ((s32)(end - d->position) <= 0 || (ingress && gap > 0 && !is_in_window(p, start)))
 		return 0;
 	if (d->lost) {
 		body_passes(d, end);
@@ -1428,7 +1445,7 @@ static inline void follow(struct __sk_buff *skb, struct packet *p, struct http_s
 		return;
 	if (!take_direction(d))
 		return;
-	if (!is_new(socket, d, start, end, ingress, &passed)) {
+	if (!is_new(p, socket, d, start, end, &passed)) {
 		leave_direction(d);
 		return;
 	}

@@ -36,7 +36,7 @@ class Stage:
     """Two workloads that talk. What a scene says is to be counted on each side, and lost on both."""
 
     def __init__(self, client: Cgroup, server: Cgroup, host: str, port: int) -> None:
-        self.client, self.server = client, server
+        self.client, self.server, self.host = client, server, host
         self.dialogue = Dialogue(client, server, host, port)
         self.rows: tuple[Rows, Rows] | None = None
         self.lost: dict[str, int] = {}
@@ -277,6 +277,26 @@ def requests_behind_one_without_a_known_end_are_lost_by_number(stage: Stage, len
         c.client(GET + post + GET * 3, GET)
         c.server(OK * 2, OK * 2, OK, OK)
     stage.counted({("POST", "200", ""): 2, ("GET", "200", ""): 1}, gap=14)
+
+
+@play
+def what_a_socket_refuses_moves_nothing(stage: Stage) -> None:
+    """Segments outside its window."""
+    if ":" in stage.host:
+        stage.counted({})
+        return
+    with stage.connection() as c:
+        for _ in range(3):
+            c.client(GET)
+            c.forge("server", OK)
+            c.server(OK)
+            c.forge("client", GET)
+            c.forge("server", OK)
+            c.client(GET * 2)
+            c.server(OK[:20], OK[20:])
+            c.forge("client", GET)
+            c.server(OK)
+    stage.counted({("GET", "200", ""): 9})
 
 
 @play
