@@ -40,6 +40,9 @@ LOG = "log_format asked '$request_method $status'; access_log {folder}/asked.log
 AT_ONCE = 2
 END_SECONDS = 20.0
 
+UPLOAD_BYTES = 2_000_000
+"""Of more than a million curl asks first."""
+
 
 def web(server: Cgroup, folder: Path, port: int = 80) -> Nginx:
     """nginx with a file of each size."""
@@ -166,6 +169,42 @@ def a_server_that_thinks(room: Room) -> Scene:
         assert 4.9 < page.value(f"{name}_sum", workload=cgroup.workload) < 5.75
 
 
+REFUSES = """
+import http.server, sys
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    def answer(self, status):
+        self.send_response(status)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+        print(self.command, status, file=open(sys.argv[1], "a"))
+    def handle_expect_100(self):
+        self.answer(417)
+        return False
+    def do_GET(self):
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.answer(200)
+    do_POST = do_GET
+server = http.server.ThreadingHTTPServer(("", 80), Handler)
+print("ready", flush=True)
+server.serve_forever()
+"""
+
+
+def curl_keeps_a_body_back(room: Room) -> Scene:
+    """Told 417 it asks again without Expect, on the same connection, and goes on with that."""
+    room.server.start([sys.executable, "-c", REFUSES, str(room.folder / "asked.log")], ready="ready")
+    upload = room.folder / "upload"
+    upload.write_bytes(bytes(UPLOAD_BYTES))
+    post = ["-s", "--expect100-timeout", "20", "--data-binary", f"@{upload}", f"http://{V4}/"]
+    told = room.client.run(["curl", "-v", *post, "--next", "-s", f"http://{V4}/[1-5]", "--next", *post])
+    page = yield [room.client, room.server]
+    assert told.stderr.count("Connected to") == 1
+    assert asked(room.folder) == {("POST", "417"): 2, ("POST", "200"): 2, ("GET", "200"): 5}
+    assert without_errors(requests(page, "server", room.server)) == asked(room.folder)
+    assert without_errors(requests(page, "client", room.client)) == asked(room.folder)
+
+
 AGAIN = """
 import ctypes, socket, sys
 libc = ctypes.CDLL(None, use_errno=True)
@@ -194,6 +233,7 @@ def a_socket_that_is_connected_again(room: Room) -> Scene:
 SCENES: dict[str, Callable[[Room], Scene]] = {
     "slow": a_server_that_thinks,
     "redis": redis_is_no_http,
+    "kept back": curl_keeps_a_body_back,
     "connected again": a_socket_that_is_connected_again,
     **{
         f"wrk {way} {host}": partial(wrk_asks_nginx, host=host, headers=headers)
