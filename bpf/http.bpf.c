@@ -35,6 +35,12 @@
 /* Buffers and messages that are read of a segment. The verifier walks each of them. */
 #define HTTP_ROUNDS 2
 
+/* Lines and digits read in one call of requests that are only counted any more. The verifier walks each of them. */
+#define HTTP_SKIM_STEPS 192
+
+/* Tail calls for a segment: of the 33 that the kernel allows one is the request log's. */
+#define HTTP_CALLS 31
+
 /* Requests of a connection that wait for their answer at once. */
 #define HTTP_DEPTH 16
 
@@ -106,7 +112,8 @@ struct http_direction {
 	u8 is_guess; /* what `lost` was: whether a message begins here is not known, it only looks like one */
 	u8 head; /* of http_log.bpf.c: the place where what is being read is kept */
 	u8 collided; /* another CPU came with a segment meanwhile */
-	u8 pad[2];
+	u8 may_lack; /* of the message that is being read: its body may be kept back, or it may be an answer to HEAD */
+	u8 is_open; /* whether there is a body at all, the next bytes will tell */
 #ifdef WITH_HTTP_BODIES
 	u64 body_size; /* as far as it is known: of one that ends with its last chunk, or with the connection */
 	u32 bodies_lost; /* the books do not have them yet */
@@ -127,7 +134,7 @@ struct http_socket {
 	u64 cgroup_id;
 	u32 first; /* open requests: numbers modulo 2^32 */
 	u32 next;
-	u32 beyond; /* open ones that found no room */
+	u32 beyond; /* open ones that found no room: each direction's CPU changes it */
 	u8 role;
 	u8 is_off; /* not HTTP, or not any more */
 	u8 is_pipelined; /* a request was sent while another one waited for its answer */
@@ -187,6 +194,7 @@ struct http_buffer {
 	u32 offset; /* in the packet, of what is not in the buffer yet */
 	u32 left; /* bytes of it */
 	u32 window; /* how many of them to take next */
+	u32 calls;
 	u32 newline;
 	u32 length_at; /* behind "Content-Length:"; 0 where there was none */
 	u32 digits; /* are there any? */
@@ -260,8 +268,12 @@ BPF_PERCPU_ARRAY(http_buffers, struct http_buffer, HTTP_LEVELS);
 BPF_PERCPU_ARRAY(books_http_requests, struct http_requests_books, 1);
 BPF_PROG_ARRAY(http_ingress, 1); /* one a direction: a program's kind is the table's, its direction included */
 BPF_PROG_ARRAY(http_egress, 1);
+BPF_PROG_ARRAY(http_skim_ingress, 1);
+BPF_PROG_ARRAY(http_skim_egress, 1);
 BPF_PERCPU_ARRAY(runs_on_http_ingress, struct program_runs, 1);
 BPF_PERCPU_ARRAY(runs_on_http_egress, struct program_runs, 1);
+BPF_PERCPU_ARRAY(runs_on_http_skim_ingress, struct program_runs, 1);
+BPF_PERCPU_ARRAY(runs_on_http_skim_egress, struct program_runs, 1);
 BPF_PERCPU_ARRAY(runs_on_http_end, struct program_runs, 1);
 BPF_PERCPU_ARRAY(runs_on_http_end_left_out, struct program_runs, 1);
 BPF_PERCPU_ARRAY(runs_on_http_socket, struct program_runs, 1);
@@ -465,6 +477,7 @@ static inline void lose_place(volatile struct http_direction *d, u32 loss)
 	d->body = 0;
 	d->carried = 0;
 	d->long_line = 0;
+	d->is_open = 0;
 	d->ahead_from = 0;
 	d->ahead_to = 0;
 }
@@ -492,7 +505,8 @@ static inline void open_request(volatile struct http_buffer *b, volatile struct 
 	if (waiting && !other->lost)
 		socket->is_pipelined = 1;
 	if (other->lost && !socket->is_hopeless) {
-		b->gap += waiting + socket->beyond;
+		waiting += socket->beyond;
+		b->gap += waiting;
 		socket->first = socket->next;
 		socket->beyond = 0;
 		if (waiting && socket->is_pipelined)
@@ -504,7 +518,7 @@ static inline void open_request(volatile struct http_buffer *b, volatile struct 
 	if (socket->is_hopeless) {
 		b->gap += 1;
 	} else if (waiting >= HTTP_DEPTH || socket->beyond) {
-		socket->beyond += 1;
+		__sync_fetch_and_add(&socket->beyond, 1);
 		if (method == HTTP_HEAD || method == HTTP_CONNECT)
 			socket->is_doubtful = 1;
 	} else {
@@ -524,10 +538,11 @@ static inline void close_unknown(volatile struct http_buffer *b, volatile struct
 	lose_unknown_body(d);
 	if (socket->beyond) {
 		d->answered = socket->is_doubtful ? HTTP_UNKNOWN : HTTP_OTHER;
-		socket->beyond -= 1;
+		__sync_fetch_and_add(&socket->beyond, -1);
 		b->pipelined += 1;
 	} else if (other->lost == HTTP_PASSED) {
 		d->answered = HTTP_OTHER;
+		d->may_lack = 1;
 		socket->is_pipelined = 1;
 		b->gap += 1;
 	} else {
@@ -602,6 +617,7 @@ static inline void read_first_line(volatile struct http_buffer *b, volatile stru
 	d->has_length = 0;
 	d->is_coded = 0;
 	d->is_chunked = 0;
+	d->may_lack = 0;
 	if (d->status) {
 		if (!has_role(socket, other, ingress ? HTTP_CLIENT : HTTP_SERVER)) {
 			http_fail(b, d);
@@ -626,6 +642,14 @@ static inline void read_first_line(volatile struct http_buffer *b, volatile stru
 	open_request(b, socket, other, d->started_ns, d->method);
 	d->started_ns = b->now_ns;
 	body_begins(d);
+}
+
+/* A request whose end is not known: more of them may lie in what is left of the segment. */
+static inline void fail_framing(volatile struct http_buffer *b, volatile struct http_direction *d)
+{
+	http_fail(b, d);
+	if (!d->status && (b->left || b->at < b->end))
+		d->lost = HTTP_PASSED;
 }
 
 /* How long the body is: RFC 9112 6.3. */
@@ -653,13 +677,37 @@ static inline void end_head(volatile struct http_buffer *b, volatile struct http
 		if (d->is_chunked)
 			d->state = HTTP_AT_CHUNK;
 		else
-			http_fail(b, d);
+			fail_framing(b, d);
 	} else if (d->has_length) {
 		d->body = d->length;
 		body_ends(b, d, d->length);
 	} else {
 		body_ends(b, d, 0);
 	}
+	d->is_open = d->may_lack;
+}
+
+/* RFC 9110 10.1.1: who expects 100 Continue and gets the final answer instead may keep the body back. And the request of
+ * an answer may be a HEAD that has passed. What comes instead of the body is the next head, or there is the body. */
+static inline void open_body(volatile struct http_buffer *b, volatile struct http_socket *socket,
+			     volatile struct http_direction *d)
+{
+	u32 have = b->end - b->line, is_due = !d->status && (socket->first != socket->next || socket->beyond);
+	u64 word = http_word(b, b->line);
+
+	if (!is_due && have < 8 && (d->state == HTTP_AT_CHUNK || have < d->body)) {
+		b->at = b->end;
+		return;
+	}
+	b->at = b->line;
+	d->is_open = 0;
+	if (is_due || (d->status ? HTTP_FIRST(word, 7) != HTTP_BYTES('H', 'T', 'T', 'P', '/', '1', '.', 0)
+				 : http_method(word) == HTTP_OTHER)) {
+		d->started_ns = b->now_ns;
+		return;
+	}
+	d->body = 0;
+	d->state = HTTP_AT_START;
 }
 
 /* An answer that was read for its body's sake has ended, or is passed over: as in answer_request(). */
@@ -669,6 +717,12 @@ static inline void leave_answer(volatile struct http_buffer *b, volatile struct 
 	if (HTTP_FOLLOWS_ANSWERS && d->status >= 200 && d->state == HTTP_AT_START && !d->lost &&
 	    !socket->is_pipelined && other->lost != HTTP_PASSED)
 		http_fail(b, d);
+}
+
+/* White space (RFC 9110 5.6.3), or what nobody writes before a number: by one comparison. */
+static inline u32 is_space(u32 byte)
+{
+	return !(byte & ~(' ' | '\t'));
 }
 
 /* Digits from `at` on, behind spaces, up to what is none: the line's end at the latest. */
@@ -686,7 +740,7 @@ static inline void read_number(volatile struct http_buffer *b, u32 at, u32 base)
 		if (digit < base) {
 			b->number = b->number * base + digit;
 			b->digits = 1;
-		} else if (byte != ' ' || b->digits) {
+		} else if (!is_space(byte) || b->digits) {
 			return;
 		}
 	}
@@ -698,7 +752,7 @@ static inline void read_chunk(volatile struct http_buffer *b, volatile struct ht
 {
 	read_number(b, b->line, 16);
 	if (!b->digits)
-		http_fail(b, d);
+		fail_framing(b, d);
 	else if (b->number)
 		d->body = b->number + 2;
 	else
@@ -821,6 +875,8 @@ static inline void read_field(volatile struct http_buffer *b, volatile struct ht
 		d->is_coded = 1;
 		word = http_word(b, b->newline - 8 - (http_byte(b, b->newline - 1) == '\r')) | HTTP_LOWER;
 		d->is_chunked = word >> 8 == HTTP_BYTES('c', 'h', 'u', 'n', 'k', 'e', 'd', 0);
+	} else if (HTTP_FIRST(word, 7) == HTTP_BYTES('e', 'x', 'p', 'e', 'c', 't', ':', 0)) {
+		d->may_lack = !d->status;
 	}
 }
 
@@ -882,10 +938,14 @@ static inline u32 http_round(struct __sk_buff *skb, struct http_buffer *buffer, 
 {
 	volatile struct http_buffer *b = buffer;
 
-	if (d->body)
+	if (d->body && !d->is_open)
 		skip_body(b, d);
 	if (b->at >= b->end && !fill_buffer(skb, buffer))
 		return 0;
+	if (d->is_open) {
+		open_body(b, socket, d);
+		return 1;
+	}
 	if (d->state == HTTP_AT_START || d->state == HTTP_AT_CHUNK) {
 		if (!find_newline(b)) {
 			b->at = b->end;
@@ -907,6 +967,7 @@ static inline u32 http_round(struct __sk_buff *skb, struct http_buffer *buffer, 
 			d->length = b->number;
 			d->has_length = b->digits;
 			d->is_coded |= !b->digits;
+			b->length_at = 0;
 		}
 		if (b->has_ended) {
 			if (d->state == HTTP_IN_HEAD) {
@@ -973,6 +1034,7 @@ static inline void begin_buffer(volatile struct http_buffer *b, volatile struct 
 	b->offset = offset;
 	b->left = length;
 	b->window = is_short ? HTTP_SHORT_WINDOW : HTTP_WINDOW;
+	b->calls = 0;
 	b->is_over = 0;
 	b->answers = 0;
 	b->pipelined = 0;
@@ -1016,23 +1078,45 @@ static inline u32 may_begin(volatile struct http_socket *socket, u32 ingress)
 		return 0;
 	if (!socket->role)
 		return 1;
+	if (carries_requests && socket->is_hopeless)
+		return 1;
 	return carries_requests && !socket->is_pipelined && socket->first == socket->next && !socket->beyond;
 }
 
-/* Sets where in the segment to begin to read; 0 where there is nothing to. */
-static inline u32 is_new(volatile struct http_socket *socket, volatile struct http_direction *d, u32 start, u32 end,
-			 u32 ingress, u32 *passed)
+/* As tcp_sequence() in net/ipv4/tcp_input.c: the hook sees what the socket will refuse, too. */
+static inline u32 is_in_window(struct packet *p, u32 start)
 {
+	struct tcp_sock *tcp;
+	u32 acknowledged = 0, window = 0;
+
+	if (!p->is_connection)
+		return 1;
+	tcp = bpf_skc_to_tcp_sock(p->sk);
+	if (!tcp)
+		return 0;
+	read_kernel(acknowledged, tcp, struct tcp_sock, rcv_wup);
+	read_kernel(window, tcp, struct tcp_sock, rcv_wnd);
+	return (s32)(start - acknowledged - window) <= 0;
+}
+
+/* Sets where in the segment to begin to read; 0 where there is nothing to. */
+static inline u32 is_new(struct packet *p, volatile struct http_socket *socket, volatile struct http_direction *d,
+			 u32 start, u32 end, u32 *passed)
+{
+	u32 ingress = p->ingress;
 	s32 gap = start - d->position;
 
 	*passed = 0;
-	if ((s32)(end - d->position) <= 0)
+	if ((s32)(end - d->position) <= 0 || (ingress && gap > 0 && !is_in_window(p, start)))
 		return 0;
 	if (d->lost) {
 		body_passes(d, end);
 		d->position = end;
-		if (gap < 0 || !may_begin(socket, ingress))
+		if (gap < 0 || !may_begin(socket, ingress)) {
+			if (socket->is_pipelined)
+				d->lost = HTTP_PASSED;
 			return 0;
+		}
 		d->is_guess = d->lost;
 		d->lost = 0;
 		return 1;
@@ -1041,8 +1125,10 @@ static inline u32 is_new(volatile struct http_socket *socket, volatile struct ht
 		*passed = -gap;
 		return 1;
 	}
-	if (d->body >= gap) {
-		d->body -= gap;
+	if (d->body >= gap + d->carried) {
+		d->body -= gap + d->carried;
+		d->carried = 0;
+		d->is_open = 0;
 		return 1;
 	}
 	if (!ingress) { /* nothing leaves before its turn: it has passed unseen */
@@ -1066,6 +1152,8 @@ static inline void go_on(volatile struct http_direction *d, u32 end)
 {
 	u64 jump = d->body < HTTP_JUMP ? d->body : HTTP_JUMP;
 
+	if (d->is_open)
+		jump = 0;
 	d->body -= jump;
 	end += (u32)jump;
 	if (d->ahead_from != d->ahead_to) {
@@ -1091,7 +1179,7 @@ static inline u32 go_rounds(struct __sk_buff *skb, struct http_buffer *buffer, v
 		if (!http_round(skb, buffer, socket, d, other, ingress))
 			break;
 	}
-	if (d->body)
+	if (d->body && !d->is_open)
 		skip_body(b, d);
 	return !b->is_over && (b->left || b->at < b->end);
 }
@@ -1131,7 +1219,126 @@ static inline void finish(struct http_buffer *buffer, volatile struct http_socke
 	leave_direction(d);
 }
 
-/* As follow(), from where that left off: each call reads HTTP_ROUNDS more, and the kernel allows for 33 calls. */
+/* Are requests only counted here? */
+static inline u32 is_skimmed(volatile struct http_socket *socket, volatile struct http_direction *d, u32 ingress)
+{
+	return (socket->beyond || socket->is_hopeless) && socket->role == (ingress ? HTTP_SERVER : HTTP_CLIENT) &&
+	       d->state <= HTTP_IN_HEAD && !d->is_open;
+}
+
+static inline void skim_first_line(volatile struct http_buffer *b, volatile struct http_socket *socket,
+				   volatile struct http_direction *d, volatile struct http_direction *other)
+{
+	u32 newline = b->newline, line = b->line;
+
+	if (newline != line)
+		newline -= http_byte(b, newline - 1) == '\r';
+	if (newline == line)
+		return;
+	if (!d->long_line)
+		d->method = http_method(http_word(b, line));
+	d->status = 0;
+	d->has_length = 0;
+	d->is_coded = 0;
+	d->is_chunked = 0;
+	d->may_lack = 0;
+	if (newline - line < 12 || !is_http_version(http_word(b, newline - 8)) || http_byte(b, newline - 9) != ' ') {
+		http_fail(b, d);
+		return;
+	}
+	d->state = HTTP_IN_HEAD;
+	d->head = 0;
+	b->head = 0;
+	open_request(b, socket, other, d->started_ns, d->method);
+	d->started_ns = b->now_ns;
+	body_begins(d);
+}
+
+/* As read_number(), a digit a step. */
+static inline void skim_digit(volatile struct http_buffer *b, volatile struct http_direction *d)
+{
+	u32 byte = http_byte(b, b->length_at), digits = b->digits;
+
+	b->length_at += 1;
+	if (byte - '0' < 10 && digits < HTTP_PLACES) {
+		b->number = b->number * 10 + (byte - '0');
+		b->digits = digits + 1;
+	} else if (!is_space(byte) || digits) {
+		d->length = b->number;
+		d->has_length = digits && byte - '0' > 9;
+		d->is_coded |= !d->has_length;
+		b->length_at = 0;
+	}
+}
+
+/* A line, or what of it is in the buffer, with the head's end where that follows. Returns 0 where there is nothing more
+ * to read, or it is no head. */
+static inline u32 skim(struct __sk_buff *skb, struct http_buffer *buffer, volatile struct http_socket *socket,
+		       volatile struct http_direction *d, volatile struct http_direction *other)
+{
+	volatile struct http_buffer *b = buffer;
+	u32 length, has_ended = 0;
+
+	if (b->length_at) {
+		skim_digit(b, d);
+		return 1;
+	}
+	if (d->body)
+		skip_body(b, d);
+	if (b->at >= b->end) {
+		pass_long_line(b, socket, d);
+		return !b->is_over && fill_buffer(skb, buffer);
+	}
+	if (!look(b))
+		return 1;
+	if (b->newline >= b->end) {
+		b->at = b->end;
+		return 1;
+	}
+	length = b->newline - b->line;
+	if (d->state == HTTP_AT_START) {
+		skim_first_line(b, socket, d, other);
+	} else if (!d->long_line) {
+		has_ended = !length || (length == 1 && http_byte(b, b->line) == '\r');
+		b->number = 0;
+		b->digits = 0;
+		read_field(b, d);
+	}
+	d->long_line = 0;
+	b->line = b->at;
+	if (!has_ended) {
+		if (d->state != HTTP_IN_HEAD || b->length_at || b->end - b->at < 2 ||
+		    (u16)http_word(b, b->at) != ('\r' | '\n' << 8))
+			return !b->is_over;
+		b->at += 2;
+		b->line = b->at;
+	}
+	end_head(b, socket, d);
+	return !b->is_over && d->state == HTTP_AT_START && !d->is_open;
+}
+
+/* What is left of the segment, by a call of the next program: returns where it cannot be called. */
+static inline void call_on(struct __sk_buff *skb, volatile struct http_buffer *b, volatile struct http_socket *socket,
+			   volatile struct http_direction *d, u32 ingress)
+{
+	u32 calls = b->calls;
+
+	if (calls >= HTTP_CALLS)
+		return;
+	b->calls = calls + 1;
+	if (is_skimmed(socket, d, ingress)) {
+		if (ingress)
+			http_skim_ingress.call(skb, 0);
+		else
+			http_skim_egress.call(skb, 0);
+	}
+	if (ingress)
+		http_ingress.call(skb, 0);
+	else
+		http_egress.call(skb, 0);
+}
+
+/* As follow(), from where that left off: each call reads HTTP_ROUNDS more. */
 static inline void follow_on(struct __sk_buff *skb, u32 ingress)
 {
 	u32 level = skb->cb[0];
@@ -1146,11 +1353,39 @@ static inline void follow_on(struct __sk_buff *skb, u32 ingress)
 	if (!buffer || !socket)
 		return;
 	if (go_rounds(skb, buffer, socket, ingress)) {
-		if (ingress)
-			http_ingress.call(skb, 0);
-		else
-			http_egress.call(skb, 0);
+		call_on(skb, buffer, socket, &socket->directions[ingress], ingress);
 		lose_place(&socket->directions[ingress], HTTP_PASSED);
+	}
+	log_segment(skb, buffer, socket, ingress);
+	finish(buffer, socket, ingress);
+}
+
+/* As follow_on(), but a pipeline's requests beyond those that are kept are only counted, many in a call. */
+static inline void skim_on(struct __sk_buff *skb, u32 ingress)
+{
+	volatile struct http_direction *d, *other;
+	volatile struct http_buffer *b;
+	u32 level = skb->cb[0];
+	struct bpf_sock *sk = skb->sk;
+	struct http_buffer *buffer;
+	struct http_socket *socket;
+
+	if (!sk || level >= HTTP_LEVELS)
+		return;
+	buffer = http_buffers.lookup(&level);
+	socket = http_sockets.sk_storage_get(sk, 0, 0);
+	if (!buffer || !socket)
+		return;
+	b = buffer;
+	d = &socket->directions[ingress];
+	other = &socket->directions[!ingress];
+	for (u32 step = 0; step < HTTP_SKIM_STEPS; step++) {
+		if (!skim(skb, buffer, socket, d, other))
+			break;
+	}
+	if (!b->is_over && (b->left || b->at < b->end || b->length_at)) {
+		call_on(skb, buffer, socket, d, ingress);
+		lose_place(d, HTTP_PASSED);
 	}
 	log_segment(skb, buffer, socket, ingress);
 	finish(buffer, socket, ingress);
@@ -1178,6 +1413,28 @@ int on_http_egress(struct __sk_buff *skb)
 	return 1;
 }
 
+int on_http_skim_ingress(struct __sk_buff *skb)
+{
+	int row = 0;
+	struct program_runs *runs = runs_on_http_skim_ingress.lookup(&row);
+	u64 start_ns = count_run(runs);
+
+	skim_on(skb, 1);
+	time_run(runs, start_ns);
+	return 1;
+}
+
+int on_http_skim_egress(struct __sk_buff *skb)
+{
+	int row = 0;
+	struct program_runs *runs = runs_on_http_skim_egress.lookup(&row);
+	u64 start_ns = count_run(runs);
+
+	skim_on(skb, 0);
+	time_run(runs, start_ns);
+	return 1;
+}
+
 static inline void follow(struct __sk_buff *skb, struct packet *p, struct http_socket *socket, u32 start, u32 offset)
 {
 	u32 ingress = p->ingress, length = p->length - offset, end = start + length, passed = 0;
@@ -1188,7 +1445,7 @@ static inline void follow(struct __sk_buff *skb, struct packet *p, struct http_s
 		return;
 	if (!take_direction(d))
 		return;
-	if (!is_new(socket, d, start, end, ingress, &passed)) {
+	if (!is_new(p, socket, d, start, end, &passed)) {
 		leave_direction(d);
 		return;
 	}

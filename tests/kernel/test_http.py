@@ -40,6 +40,9 @@ LOG = "log_format asked '$request_method $status'; access_log {folder}/asked.log
 AT_ONCE = 2
 END_SECONDS = 20.0
 
+UPLOAD_BYTES = 2_000_000
+"""Of more than a million curl asks first."""
+
 
 def web(server: Cgroup, folder: Path, port: int = 80) -> Nginx:
     """nginx with a file of each size."""
@@ -166,6 +169,42 @@ def a_server_that_thinks(room: Room) -> Scene:
         assert 4.9 < page.value(f"{name}_sum", workload=cgroup.workload) < 5.75
 
 
+REFUSES = """
+import http.server, sys
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    def answer(self, status):
+        self.send_response(status)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+        print(self.command, status, file=open(sys.argv[1], "a"))
+    def handle_expect_100(self):
+        self.answer(417)
+        return False
+    def do_GET(self):
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.answer(200)
+    do_POST = do_GET
+server = http.server.ThreadingHTTPServer(("", 80), Handler)
+print("ready", flush=True)
+server.serve_forever()
+"""
+
+
+def curl_keeps_a_body_back(room: Room) -> Scene:
+    """Told 417 it asks again without Expect, on the same connection, and goes on with that."""
+    room.server.start([sys.executable, "-c", REFUSES, str(room.folder / "asked.log")], ready="ready")
+    upload = room.folder / "upload"
+    upload.write_bytes(bytes(UPLOAD_BYTES))
+    post = ["-s", "--expect100-timeout", "20", "--data-binary", f"@{upload}", f"http://{V4}/"]
+    told = room.client.run(["curl", "-v", *post, "--next", "-s", f"http://{V4}/[1-5]", "--next", *post])
+    page = yield [room.client, room.server]
+    assert told.stderr.count("Connected to") == 1
+    assert asked(room.folder) == {("POST", "417"): 2, ("POST", "200"): 2, ("GET", "200"): 5}
+    assert without_errors(requests(page, "server", room.server)) == asked(room.folder)
+    assert without_errors(requests(page, "client", room.client)) == asked(room.folder)
+
+
 AGAIN = """
 import ctypes, socket, sys
 libc = ctypes.CDLL(None, use_errno=True)
@@ -194,6 +233,7 @@ def a_socket_that_is_connected_again(room: Room) -> Scene:
 SCENES: dict[str, Callable[[Room], Scene]] = {
     "slow": a_server_that_thinks,
     "redis": redis_is_no_http,
+    "kept back": curl_keeps_a_body_back,
     "connected again": a_socket_that_is_connected_again,
     **{
         f"wrk {way} {host}": partial(wrk_asks_nginx, host=host, headers=headers)
@@ -285,6 +325,45 @@ def test_on_a_bad_link_counted_and_lost_are_what_was_served(
         assert active_requests(page, client, server) == {}
     print(f"served {4 * 600}, lost on both sides {lacking}, {relay.settled()}")
     assert lacking == lost_requests(agent) - before
+
+
+PIPELINES = """
+import itertools, socket, sys
+heads = (b"GET /5 HTTP/1.1\\r\\nHost: a\\r\\n\\r\\n",
+         b"HEAD /900 HTTP/1.1\\r\\nHost: a\\r\\nUser-Agent: a/1.0\\r\\n\\r\\n",
+         b"POST /5 HTTP/1.1\\r\\nHost: a\\r\\nContent-Length: 27\\r\\n\\r\\nGET / HTTP/1.1\\r\\nHost: a\\r\\n\\r\\n")
+def ask(sock, count, kinds):
+    sock.sendall(b"".join(itertools.islice(itertools.cycle(heads[:kinds]), count)))
+    answers = b""
+    while answers.count(b"HTTP/1.1 ") < count:
+        part = sock.recv(1 << 20)
+        assert part
+        answers += part
+for depth, kinds in itertools.product(map(int, sys.argv[3:]), (1, 2, 3)):
+    with socket.create_connection((sys.argv[1], int(sys.argv[2]))) as sock:
+        for _ in range(3):
+            ask(sock, depth, kinds)
+            ask(sock, 1, 1)
+"""
+DEPTHS = (1, 16, 17, 64, 200, 1000)
+
+
+@needs("nginx")
+def test_of_pipelines_of_any_depth_counted_and_lost_are_what_was_served(
+    agent: Agent, place: Place, pair: Pair, tmp_path: Path
+) -> None:
+    """Sent in one piece each, three times on a connection with one request of its own between."""
+    client, server = place("client", pair[0]), place("server", pair[1])
+    nginx = web(server, tmp_path)
+    before = lost_requests(agent)
+    for host in (V4, V6):
+        client.run([sys.executable, "-c", PIPELINES, host, "80", *map(str, DEPTHS)])
+    page = agent.settled(client, server)
+    sides = [sum(requests(page, side, cgroup).values()) for side, cgroup in (("server", server), ("client", client))]
+    assert lines(nginx) == 2 * 3 * 3 * (sum(DEPTHS) + len(DEPTHS))
+    assert sum(sides) + lost_requests(agent) - before == 2 * lines(nginx)
+    assert all(2 * 3 * 3 * (1 + 1 + 16 + 1) <= side < lines(nginx) for side in sides)
+    assert active_requests(page, client, server) == {}
 
 
 GIVES_UP = """

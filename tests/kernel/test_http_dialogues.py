@@ -36,7 +36,7 @@ class Stage:
     """Two workloads that talk. What a scene says is to be counted on each side, and lost on both."""
 
     def __init__(self, client: Cgroup, server: Cgroup, host: str, port: int) -> None:
-        self.client, self.server = client, server
+        self.client, self.server, self.host = client, server, host
         self.dialogue = Dialogue(client, server, host, port)
         self.rows: tuple[Rows, Rows] | None = None
         self.lost: dict[str, int] = {}
@@ -185,6 +185,156 @@ def what_comes_before_the_final_answer_is_none(stage: Stage) -> None:
             c.client(b"hello")
             c.server(b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>\r\n\r\n", b"HTTP/1.1 102 Processing\r\n\r\n" + OK)
     stage.counted({("POST", "200", ""): 3})
+
+
+EXPECT = b"PUT / HTTP/1.1\r\nHost: a\r\nEXPECT: 100-continue\r\n"
+REFUSED = b"HTTP/1.1 417 Expectation Failed\r\nContent-Length: 2\r\n\r\nno"
+
+
+@plays(framing=(body(100_000), body(5), b"Transfer-Encoding: chunked\r\n\r\n"))
+def a_body_that_is_kept_back_is_none(stage: Stage, framing: bytes) -> None:
+    """RFC 9110 10.1.1: who gets the final answer instead of 100 Continue may go on with the next request."""
+    with stage.connection() as c:
+        for parts in ([GET], [GET[:3], GET[3:]], [bytes([byte]) for byte in GET]):
+            c.client(EXPECT + framing)
+            c.server(REFUSED)
+            c.client(*parts)
+            c.server(OK)
+        c.client(EXPECT[:40], EXPECT[40:] + framing)
+        c.server(REFUSED)
+        c.client(b"DELETE / HTTP/1.1\r\nHost: a\r\n\r\n" + GET)
+        c.server(NO_CONTENT, OK)
+    rows = {("PUT", "417", ""): 4, ("GET", "200", ""): 4, ("DELETE", "204", ""): 1}
+    stage.counted(rows, client={("PUT", "417", "417"): 4, ("GET", "200", ""): 4, ("DELETE", "204", ""): 1})
+
+
+@play
+def a_body_that_is_sent_after_the_final_answer_is_one(stage: Stage) -> None:
+    upload = b"hello " + LOOKS_LIKE_A_REQUEST
+    chunked = b"Transfer-Encoding: chunked\r\n\r\n"
+    with stage.connection() as c:
+        for framing, parts in (
+            (body(len(upload)), [upload]),
+            (body(len(upload)), [upload[:1], upload[1:5], upload[5:]]),
+            (body(len(upload)), [upload[:9], LOOKS_LIKE_A_REQUEST[:3], LOOKS_LIKE_A_REQUEST[3:]]),
+            (body(3), [b"G", b"ET"]),
+            (body(4), [b"GET", b"s"]),
+            (chunked, [b"%x\r\n" % len(upload), upload, b"\r\n0", b"\r\n\r\n"]),
+            (chunked, [b"0\r\n\r\n"]),
+        ):
+            c.client(EXPECT + framing)
+            c.server(REFUSED)
+            c.client(*parts)
+            c.client(GET)
+            c.server(OK)
+            c.client(EXPECT + framing)
+            c.server(b"HTTP/1.1 100 Continue\r\n\r\n")
+            c.client(*parts)
+            c.server(NO_CONTENT)
+    rows = {("PUT", "417", ""): 7, ("GET", "200", ""): 7, ("PUT", "204", ""): 7}
+    stage.counted(rows, client={("PUT", "417", "417"): 7, ("GET", "200", ""): 7, ("PUT", "204", ""): 7})
+
+
+@play
+def of_requests_that_have_passed_unread_each_answer_is_lost_once(stage: Stage) -> None:
+    """Whether one of them was HEAD, what follows on its answer's head tells."""
+    head, without = b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\n", b"HTTP/1.1 200 OK\r\n" + body(12345)
+    with stage.connection(late=GET * 2 + head + GET + head) as c:
+        c.server(OK, OK + without + OK, without)
+        c.client(GET)
+        c.server(OK)
+    with stage.connection(late=head * 4 + GET) as c:
+        c.server(without, without, without[:30], without[30:] + without[:20], without[20:], OK)
+        c.client(GET)
+        c.server(OK)
+    rows = {("GET", "200", ""): 2, ("HEAD", "200", ""): 2}
+    stage.counted(rows, client={("GET", "200", ""): 6, ("HEAD", "200", ""): 6}, gap=8)
+
+
+@plays(depth=(17, 64, 200, 1000))
+def of_a_pipeline_of_any_depth_what_is_not_kept_is_lost_by_number(stage: Stage, depth: int) -> None:
+    heads = (GET, b"HEAD /%s HTTP/1.1\r\n\r\n" % (b"x" * 600), b"GET / HTTP/1.1\r\nX: %s\r\n\r\n" % (b"x" * 70))
+    with stage.connection() as c:
+        for head in heads if depth < 1000 else heads[:1]:
+            c.client(head * depth)
+            c.server(*[NO_CONTENT] * depth)
+    counts = Counter(
+        ("HEAD" if head.startswith(b"HEAD") else "GET", "204", "") for head in heads[: 3 if depth < 1000 else 1]
+    )
+    rows = {row: 16 * count for row, count in counts.items()}
+    stage.counted(rows, pipelined=2 * (depth - 16) * sum(counts.values()))
+
+
+@plays(length=(b"000000000000000000005", b"5\r\nTransfer-Encoding: deflate"))
+def requests_behind_one_without_a_known_end_are_lost_by_number(stage: Stage, length: bytes) -> None:
+    post = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %s\r\n\r\nhello" % length
+    with stage.connection() as c:
+        c.client(post * 3)
+        c.server(OK * 2, OK)
+        c.client(GET)
+        c.server(OK)
+    with stage.connection() as c:
+        c.client(GET + post + GET * 3, GET)
+        c.server(OK * 2, OK * 2, OK, OK)
+    stage.counted({("POST", "200", ""): 2, ("GET", "200", ""): 1}, gap=14)
+
+
+@play
+def what_a_socket_refuses_moves_nothing(stage: Stage) -> None:
+    """Segments outside its window."""
+    if ":" in stage.host:
+        stage.counted({})
+        return
+    with stage.connection() as c:
+        for _ in range(3):
+            c.client(GET)
+            c.forge("server", OK)
+            c.server(OK)
+            c.forge("client", GET)
+            c.forge("server", OK)
+            c.client(GET * 2)
+            c.server(OK[:20], OK[20:])
+            c.forge("client", GET)
+            c.server(OK)
+    stage.counted({("GET", "200", ""): 9})
+
+
+@play
+def a_message_may_be_written_in_every_way_that_the_rfc_allows(stage: Stage) -> None:
+    post = b"POST http://example.test/a?b HTTP/1.1\r\nhost: a\r\n"
+    chunked = b"transfer-encoding: gzip,\tChunked\r\n\r\n"
+    chunks = b'A;a="b;c"\r\nGET / HTTP\r\n' + b"00000000003 ; %s\r\n1.1\r\n0\r\n" % (b"x" * 20)
+    trailers = b"Content-Length: 99\r\nX-Y: %s\r\n\r\n" % (b"z" * 700)
+    posts = (
+        post + b"content-length:5\r\n\r\nhello",
+        post + b"CONTENT-LENGTH:\t  5 \t\r\n\r\nhello",
+        post + b"Content-Length: 5\r\nContent-Length: 5\r\n\r\nhello",
+        post + b"X: y\r\n Content-Length: 77\r\n\tTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\nhello",
+        post + b"Content-Length: 3\r\n" + chunked + chunks + b"\r\n",
+        post + chunked[:-2] + b"Content-Length: 3\r\n\r\n" + chunks + trailers,
+        b"\r\n\r\n\n" + post.replace(b"\r", b"") + b"Content-Length: 5\n\nhello",
+        b"POST * HTTP/1.0\nConnection: keep-alive\r\nContent-Length: 5\n\r\nhello",
+    )
+    answers = (
+        OK, b"HTTP" + OK.lower()[4:], OK.replace(b"OK", b""), b"HTTP/1.1 200" + OK[15:], OK.replace(b"\r", b""),
+        b"HTTP/1.0 200 OK\r\n" + chunked + chunks + trailers,
+    )  # fmt: skip
+    with stage.connection() as c:
+        for request in posts:
+            for cut in (0, 3, len(request) - 9):
+                c.client(*(part for part in (request[:cut], request[cut:]) if part))
+                c.server(OK)
+        for answer in answers:
+            c.client(GET * 2)
+            c.server(answer * 2)
+        for request in posts:
+            c.client(request * 2)
+            c.server(OK, OK)
+        c.client(GET)
+        c.server(*[b"HTTP/1.1 %d X\r\nLink: </a>\r\n\r\n" % status for status in (100, 102, 103, 103, 199)] * 9 + [OK])
+        c.client(GET)
+        c.server(b"HTTP/1.1 200 OK\r\n\r\n", LOOKS_LIKE_AN_ANSWER, LOOKS_LIKE_AN_ANSWER)
+    stage.counted({("POST", "200", ""): 5 * len(posts), ("GET", "200", ""): 2 * len(answers) + 2})
 
 
 @play

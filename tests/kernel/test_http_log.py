@@ -256,6 +256,23 @@ def test_ten_pipelined_requests_are_ten_rows(agent: Agent, file: Path, place: Pl
         assert [row(each).target for each in requests_of(agent, file, cgroup, 41)] == paths
 
 
+def test_heads_are_kept_of_a_segment_of_which_not_all_can_be_read(
+    agent: Agent, file: Path, place: Place, pair: Pair
+) -> None:
+    """60 kB in one segment: both ends on one host."""
+    client, server = place("client", pair[1]), place("server", pair[1])
+    paths = [f"/{number}?q={number}" for number in range(3)]
+    long = b"GET /1?q=1 HTTP/1.1\r\nHost: one.test\r\nX: %s\r\n\r\n" % (b"x" * 60_000)
+    with Dialogue(client, server, V4).connection() as c:
+        c.client(GET % (0, 0) + long)
+        c.server(OK + OK)
+    with Dialogue(client, server, V4, 5002).connection() as c:
+        c.client(GET % (2, 2))
+        c.server(OK[:-6] + b"X: %s\r\n" % (b"x" * 60_000) + OK[-6:])
+    for cgroup in (server, client):
+        assert [row(each).target for each in requests_of(agent, file, cgroup, 3)] == paths
+
+
 def test_a_request_that_comes_with_the_handshakes_last_packet_has_its_path(
     agent: Agent, file: Path, place: Place, pair: Pair
 ) -> None:

@@ -58,6 +58,8 @@ class Http(Collector):
         Packet("on_packet_http"),
         TailCall("on_http_ingress", direction="ingress", table="http_ingress"),
         TailCall("on_http_egress", direction="egress", table="http_egress"),
+        TailCall("on_http_skim_ingress", direction="ingress", table="http_skim_ingress"),
+        TailCall("on_http_skim_egress", direction="egress", table="http_skim_egress"),
         TracingTracepoint("on_http_end", tracepoint="inet_sock_set_state"),
         AnyOf(
             (TracingTracepoint("on_http_end_left_out", tracepoint="inet_sock_set_state", beside="on_http_end"),),
