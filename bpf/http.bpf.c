@@ -36,7 +36,7 @@
 #define HTTP_ROUNDS 2
 
 /* Lines and digits read in one call of requests that are only counted any more. The verifier walks each of them. */
-#define HTTP_SKIM_STEPS 192
+#define HTTP_SKIM_STEPS 128
 
 /* Tail calls for a segment: of the 33 that the kernel allows one is the request log's. */
 #define HTTP_CALLS 31
@@ -56,6 +56,17 @@
 
 /* For the moment between a packet and its answer. */
 #define HTTP_EARLY 1024
+
+/* Before 5.11 (8e4597c627fb) no tracepoint program may use a socket's storage: then what of a socket may end is kept in
+ * a hash as well, as long as requests wait there. That many sockets; one more is given up, and its requests are lost. */
+#ifndef HTTP_KEEPS_COPIES
+#define HTTP_KEEPS_COPIES (LINUX_VERSION_CODE < KERNEL_VERSION(5, 11, 0))
+#endif
+#define HTTP_COPIES 8192
+
+/* What the compiler knows of a value it forgets. Of a loop's two bounds it would make one and count up to it with `!=`,
+ * which before 6.8 the verifier takes for a loop without an end; and it leaves out masks that the verifier needs. */
+#define HTTP_FORGET(value) asm volatile("" : "+r"(value))
 
 /* Sequence numbers are compared by their difference: a body is passed over in parts that are far from half of them. */
 #define HTTP_JUMP (1 << 30)
@@ -145,7 +156,8 @@ struct http_socket {
 	u8 is_doubtful; /* one of those beyond is of a method whose answer has another framing */
 	u8 last_head;
 	u8 has_ended; /* the connection; the application may connect the same socket again: connect(2), AF_UNSPEC */
-	u8 pad[2];
+	u8 has_copy;
+	u8 pad[1];
 #ifdef WITH_HTTP_LOG
 	u64 log_number; /* begins the keys of its heads */
 #endif
@@ -261,6 +273,9 @@ struct http_requests_books {
 BPF_SK_STORAGE(http_sockets, struct http_socket);
 /* Requests that came with a handshake's last packet: the hook sees the listener's socket, the new one takes them over. */
 BPF_TABLE("lru_hash", struct http_pair, struct http_socket, http_early, HTTP_EARLY);
+#if HTTP_KEEPS_COPIES
+BPF_HASH(http_copies, u64, struct http_socket, HTTP_COPIES); /* by the socket's cookie */
+#endif
 BPF_HASH(http_rows, struct http_key, struct http_row, MAX_HTTP_ROWS);
 BPF_HASH(http_others, struct http_key, struct http_row, 2 * MAX_CGROUPS); /* two roles */
 BPF_HASH(http_attached, u32, u64, 1); /* has a row when both programs are; user space writes it */
@@ -379,6 +394,10 @@ static inline void lose_requests(u32 pipelined, u32 gap, u32 no_request)
 	struct http_requests_books *books;
 	int first = 0;
 
+	/* To add what is known to be 0 the compiler takes an atomic `or`, which is an instruction of Linux 5.12. */
+	HTTP_FORGET(pipelined);
+	HTTP_FORGET(gap);
+	HTTP_FORGET(no_request);
 	books = books_http_requests.lookup(&first);
 	if (!books)
 		return;
@@ -770,6 +789,18 @@ static inline u32 copy_tail(volatile struct http_buffer *b, volatile u64 *to)
 	return length < HTTP_CARRY ? length : HTTP_CARRY;
 }
 
+/* From 1 to `most`, so that the verifier sees both bounds: before 6.8 it learns nothing of `!= 0`. */
+#define is_length(length, most)                                                                                        \
+	({                                                                                                             \
+		u64 last = length - 1;                                                                                 \
+		u32 is_in;                                                                                             \
+		HTTP_FORGET(last);                                                                                     \
+		is_in = last < most;                                                                                   \
+		HTTP_FORGET(last);                                                                                     \
+		length = last + 1;                                                                                     \
+		is_in;                                                                                                 \
+	})
+
 /* The segment's next bytes, behind what is there of an unfinished line. Returns 0 where there are none. */
 static inline u32 fill_buffer(struct __sk_buff *skb, struct http_buffer *b)
 {
@@ -785,8 +816,7 @@ static inline u32 fill_buffer(struct __sk_buff *skb, struct http_buffer *b)
 	v->window = HTTP_WINDOW;
 	if (length > window)
 		length = window;
-	asm volatile("" : "+r"(length)); /* the verifier wants to see the bounds of what it is given */
-	if (!length || length > HTTP_WINDOW)
+	if (!is_length(length, HTTP_WINDOW))
 		return 0;
 	if (bpf_skb_load_bytes(skb, v->offset, b->bytes + HTTP_CARRY, length) < 0)
 		return 0;
@@ -992,9 +1022,14 @@ static inline void count_answers(volatile struct http_buffer *b, volatile struct
 
 	key.cgroup_id = socket->cgroup_id;
 	key.role = socket->role;
-	for (u32 answer = 0; answer < HTTP_DEPTH; answer++) {
-		if (answer >= answers)
+	for (u32 turn = 0; turn < HTTP_DEPTH; turn++) {
+		u32 answer = turn;
+
+		HTTP_FORGET(answers);
+		if (turn >= answers)
 			break;
+		HTTP_FORGET(answer);
+		answer %= HTTP_DEPTH;
 		key.status = b->statuses[answer];
 		key.method = b->answered[answer].method;
 		key.error = HTTP_ANSWERED;
@@ -1338,7 +1373,44 @@ static inline void call_on(struct __sk_buff *skb, volatile struct http_buffer *b
 		http_egress.call(skb, 0);
 }
 
-/* As follow(), from where that left off: each call reads HTTP_ROUNDS more. */
+#if HTTP_KEEPS_COPIES
+/* While this copies, another CPU may have seen the last answer, and have removed what is put there now. */
+static inline void keep_copy(struct __sk_buff *skb, struct http_socket *socket)
+{
+	u64 cookie;
+
+	if (socket->first == socket->next && !socket->beyond && !socket->has_copy)
+		return;
+	cookie = bpf_get_socket_cookie(skb);
+	if (socket->first != socket->next || socket->beyond) {
+		socket->has_copy = 1;
+		if (http_copies.update(&cookie, socket)) {
+			lose_requests(0, socket->next - socket->first + socket->beyond, 0);
+			socket->first = socket->next;
+			socket->beyond = 0;
+			socket->is_hopeless = 1;
+		}
+	}
+	if (*(volatile u32 *)&socket->first == *(volatile u32 *)&socket->next && !socket->beyond) {
+		http_copies.delete(&cookie);
+		socket->has_copy = 0;
+	}
+}
+
+/* Connected again, a socket has its storage still, and nothing has told that of the end. */
+static inline void forget_socket(struct packet *p)
+{
+	struct bpf_sock *sk = bpf_sk_fullsock(p->sk);
+
+	if (sk)
+		http_sockets.sk_storage_delete(sk);
+}
+#else
+#define keep_copy(skb, socket)
+#define forget_socket(p)
+#endif
+
+/* As follow(), from where that left off: each call reads HTTP_ROUNDS more, and the kernel allows for 33 calls. */
 static inline void follow_on(struct __sk_buff *skb, u32 ingress)
 {
 	u32 level = skb->cb[0];
@@ -1358,6 +1430,7 @@ static inline void follow_on(struct __sk_buff *skb, u32 ingress)
 	}
 	log_segment(skb, buffer, socket, ingress);
 	finish(buffer, socket, ingress);
+	keep_copy(skb, socket);
 }
 
 /* As follow_on(), but a pipeline's requests beyond those that are kept are only counted, many in a call. */
@@ -1389,6 +1462,7 @@ static inline void skim_on(struct __sk_buff *skb, u32 ingress)
 	}
 	log_segment(skb, buffer, socket, ingress);
 	finish(buffer, socket, ingress);
+	keep_copy(skb, socket);
 }
 
 int on_http_ingress(struct __sk_buff *skb)
@@ -1597,7 +1671,7 @@ static inline struct http_socket *make_http_socket(struct __sk_buff *skb, struct
 static inline void on_packet_http(struct __sk_buff *skb, struct packet *p)
 {
 	u8 *data = (u8 *)(long)skb->data, *end = (u8 *)(long)skb->data_end;
-	u32 start = 0, offset = p->transport_offset;
+	u32 start = 0, offset = p->transport_offset, is_syn;
 	struct http_socket *socket;
 	u8 header[2] = {};
 
@@ -1611,10 +1685,13 @@ static inline void on_packet_http(struct __sk_buff *skb, struct packet *p)
 		   bpf_skb_load_bytes(skb, offset + 4, &start, 4) < 0) {
 		return;
 	}
+	is_syn = header[1] >> 1 & 1;
 	offset += (header[0] >> 4) * 4;
+	if (!p->ingress && is_syn)
+		forget_socket(p);
 	if (offset >= p->length)
 		return;
-	start = bpf_ntohl(start) + (header[1] >> 1 & 1); /* a SYN stands for one */
+	start = bpf_ntohl(start) + is_syn; /* a SYN stands for one */
 	if (!p->is_connection) {
 		socket = make_early(skb, p, start, start + p->length - offset);
 	} else {
@@ -1625,6 +1702,8 @@ static inline void on_packet_http(struct __sk_buff *skb, struct packet *p)
 	if (!socket || socket->is_off)
 		return;
 	follow(skb, p, socket, start, offset);
+	if (p->is_connection)
+		keep_copy(skb, socket);
 }
 
 static inline u32 http_end(struct sock *sk)
@@ -1662,6 +1741,7 @@ static inline void end_requests(struct sock *sk, struct http_socket *socket)
 		now_ns = bpf_ktime_get_ns();
 		log_end(sk, buffer, socket, http_end(sk));
 		for (u32 open = 0; open < HTTP_DEPTH; open++) {
+			HTTP_FORGET(waiting);
 			if (open >= waiting)
 				break;
 			key.cgroup_id = socket->cgroup_id;
@@ -1685,15 +1765,26 @@ static inline void end_socket(u64 *ctx)
 {
 	struct sock *sk = (struct sock *)ctx[0];
 	struct http_socket *socket;
+#if HTTP_KEEPS_COPIES
+	u64 cookie = 0;
+#endif
 
 	if (ctx[2] != STATE_CLOSE || !is_tcp(sk))
 		return;
+#if HTTP_KEEPS_COPIES
+	read_kernel(cookie, sk, struct sock, __sk_common.skc_cookie);
+	socket = http_copies.lookup(&cookie);
+#else
 	socket = http_sockets.sk_storage_get(sk, 0, 0);
+#endif
 	if (!socket)
 		return;
 	if (socket->first != socket->next || socket->beyond)
 		end_requests(sk, socket);
 	socket->has_ended = 1;
+#if HTTP_KEEPS_COPIES
+	http_copies.delete(&cookie);
+#endif
 }
 
 int on_http_end(u64 *ctx)

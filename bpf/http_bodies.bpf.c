@@ -153,9 +153,14 @@ static inline void count_bodies(volatile struct http_buffer *b, volatile struct 
 
 	key.cgroup_id = socket->cgroup_id;
 	key.role = socket->role;
-	for (u32 row = 0; row < HTTP_DEPTH; row++) {
-		if (row >= ended)
+	for (u32 turn = 0; turn < HTTP_DEPTH; turn++) {
+		u32 row = turn;
+
+		HTTP_FORGET(ended);
+		if (turn >= ended)
 			break;
+		HTTP_FORGET(row);
+		row %= HTTP_DEPTH;
 		key.status = b->bodies[row].status;
 		key.method = b->bodies[row].method;
 		key.is_answer = key.status != 0;

@@ -214,8 +214,7 @@ static inline void keep_head(struct __sk_buff *skb, volatile struct http_buffer 
 	length = skb->len - offset;
 	if (length > HTTP_HEAD)
 		length = HTTP_HEAD;
-	asm volatile("" : "+r"(length)); /* as in fill_buffer() */
-	if (!length || length > HTTP_HEAD)
+	if (!is_length(length, HTTP_HEAD))
 		return;
 	if (bpf_skb_load_bytes(skb, offset, record->bytes + HTTP_CARRY, length) == 0)
 		record->length = length;
@@ -228,10 +227,14 @@ static inline void log_heads(struct __sk_buff *skb, volatile struct http_buffer 
 
 	if (!socket->log_number) /* no cookie: what comes with a handshake's last packet has that of the listener */
 		socket->log_number = b->now_ns << 10 | (bpf_get_smp_processor_id() & 1023);
-	for (u32 row = 0; row < HTTP_DEPTH; row++) {
-		if (row >= heads)
+	for (u32 turn = 0; turn < HTTP_DEPTH; turn++) {
+		u32 row = turn;
+
+		HTTP_FORGET(heads);
+		if (turn >= heads)
 			break;
-		keep_head(skb, b, socket, d, scratch, row);
+		HTTP_FORGET(row);
+		keep_head(skb, b, socket, d, scratch, row % HTTP_DEPTH);
 	}
 }
 
@@ -266,8 +269,8 @@ static inline void keep_more(struct __sk_buff *skb, volatile struct http_buffer 
 		piece = skb->len - offset;
 		if (piece > HTTP_PIECE)
 			piece = HTTP_PIECE;
-		asm volatile("" : "+r"(piece), "+r"(have));
-		if (have >= HTTP_HEAD || !piece || piece > HTTP_PIECE)
+		HTTP_FORGET(have);
+		if (have >= HTTP_HEAD || !is_length(piece, HTTP_PIECE))
 			break;
 		if (bpf_skb_load_bytes(skb, offset, record->bytes + HTTP_CARRY + have, piece) < 0)
 			break;
@@ -423,9 +426,14 @@ static inline void log_answers(struct bpf_sock *sk, volatile struct http_buffer 
 	u32 answers = b->answers;
 
 	ends_of_packet(&scratch->record, sk);
-	for (u32 answer = 0; answer < HTTP_DEPTH; answer++) {
-		if (answer >= answers)
+	for (u32 turn = 0; turn < HTTP_DEPTH; turn++) {
+		u32 answer = turn;
+
+		HTTP_FORGET(answers);
+		if (turn >= answers)
 			break;
+		HTTP_FORGET(answer);
+		answer %= HTTP_DEPTH;
 		log_request(scratch, socket->log_number, socket->cgroup_id, b->now_ns, socket->role,
 			    b->answered[answer].started_ns, b->answered[answer].method, b->answered[answer].head,
 			    b->statuses[answer], HTTP_ANSWERED);
@@ -497,6 +505,7 @@ static inline void log_end(struct sock *sk, struct http_buffer *buffer, struct h
 		return;
 	ends_of_socket(&scratch->record, sk);
 	for (u32 open = 0; open < HTTP_DEPTH; open++) {
+		HTTP_FORGET(waiting);
 		if (open >= waiting)
 			break;
 		slot = (socket->first + open) % HTTP_DEPTH;

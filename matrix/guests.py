@@ -13,7 +13,7 @@ from matrix.kernels import Kernel
 
 MEMORY_MIB = 2048
 CPUS = 2
-LIMIT_SECONDS = 1800.0
+LIMIT_SECONDS = 3600.0
 """An emulated guest takes minutes; one that hangs is given up."""
 
 END = "end"

@@ -42,7 +42,7 @@ ANY = "any"
 NAMELESS = "_unknown"
 """Where the short-lived cgroup's counts are when nothing tells its name."""
 
-READY_SECONDS = 300.0
+READY_SECONDS = 600.0
 EXACT_SECONDS = 60.0
 LOOK_SECONDS = 0.5
 """An emulated machine is twenty times slower than a real one."""
@@ -55,7 +55,7 @@ which shows values at once."""
 V4, V6 = "198.51.100.2", "2001:db8::2"
 PORT, UDP_PORT, OLD_PORT, CLOSED_PORT = 5001, 5002, 5003, 5999
 CONNECTIONS, REFUSED, HELD, DATAGRAMS = 101, 23, 7, 211
-WEB_PORT, WEB_CONNECTIONS, WEB_REQUESTS = 8080, 4, 50
+WEB_PORT, WEB_CONNECTIONS, WEB_REQUESTS, UNANSWERED = 8080, 4, 50, 19
 MESSAGE_BYTES, BULK_BYTES, LOSSY_BYTES = 1009, 5_000_000, 300_000
 SHORT_SECONDS = "0.1"
 SYN_ACKS_OF_IPV6_ARE_SEEN = (6, 6)
@@ -140,6 +140,7 @@ class Load:
             for name, count in json.loads(done.stdout).items():
                 method, status = name.split()
                 self._answers[method, status] += count
+            self._asking.run([sys.executable, web.__file__, address, str(WEB_PORT), str(UNANSWERED)])
         with Cgroup("short", self._near) as short:
             self._short = short.workload
             short.talk("udp_burst", V4, UDP_PORT, count=1, size=64)
@@ -249,6 +250,8 @@ class Load:
                 labels = {"http_request_method": method, "http_response_status_code": status}
                 counted = page.value(metric, workload=place.workload, **labels)
                 yield Check("http", f"{name}: {method} {status} = answers that the client read", counted, answers)
+            counted = page.value(metric, workload=place.workload, error_type="closed")
+            yield Check("http", f"{name}: requests whose connection ends without an answer", counted, 2 * UNANSWERED)
 
 
 def unseen_by_server() -> int:

@@ -32,7 +32,9 @@ DIFFERENCES = """\
 - **Before 5.11** no tracepoint program may use a socket's storage. `connections` then keeps what it knows of a socket
   in a hash of `limits.flows` rows, by a raw tracepoint at the same place. What finds no room there is lost and
   counted (`bpfleet_lost_total{channel="connection_events",reason="no_storage"}`). The packet programs ask who listens
-  on a connection's port, once for each connection, to know which side is the server's.
+  on a connection's port, once for each connection, to know which side is the server's. `http` tells a socket's end
+  from a copy in a hash, which it has while requests wait there; `http_bodies` needs the storage, and `http_log` an
+  instruction of 5.12: they are off.
 - **Before 5.11** maps count against the limit of locked memory, which is 64 KiB unless somebody has raised it. The
   agent raises it itself where it has `CAP_SYS_RESOURCE`; otherwise raise it from outside (`LimitMEMLOCK=infinity` in
   the unit of the container runtime or of the agent).
