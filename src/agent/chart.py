@@ -1,6 +1,6 @@
 """Writes the schema of the chart's values: `python -m agent.chart [--check]`, run by `make docs`.
 
-What the agent's settings may be it takes from their declarations; the rest of the values stands in apps/agent/schema.yaml.
+What the settings may be it takes from their declarations; the rest of the values stands in apps/agent/schema.yaml.
 """
 
 import json
@@ -28,7 +28,10 @@ silence, so the schema refuses it there."""
 def page() -> str:
     frame = yaml.safe_load(FRAME.read_text("utf-8"))
     frame["properties"]["settings"] = settings_schema()
-    return json.dumps({"$comment": f"Made by `make docs` from {FRAME} and src/agent/settings.py."} | frame, indent=2) + "\n"
+    return (
+        json.dumps({"$comment": f"Made by `make docs` from {FRAME} and src/agent/settings.py."} | frame, indent=2)
+        + "\n"
+    )
 
 
 def settings_schema() -> dict[str, Any]:
