@@ -25,6 +25,11 @@ OWNED = (
 silence, so the schema refuses it there."""
 
 
+NEEDED = ("scrape_interval_seconds", "limits", "limits.series")
+"""Settings that templates read too: a null takes the default of values.yaml away, and Helm would fail at a template's
+line instead of naming the value."""
+
+
 def page() -> str:
     frame = yaml.safe_load(FRAME.read_text("utf-8"))
     frame["properties"]["settings"] = settings_schema()
@@ -34,17 +39,37 @@ def page() -> str:
     )
 
 
+def _need_all(part: Any) -> None:
+    """In each object that does not say which keys it needs."""
+    if isinstance(part, dict):
+        if isinstance(part.get("properties"), dict):
+            part.setdefault("required", list(part["properties"]))
+        for each in part.values():
+            _need_all(each)
+    elif isinstance(part, list):
+        for each in part:
+            _need_all(each)
+
+
 def settings_schema() -> dict[str, Any]:
     """Without what the chart decides, and without `$schema`, which only a document's root has."""
     made = settings.schema()
     del made["$schema"], made["title"]
     for name in OWNED:
-        *sections, last = name.split(".")
-        section = made
-        for each in sections:
-            section = section["properties"][each]
+        section, last = _section_of(made, name)
         del section["properties"][last]
+    for name in NEEDED:
+        section, last = _section_of(made, name)
+        section.setdefault("required", []).append(last)
     return made
+
+
+def _section_of(made: dict[str, Any], name: str) -> tuple[dict[str, Any], str]:
+    """The schema of the section that a setting is in, and its name there."""
+    *sections, last = name.split(".")
+    for each in sections:
+        made = made["properties"][each]
+    return made, last
 
 
 PAGE = generated.Page("agent.chart", Path("apps/agent/chart/values.schema.json"), f"{FRAME} and the settings say", page)
