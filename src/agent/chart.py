@@ -24,19 +24,18 @@ OWNED = (
 """What the chart decides from its other values: mounts, Secrets, the node. Given as a setting it would be overruled in
 silence, so the schema refuses it there."""
 
-
 NEEDED = ("scrape_interval_seconds", "limits", "limits.series")
 """Settings that templates read too: a null takes the default of values.yaml away, and Helm would fail at a template's
 line instead of naming the value."""
 
 
 def page() -> str:
-    frame = yaml.safe_load(FRAME.read_text("utf-8"))
-    frame["properties"]["settings"] = settings_schema()
-    return (
-        json.dumps({"$comment": f"Made by `make docs` from {FRAME} and src/agent/settings.py."} | frame, indent=2)
-        + "\n"
-    )
+    made: dict[str, Any] = {"$comment": f"Made by `make docs` from {FRAME} and src/agent/settings.py."}
+    made |= yaml.safe_load(FRAME.read_text("utf-8"))
+    _need_all(made)
+    made["properties"]["settings"] = settings_schema()
+    made["properties"]["global"] = {"description": "What Helm gives a chart that is part of another.", "type": "object"}
+    return json.dumps(made, indent=2) + "\n"
 
 
 def _need_all(part: Any) -> None:
