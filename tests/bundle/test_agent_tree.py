@@ -1,14 +1,16 @@
 """apps/agent for Flux and without it: what kustomize makes of each directory."""
 
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from tests.support import charts, kubernetes_schemas
-from tests.support.charts import AGENT, CHART, Objects, built, container, objects
+from tests.support.charts import AGENT, CHART, ROOT, Objects, built, container, objects
 
+from bpfleet.errors import ToolError
 from bundle import documents, tools
 from bundle.chart import rendering
 
@@ -16,10 +18,13 @@ OVERLAYS = ("kind", "staging", "production")
 VARIABLE = re.compile(r"\$\{(\w+):=([^}]*)\}")
 
 
-def substituted(overlay: str) -> Objects:
-    """With the defaults of the variables."""
+DIGEST = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+
+
+def substituted(overlay: str, **variables: str) -> Objects:
+    """With the defaults of the variables that are not given."""
     text = yaml.safe_dump_all(built(overlay), sort_keys=False, width=1000)
-    text = VARIABLE.sub(lambda found: found[2], text)
+    text = VARIABLE.sub(lambda found: variables.get(found[1], found[2]), text)
     assert "${" not in text, "a variable without a default"
     return {each["kind"]: each for each in yaml.safe_load_all(text)}
 
@@ -29,15 +34,10 @@ def overlay(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def release(overlay: str) -> dict[str, Any]:
-    spec: dict[str, Any] = substituted(overlay)["HelmRelease"]["spec"]
-    return spec
-
-
-def rendered(overlay: str, folder: Path) -> Objects:
+def rendered(overlay: str, folder: Path, **variables: str) -> Objects:
     """What Flux would install."""
     file = folder / "values.yaml"
-    file.write_text(yaml.safe_dump(release(overlay)["values"]), "utf-8")
+    file.write_text(yaml.safe_dump(substituted(overlay, **variables)["HelmRelease"]["spec"]["values"]), "utf-8")
     return objects(rendering.render(CHART, [file]))
 
 
@@ -84,11 +84,16 @@ def test_staging_follows_main_and_production_follows_tags() -> None:
 
 
 def test_the_values_of_an_overlay_are_ones_that_the_chart_takes(overlay: str, tmp_path: Path) -> None:
-    made = rendered(overlay, tmp_path)
+    made = rendered(overlay, tmp_path, agent_digest=DIGEST)
     assert [each for one in made.values() for each in kubernetes_schemas.mistakes(one)] == []
     assert made["DaemonSet"]["metadata"]["name"] == rendering.NAME
-    tag = {"kind": ":local", "staging": ":main", "production": f":{appversion()}"}[overlay]
+    tag = {"kind": ":local", "staging": ":main", "production": f":{appversion()}@{DIGEST}"}[overlay]
     assert container(made)["image"] == f"ghcr.io/bpfleet/agent{tag}"
+
+
+def test_production_without_a_digest_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ToolError, match="at '/image': missing property 'digest'"):
+        rendered("production", tmp_path)
 
 
 def appversion() -> str:
@@ -96,7 +101,7 @@ def appversion() -> str:
 
 
 def test_an_overlay_holds_only_what_differs(overlay: str) -> None:
-    base = release("base")["values"]
+    base = substituted("base")["HelmRelease"]["spec"]["values"]
     for file in (AGENT / overlay).glob("release.yaml"):
         (patch,) = documents.read(file)
         spec = patch.value["spec"]
@@ -147,16 +152,22 @@ def test_the_plain_agent_is_the_charts() -> None:
     assert spec == usual
 
 
-def test_an_image_of_ones_own_is_one_entry(tmp_path: Path) -> None:
-    """As docs/deploying.md tells."""
+def test_the_documented_overlay_changes_image_and_cgroup_directory(tmp_path: Path) -> None:
+    page = (ROOT / "docs/deploying.md").read_text("utf-8")
+    documented = page.partition("```yaml\n")[2].partition("```")[0]
+    local = re.sub(r"https://github\.com/bpfleet/bpfleet//apps/agent/(\w+)\?ref=main", r"../\1", documented)
+    assert local != documented
+    for name in ("plain", "namespace"):
+        shutil.copytree(AGENT / name, tmp_path / name)
     directory = tmp_path / "own"
     directory.mkdir()
-    (directory / "kustomization.yaml").write_text(
-        "resources: [../plain]\nimages: [{name: ghcr.io/bpfleet/agent, newName: registry.example/agent, newTag: x}]\n"
-    )
-    for name in ("plain", "namespace"):
-        (tmp_path / name).mkdir()
-        for file in (AGENT / name).iterdir():
-            (tmp_path / name / file.name).write_bytes(file.read_bytes())
+    (directory / "kustomization.yaml").write_text(local)
     text = tools.run("kubectl", "kustomize", directory)
-    assert "image: registry.example/agent:x" in text and "ghcr.io" not in text
+    made = {each.value["kind"]: each.value for each in documents.parse(text, directory)}
+    assert container(made)["image"] == f"registry.example/bpfleet/agent:{appversion()}"
+    before = {each["kind"]: each for each in built("plain")}
+    volumes, usual = charts.pod(made)["volumes"], charts.pod(before)["volumes"]
+    assert [each for each in volumes if each not in usual] == [
+        {"name": "cgroup", "hostPath": {"path": "/sys/fs/cgroup/unified", "type": "Directory"}}
+    ]
+    assert len(volumes) == len(usual)
