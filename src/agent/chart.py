@@ -30,12 +30,17 @@ line instead of naming the value."""
 
 
 def page() -> str:
+    return json.dumps(schema(), indent=2) + "\n"
+
+
+def schema() -> dict[str, Any]:
+    """The whole schema."""
     made: dict[str, Any] = {"$comment": f"Made by `make docs` from {FRAME} and src/agent/settings.py."}
     made |= yaml.safe_load(FRAME.read_text("utf-8"))
     _need_all(made)
     made["properties"]["settings"] = settings_schema()
     made["properties"]["global"] = {"description": "What Helm gives a chart that is part of another.", "type": "object"}
-    return json.dumps(made, indent=2) + "\n"
+    return made
 
 
 def _need_all(part: Any) -> None:

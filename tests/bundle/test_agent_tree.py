@@ -117,7 +117,7 @@ def flat(section: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
     return found
 
 
-def test_a_registry_of_ones_own_is_one_variable(tmp_path: Path) -> None:
+def test_a_registry_of_ones_own_is_one_variable() -> None:
     for overlay in OVERLAYS:
         text = yaml.safe_dump_all(built(overlay), width=1000)
         assert {found for found in VARIABLE.findall(text) if found[0] == "registry"} == {("registry", "ghcr.io")}

@@ -16,6 +16,7 @@ from agent.metrics.accumulate import MAX_CONTAINERS
 from agent.server import OPEN
 from agent.settings import Settings, get, leaves
 from bpfleet import __version__
+from bpfleet.api import AnyOf
 from bundle import tools
 
 MINIMAL = {"BPF", "PERFMON", "NET_ADMIN"}
@@ -93,6 +94,12 @@ def test_the_container_has_its_capabilities_and_nothing_else(combination: str, m
         "runAsGroup": 0,
         "seccompProfile": {"type": "RuntimeDefault"},
     }
+
+
+def test_the_minimum_is_what_the_collectors_hooks_take() -> None:
+    probes = [probe for kind in BUILT_IN for probe in (*kind.probes, *(kind.base.probes if kind.base else ()))]
+    flat = [one for probe in probes for one in (probe.probes if isinstance(probe, AnyOf) else (probe,))]
+    assert {capability for probe in flat for capability in probe.capabilities} == MINIMAL
 
 
 def test_the_pod_has_the_hosts_processes_and_neither_its_network_nor_its_ipc(combination: str, made: Objects) -> None:

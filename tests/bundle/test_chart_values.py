@@ -5,8 +5,6 @@ from tests.support import charts
 from tests.support.charts import CHART, ROOT
 
 from agent import chart as schema
-from agent.settings import leaves
-from bpfleet.errors import BundleError
 from bpfleet.generated import Page
 from bundle import tools
 from bundle.chart import plain, readme
@@ -61,15 +59,6 @@ def test_what_other_values_decide_is_no_setting_of_the_charts(name: str) -> None
     assert f"at '/{section.replace('.', '/')}': additional properties '{last}' not allowed" in said
 
 
-def test_every_other_setting_is_one_of_the_charts() -> None:
-    settings = schema.settings_schema()
-    for leaf in leaves():
-        found, path = settings, list(leaf.path)
-        while path and path[0] in found["properties"]:
-            found = found["properties"][path.pop(0)]
-        assert bool(path) == any(leaf.name == own or leaf.name.startswith(f"{own}.") for own in schema.OWNED), leaf.name
-
-
 @pytest.mark.parametrize(
     ("values", "what"),
     [
@@ -102,32 +91,3 @@ def test_every_value_is_in_the_readme_with_its_default() -> None:
         assert f"| `{section}" in page
         for name in value if isinstance(value, dict) else ():
             assert f"| `{section}.{name}" in page
-
-
-VALUES = """\
-## Things
-# -- What it is for,
-# in two lines.
-thing:
-  # -- A | B
-  size: 1
-  words: [a, "on"]
-plain: ""
-"""
-
-
-def test_a_value_is_told_by_the_comment_above_it() -> None:
-    found = [(row.heading, row.name, row.default, row.text) for row in readme.rows(VALUES)]
-    assert found == [
-        ("Things", "thing", "", "What it is for, in two lines."),
-        ("Things", "thing.size", "`1`", "A | B"),
-        ("Things", "thing.words", '`["a", "on"]`', ""),
-        ("Things", "plain", '`""`', ""),
-    ]
-
-
-def test_values_that_are_no_yaml_are_told_with_file_and_line() -> None:
-    with pytest.raises(BundleError, match=r"values\.yaml:2: not valid YAML"):
-        list(readme.rows("a: 1\nb: ]\n"))
-    with pytest.raises(BundleError, match=r"values\.yaml:1: not a mapping"):
-        list(readme.rows("- a\n"))

@@ -33,7 +33,7 @@ TOKEN = """
 
 class Prometheus:
     """For the time of a `with`. ca_file: asks over HTTPS and believes this one; token_file: presents what is there.
-    first: what is to hold before the `with` begins."""
+    first: what is to hold before the `with` begins. configuration: with {port} for the agent's."""
 
     def __init__(
         self,
@@ -42,10 +42,11 @@ class Prometheus:
         ca_file: Path | None = None,
         token_file: Path | None = None,
         first: str = "up == 1",
+        configuration: str = CONFIGURATION,
     ) -> None:
         self.folder, self.port, self.first = folder, free_port(), first
         self.configuration = folder / "prometheus.yml"
-        text = CONFIGURATION.format(port=agent_port)
+        text = configuration.format(port=agent_port)
         text += HTTPS.format(ca_file=ca_file) if ca_file else ""
         text += TOKEN.format(token_file=token_file) if token_file else ""
         self.configuration.write_text(text)
