@@ -14,6 +14,12 @@ from bpfleet.errors import ToolError
 from bundle import documents, tools
 from bundle.chart import rendering
 
+
+@pytest.fixture(scope="module", autouse=True)
+def installed() -> None:
+    charts.needed()
+
+
 OVERLAYS = ("kind", "staging", "production")
 VARIABLE = re.compile(r"\$\{(\w+):=([^}]*)\}")
 

@@ -19,6 +19,12 @@ from bpfleet import __version__
 from bpfleet.api import AnyOf
 from bundle import tools
 
+
+@pytest.fixture(scope="module", autouse=True)
+def installed() -> None:
+    charts.needed()
+
+
 MINIMAL = {"BPF", "PERFMON", "NET_ADMIN"}
 BEYOND = {"old-kernels": {"SYS_RESOURCE"}}
 """Of the combinations that add a capability."""
@@ -297,6 +303,7 @@ def test_a_monitor_keeps_the_agents_labels_and_is_above_its_series(made: Objects
         (endpoint,) = spec[MONITORS[kind]]
         assert endpoint["honorLabels"] is True and endpoint["port"] == "metrics"
         assert {"sourceLabels": ["__meta_kubernetes_pod_node_name"], "targetLabel": "node"} in endpoint["relabelings"]
+        assert {"targetLabel": "job", "replacement": "bpfleet/bpfleet-agent"} in endpoint["relabelings"]
         assert milliseconds(endpoint["interval"]) == settings.scrape_interval_seconds * 1000
         assert milliseconds(endpoint["scrapeTimeout"]) <= milliseconds(endpoint["interval"])
         assert spec["sampleLimit"] >= settings.limits.series + MAX_CONTAINERS + MAX_BACKENDS + OTHERS

@@ -13,6 +13,12 @@ import pytest
 from tests.support import charts
 from tests.support.charts import CHART
 
+
+@pytest.fixture(scope="module", autouse=True)
+def installed() -> None:
+    charts.needed()
+
+
 TOKEN = "a-token-of-more-than-sixteen"
 COUNTING = 'bpfleet_collector_up{collector="http"} 0.0\nbpfleet_collector_up{collector="traffic"} 1.0\n'
 IDLE = 'bpfleet_collector_up{collector="traffic"} 0.0\n'

@@ -10,6 +10,11 @@ from bundle import tools
 from bundle.chart import plain, readme
 
 
+@pytest.fixture(scope="module", autouse=True)
+def installed() -> None:
+    charts.needed()
+
+
 def refused(*values: str) -> str:
     """What Helm says of values in JSON."""
     said = tools.ask("helm", "template", "x", CHART, *(f"--set-json={value}" for value in values))

@@ -5,8 +5,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
+from bpfleet.errors import ToolError
 from bundle import documents, tools
 from bundle.chart import rendering
 
@@ -26,6 +28,15 @@ def rendered(combination: str) -> str:
 
 def values_file(combination: str) -> Path:
     return CI / f"{combination}{SUFFIX}"
+
+
+def needed() -> None:
+    """Skips where the programs are not that render."""
+    for name in ("helm", "kubectl"):
+        try:
+            tools.find(name)
+        except ToolError as error:
+            pytest.skip(str(error))
 
 
 def objects(text: str) -> Objects:

@@ -98,6 +98,9 @@ honorLabels: true
 relabelings:
   - sourceLabels: [__meta_kubernetes_pod_node_name]
     targetLabel: node
+  # By either monitor the one name that rules know.
+  - targetLabel: job
+    replacement: {{ .Release.Namespace }}/{{ .Release.Name }}
 {{- with .Values.server.tls }}
 {{- if .secretName }}
 scheme: https
