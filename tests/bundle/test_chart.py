@@ -13,10 +13,12 @@ from agent import configuration
 from agent.collectors import BUILT_IN
 from agent.identity.peers import MAX_BACKENDS
 from agent.metrics.accumulate import MAX_CONTAINERS
+from agent.metrics.labels import MAX_LENGTH
 from agent.server import OPEN
 from agent.settings import Settings, get, leaves
 from bpfleet import __version__
 from bpfleet.api import AnyOf
+from bpfleet.catalogue import ALL
 from bundle import tools
 
 
@@ -286,6 +288,7 @@ def test_a_change_of_settings_rolls_the_pods_and_a_commit_does_not(tmp_path: Pat
 # Scraping
 
 MONITORS = {"PodMonitor": "podMetricsEndpoints", "ServiceMonitor": "endpoints"}
+BYTES_A_CHARACTER = 4
 MILLISECONDS = {"ms": 1, "s": 1000}
 
 
@@ -307,7 +310,7 @@ def test_a_monitor_keeps_the_agents_labels_and_is_above_its_series(made: Objects
         assert milliseconds(endpoint["interval"]) == settings.scrape_interval_seconds * 1000
         assert milliseconds(endpoint["scrapeTimeout"]) <= milliseconds(endpoint["interval"])
         assert spec["sampleLimit"] >= settings.limits.series + MAX_CONTAINERS + MAX_BACKENDS + OTHERS
-        assert spec["labelLimit"] >= MOST_LABELS and spec["labelValueLengthLimit"] >= 4 * 256
+        assert spec["labelLimit"] >= MOST_LABELS and spec["labelValueLengthLimit"] >= BYTES_A_CHARACTER * MAX_LENGTH
         assert endpoint.get("scheme") == ("https" if settings.server.certificate_file else None)
         assert ("authorization" in endpoint) == bool(settings.server.token_file)
 
@@ -315,8 +318,8 @@ def test_a_monitor_keeps_the_agents_labels_and_is_above_its_series(made: Objects
 OTHERS = 3000
 """The agent's health: some hundred series for collectors, channels, programs and maps, and as many for plugins."""
 
-MOST_LABELS = 21
-"""__name__, identity 5, peer 7, of its own 3, `le`, and of the scrape instance, job, node and endpoint."""
+OF_THE_SCRAPE = {"__name__", "le", "job", "instance", "node", "endpoint", "service"}
+MOST_LABELS = max(len({*metric.label_names, *OF_THE_SCRAPE, "namespace", "pod", "container"}) for metric in ALL)
 
 
 def test_prometheus_checks_the_certificate_where_it_is_told_an_authority() -> None:
