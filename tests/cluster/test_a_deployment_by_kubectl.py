@@ -1,5 +1,7 @@
 """`kubectl apply -k apps/agent/plain`: the image runs as the manifests say, a Prometheus finds it by its annotations,
-and what is deleted leaves nothing in the kernel."""
+and what is deleted leaves nothing in the kernel.
+
+The first file of this directory: a node has one agent, and the others' pod stays until the end."""
 
 import os
 import subprocess
@@ -10,16 +12,19 @@ from typing import Any
 import pytest
 import yaml
 from tests.cluster.conftest import eventually, made_namespace
-from tests.cluster.test_agent_in_a_pod import TOOL
-from tests.cluster.test_identity import cgroup_root
 from tests.image.conftest import BUILD, obstacle
 from tests.support import images
+from tests.support.cgroups import v2_root
 from tests.support.kernel_objects import all_objects, left_of
 from tests.support.prometheuses import Prometheus
 
 from bundle import tools
 
-PLAIN = Path(__file__).parents[2] / "apps/agent/plain"
+ROOT = Path(__file__).parents[2]
+PLAIN = ROOT / "apps/agent/plain"
+TOOL = ROOT.parent / "shared" / "cluster" / "cluster"
+"""Puts an image into the cluster."""
+
 NAMESPACE = "bpfleet"
 AGENT = "bpfleet-agent"
 IMAGE = f"docker.io/library/{images.IMAGE}"
@@ -105,7 +110,7 @@ def overlay(loaded: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     plain["ConfigMap"]["data"]["agent.yaml"] = yaml.safe_dump(settings)
     directory = tmp_path_factory.mktemp("plain")
     (directory / "agent.yaml").write_text(yaml.safe_dump_all(plain.values()), "utf-8")
-    spec = {"volumes": [{"name": "cgroup", "hostPath": {"path": str(cgroup_root()), "type": "Directory"}}]}
+    spec = {"volumes": [{"name": "cgroup", "hostPath": {"path": str(v2_root()), "type": "Directory"}}]}
     name = {"name": AGENT, "namespace": NAMESPACE}
     patch = {"apiVersion": "apps/v1", "kind": "DaemonSet", "metadata": name, "spec": {"template": {"spec": spec}}}
     image = {"name": "ghcr.io/bpfleet/agent", "newName": loaded.partition(":")[0], "newTag": loaded.rpartition(":")[2]}
