@@ -129,6 +129,19 @@ def test_a_registry_of_ones_own_is_one_variable() -> None:
         assert {found for found in VARIABLE.findall(text) if found[0] == "registry"} == {("registry", "ghcr.io")}
 
 
+def test_every_variable_is_in_the_docs_with_its_default() -> None:
+    page = (ROOT / "docs/deploying.md").read_text("utf-8").partition("| variable | default | |")[2]
+    rows = {row[1]: row[2] for row in re.finditer(r"^\| `(\w+)` \| ([^|]*) \|", page, re.MULTILINE)}
+    used = {name: set[str]() for name in rows}
+    for overlay in OVERLAYS:
+        for name, default in VARIABLE.findall(yaml.safe_dump_all(built(overlay), width=1000)):
+            used[name].add(default)
+    for name, defaults in used.items():
+        if defaults not in ({""}, {"https://github.com/bpfleet/bpfleet"}):
+            assert all(f"`{default}`" in rows[name] for default in defaults), name
+        assert defaults, f"nobody uses {name}"
+
+
 # Without Flux and Helm
 
 

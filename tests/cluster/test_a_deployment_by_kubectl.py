@@ -191,7 +191,10 @@ def test_a_prometheus_finds_it_by_annotations_and_has_every_request_once(
     served = {"namespace": workloads, "pod": "echo", "container": "server", "workload": "echo", "node": node}
     series = "{" + ", ".join(f'{name}="{value}"' for name, value in served.items()) + "}"
     configuration = DISCOVERY.replace("KUBECONFIG", os.environ["KUBECONFIG"])
-    with Prometheus(tmp_path, 0, configuration=configuration, first="bpfleet_collector_up == 1") as prometheus:
+    newest = tools.find("prometheus")  # Debian's own asks no Kubernetes
+    with Prometheus(
+        tmp_path, 0, first="bpfleet_collector_up == 1", configuration=configuration, program=newest
+    ) as prometheus:
         prometheus.until(f"bpfleet_tcp_connections_accepted_total{series} == 0", SCRAPED_SECONDS)
         execute(workloads, "client", "python3", "-c", ASK, f"http://{address}:8080/hostname", str(REQUESTS))
         log = core.read_namespaced_pod_log("echo", workloads)

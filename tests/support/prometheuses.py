@@ -43,8 +43,9 @@ class Prometheus:
         token_file: Path | None = None,
         first: str = "up == 1",
         configuration: str = CONFIGURATION,
+        program: str | Path = "prometheus",
     ) -> None:
-        self.folder, self.port, self.first = folder, free_port(), first
+        self.folder, self.port, self.first, self.program = folder, free_port(), first, program
         self.configuration = folder / "prometheus.yml"
         text = configuration.format(port=agent_port)
         text += HTTPS.format(ca_file=ca_file) if ca_file else ""
@@ -54,7 +55,7 @@ class Prometheus:
     def __enter__(self) -> "Prometheus":
         with (self.folder / "log").open("w") as log:
             self.process = subprocess.Popen(
-                ["prometheus", f"--config.file={self.configuration}", f"--storage.tsdb.path={self.folder}/data",
+                [self.program, f"--config.file={self.configuration}", f"--storage.tsdb.path={self.folder}/data",
                  f"--web.listen-address=127.0.0.1:{self.port}", "--log.level=warn"], stdout=log, stderr=log
             )  # fmt: skip
         try:
