@@ -74,6 +74,7 @@ def test_what_other_values_decide_is_no_setting_of_the_charts(name: str) -> None
         ),
         (['settings.sinks.otlp.endpoint="http://logs:4318"'], "settings.sinks.otlp.endpoint is given, and the Network"),
         (['settings.sinks.syslog.address="tcp://logs"'], "settings.sinks.syslog.address is given, and the NetworkPol"),
+        (['sinks.otlp.secretName="a"'], "sinks.otlp.secretName is given and none of its keys"),
         (['server.tls.secretName="a"', 'server.tls.ca="ca.crt"'], "server.tls.serverName is empty"),
     ],
 )

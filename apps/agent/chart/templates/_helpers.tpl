@@ -57,6 +57,9 @@ app.kubernetes.io/part-of: bpfleet
 {{- if $key }}{{ $_ := set $files (printf "%s_file" $part) (printf "/etc/bpfleet/sinks/%s/%s" $sink $key) }}{{ end }}
 {{- end }}
 {{- end }}
+{{- if and $secret.secretName (not $files) }}
+{{- fail (printf "sinks.%s.secretName is given and none of its keys: name those that are used" $sink) }}
+{{- end }}
 {{- if $files }}{{ $_ := set $sinks $sink $files }}{{ end }}
 {{- end }}
 {{- $own := dict
