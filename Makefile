@@ -42,7 +42,7 @@ matrix: ## Boot other kernels under QEMU, with a known load: docs/kernels.md (AR
 	@scripts/setup matrix
 	@$(VENV)/python -m matrix $(ARGS)
 
-docs: ## Generate the pages in docs/ that come from declarations
+docs: ## Generate the pages and the schema of the chart that come from declarations
 	@scripts/setup docs
 	@scripts/docs
 

@@ -33,8 +33,8 @@ TOKEN = """
 
 class Prometheus:
     """For the time of a `with`. ca_file: asks over HTTPS and believes this one; token_file: presents what is there.
-    first: what is to hold before the `with` begins. configuration: instead of one that scrapes the agent at that port.
-    program: another than Debian's."""
+    first: what is to hold before the `with` begins. configuration: with {port} for the agent's. program: another than
+    Debian's."""
 
     def __init__(
         self,
@@ -43,12 +43,12 @@ class Prometheus:
         ca_file: Path | None = None,
         token_file: Path | None = None,
         first: str = "up == 1",
-        configuration: str = "",
+        configuration: str = CONFIGURATION,
         program: str | Path = "prometheus",
     ) -> None:
         self.folder, self.port, self.first, self.program = folder, free_port(), first, program
         self.configuration = folder / "prometheus.yml"
-        text = configuration or CONFIGURATION.format(port=agent_port)
+        text = configuration.format(port=agent_port)
         text += HTTPS.format(ca_file=ca_file) if ca_file else ""
         text += TOKEN.format(token_file=token_file) if token_file else ""
         self.configuration.write_text(text)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from string import Template
 
 import yaml
 from tests.support.agents import Agent
@@ -32,17 +33,17 @@ WINDOWS: Mapping[str, str] = {
 
 CONFIGURATION = """
 global: {{scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s}}
-rule_files: [{rules}/*.yaml]
-alerting: {{alertmanagers: [{{static_configs: [{{targets: ["127.0.0.1:{alertmanager}"]}}]}}]}}
+rule_files: [$rules/*.yaml]
+alerting: {{alertmanagers: [{{static_configs: [{{targets: ["127.0.0.1:$alertmanager"]}}]}}]}}
 scrape_configs:
   - job_name: bpfleet/bpfleet-agent
     honor_labels: true
     static_configs:
-      - targets: ["127.0.0.1:{agent}"]
+      - targets: ["127.0.0.1:{port}"]
         labels: {{namespace: bpfleet, pod: agent-pod, container: agent, node: node-1}}
   - job_name: kube-state-metrics
     honor_labels: true
-    static_configs: [{{targets: ["127.0.0.1:{cluster}"]}}]
+    static_configs: [{{targets: ["127.0.0.1:$cluster"]}}]
 """
 
 
@@ -154,15 +155,13 @@ class Stack:
                 each.mkdir()
             self.alertmanager = stack.enter_context(Alertmanager(below["alertmanager"], self.discord.url))
             cluster = stack.enter_context(Cluster(self.tiers))
-            text = CONFIGURATION.format(
-                rules=written_rules(self.folder),
-                alertmanager=self.alertmanager.port,
-                agent=self.agent.port,
-                cluster=cluster.port,
+            text = Template(CONFIGURATION).substitute(
+                rules=written_rules(self.folder), alertmanager=self.alertmanager.port, cluster=cluster.port
             )
             self.prometheus = stack.enter_context(
                 Prometheus(
                     below["prometheus"],
+                    self.agent.port,
                     configuration=text,
                     program=tools.find("prometheus"),
                     first="count(up == 1) == 2",

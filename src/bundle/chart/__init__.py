@@ -1,0 +1,1 @@
+"""The agent's chart: rendered, and what is made of it."""
