@@ -216,9 +216,9 @@ def _alerts(objectives: Objectives, times: Mapping[str, str]) -> Iterator[Rule]:
         "critical",
         RUNBOOK,
         DASHBOARD,
-        "{{ $labels.namespace }} burns its {{ $labels.sli }} budget {{ $value | humanize }} times too fast",
+        "{{ $labels.namespace }} burns its {{ $labels.sli }} budget {{ $value | printf \"%.1f\" }} times too fast",
         "Errors of {{ $labels.namespace }} (tier {{ $labels.tier }}) use up the {{ $labels.sli }} budget of 30 days "
-        "{{ $value | humanize }} times faster than it lasts. At 14.4 it is gone in two days.",
+        "{{ $value | printf \"%.1f\" }} times faster than it lasts. At 14.4 it is gone in two days.",
     )
     yield alert(
         "SloErrorBudgetBurnTicket",
@@ -229,7 +229,7 @@ def _alerts(objectives: Objectives, times: Mapping[str, str]) -> Iterator[Rule]:
         DASHBOARD,
         "{{ $labels.namespace }} will not keep its {{ $labels.sli }} objective",
         "Errors of {{ $labels.namespace }} (tier {{ $labels.tier }}) use up the {{ $labels.sli }} budget of 30 days "
-        "{{ $value | humanize }} times as fast as it lasts, and have done so for hours.",
+        "{{ $value | printf \"%.1f\" }} times as fast as it lasts, and have done so for hours.",
     )
     yield alert(
         "SloIndicatorAbsent",
