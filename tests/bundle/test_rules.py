@@ -173,8 +173,9 @@ def test_commands_in_runbooks_have_the_options_that_they_are_given(
     for command, rest in re.findall(r"\bbpfleet (\w+)((?: (?!bpfleet )[^`# |]+)*)", text):
         if command not in COMMANDS:
             continue
+        words = [command, *(rest.split()[:1] if command in ("config", "slo") else ())]
         with pytest.raises(SystemExit):
-            main([command, *(["check"] if command == "config" else []), "--help"], ALL)  # type: ignore[arg-type]
+            main([*words, "--help"], ALL)  # type: ignore[arg-type]
         help = capsys.readouterr().out
         for option in re.findall(r"--[a-z-]+", rest):
             assert option in help, (command, option)

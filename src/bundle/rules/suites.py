@@ -49,9 +49,9 @@ def run(root: Path, files: Sequence[RuleFile], tests: Sequence[Path]) -> list[st
             _write(copy / test, (root / test).read_text("utf-8"))
         asked = [tools.ask("promtool", "check", "rules", *(file.path for file in files), cwd=copy)]
         if not asked[0].returncode:
-            test = partial(tools.ask, "promtool", "test", "rules", cwd=copy)
+            run_one = partial(tools.ask, "promtool", "test", "rules", cwd=copy)
             with ThreadPoolExecutor() as at_once:  # promtool takes one after the other, on one CPU
-                asked += at_once.map(test, tests)
+                asked += at_once.map(run_one, tests)
     said = [each.stdout + each.stderr for each in asked if each.returncode]
     return [f"promtool: {line}" for text in said for line in text.replace(f"{name}/", "").splitlines() if line.strip()]
 
