@@ -11,6 +11,7 @@ import pytest
 from bpfleet.cli import GROUP, main
 from bundle import tools
 from bundle.documents import read
+from bundle.rules import model
 from bundle.rules.cli import RULES
 from bundle.slo.cli import SLO
 
@@ -161,8 +162,8 @@ def test_each_directory_is_built_into_its_rules(directory: str, names: list[str]
 
 
 def test_no_rule_has_what_flux_would_substitute() -> None:
-    for file in (ROOT / "policies").rglob("*.yaml"):
-        assert "${" not in file.read_text("utf-8"), file
+    for file in model.files(ROOT):
+        assert "${" not in (ROOT / file.path).read_text("utf-8"), file.path
 
 
 @pytest.mark.parametrize("runbook", RUNBOOKS, ids=lambda file: file.stem)
@@ -182,16 +183,7 @@ def test_commands_in_runbooks_have_the_options_that_they_are_given(
 
 
 def test_each_alert_has_its_runbook_and_each_heading_its_alert() -> None:
-    alerts = {
-        rule["alert"]
-        for file in (ROOT / "policies").rglob("*.yaml")
-        if "tests" not in file.parts
-        for document in read(file)
-        if isinstance(document.value, dict) and document.value.get("kind") == "PrometheusRule"
-        for group in document.value["spec"]["groups"]
-        for rule in group["rules"]
-        if "alert" in rule
-    }
+    alerts = {rule.name for file in model.files(ROOT) for rule in file.rules if rule.is_alert}
     headings = {each for file in RUNBOOKS for each in re.findall(r"^## (\w+)$", file.read_text("utf-8"), re.MULTILINE)}
 
     assert headings == alerts
