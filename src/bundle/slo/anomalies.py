@@ -67,7 +67,8 @@ SIGNALS = (
         "abs({now} - {habit}) > 0.5 * {habit}",
         "requests",
         f"{WHERE} has an unusual rate of requests",
-        f"{WHERE} serves {{{{ $value | humanize }}}} requests a second more or less than at this hour of the last weeks.",
+        f"{WHERE} serves {{{{ $value | humanize }}}} requests a second more or "
+        "less than at this hour of the last weeks.",
     ),
     Signal(
         "errors",

@@ -17,7 +17,7 @@ LABEL = "bpfleet.dev/slo-tier"
 """Of a Namespace: its tier."""
 
 LOWEST = 0.94
-"""The fast page asks for 14.4 times the allowed error ratio: at 0.94 that is 0.864, below 0.9306 more than all there is,
+"""The fast page asks for 14.4 times the allowed error ratio: at 0.94 that is 0.864; below 0.9306 it is more than all,
 so that it could never fire."""
 
 SLIS = ("availability", "latency", "tcp")
