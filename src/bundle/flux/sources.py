@@ -18,8 +18,8 @@ BOOTSTRAPPED = "flux-system"
 """Directory that `flux bootstrap` writes: Flux's own."""
 
 LEFT_OUT = ("cases", "templates", "ci", "tests", "compose")
-"""Directories whose YAML is no manifest: cases of policies, charts' templates and trial values, unit tests of rules, what
-docker compose reads."""
+"""Directories whose YAML is no manifest: cases of policies, charts' templates and trial values, unit tests of rules,
+what docker compose reads."""
 
 HASH = re.compile(r"-[a-z0-9]{10}$")
 """What kustomize appends to a generated name."""
@@ -62,7 +62,7 @@ class Sources:
         candidates = self._objects.get((kind, name)) or self._objects.get((kind, HASH.sub("", name))) or []
         if not candidates:
             return self.somewhere(object, f"{kind} {name}: {message}")
-        best = max(candidates, key=lambda document: _depth(document.value, keys))
+        best = max(candidates, key=lambda document: depth(document.value, keys))
         return Complaint(best.file.relative_to(self.root), best.line(keys), message)
 
     def somewhere(self, object: Mapping[str, Any], message: str) -> Complaint:
@@ -106,7 +106,7 @@ def _name(object: Mapping[str, Any]) -> str:
     return str(metadata.get("name", "")) if isinstance(metadata, dict) else ""
 
 
-def _depth(value: Any, keys: Keys) -> int:
+def depth(value: Any, keys: Keys) -> int:
     """How much of the way is there."""
     for depth, key in enumerate(keys):
         try:

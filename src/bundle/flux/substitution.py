@@ -1,8 +1,9 @@
 """`${name}` and `${name:=default}` in manifests, as kustomize-controller 1.9 puts variables in: strictly.
 
-https://fluxcd.io/flux/components/kustomize/kustomizations/#post-build-variable-substitution. Its other forms (`${name^^}`,
-`${name/a/b}`, `${name:0:3}`) are valid for Flux and refused here: nothing in the tree needs them, and a dashboard's
-`${something}` that happens to be one would pass unseen. `$${name}` is the text `${name}`; `$name` is no variable.
+https://fluxcd.io/flux/components/kustomize/kustomizations/#post-build-variable-substitution. Its other forms
+(`${name^^}`, `${name/a/b}`, `${name:0:3}`) are valid for Flux and refused here: nothing in the tree needs them, and a
+dashboard's `${something}` that happens to be one would pass unseen. `$${name}` is the text `${name}`; `$name` is no
+variable.
 """
 
 import re
@@ -57,7 +58,7 @@ def _expression(text: str, begin: int, variables: Mapping[str, str]) -> tuple[st
 
 def _default(text: str, begin: int, at: int, variables: Mapping[str, str]) -> tuple[str, int]:
     """Up to the closing brace; variables in it count, too."""
-    parts = []
+    parts: list[str] = []
     while at < len(text):
         if text[at] == "}":
             return "".join(parts), at + 1
