@@ -30,8 +30,8 @@ def objects(rendered: Iterable[Object]) -> Found:
         for check in EACH.get(str(value.get("kind")), ()):
             for keys, message in check(value):
                 yield value, keys, message
-        for keys, image in _images(value):
-            if message := unpinned(image):
+        for keys, image, policy in _images(value):
+            if message := unpinned(image, policy):
                 yield value, keys, message
 
 
@@ -179,21 +179,22 @@ def stack(values: Mapping[str, Any], cluster: str) -> Iterator[tuple[Keys, str]]
             )
 
 
-def unpinned(image: str) -> str:
-    """Why an image is not the same tomorrow; empty where it is."""
+def unpinned(image: str, policy: str = "") -> str:
+    """Why it is not known which image runs; empty where it is. policy: when it is pulled. Whoever follows main pulls it
+    always, or some nodes would stay behind."""
     if "@sha256:" in image:
         return ""
     name = image.rpartition("/")[2]
     if ":" not in name:
         return f"image {image}: has neither a tag nor a digest"
-    return f"image {image}: its tag moves" if MOVING.search(name) else ""
+    return f"image {image}: its tag moves" if MOVING.search(name) and policy != "Always" else ""
 
 
-def _images(value: Object) -> Iterator[tuple[Keys, str]]:
+def _images(value: Object) -> Iterator[tuple[Keys, str, str]]:
     spec: Any = value.get("spec")
     way: tuple[str, ...] = ("spec",)
     if value.get("kind") in ("Prometheus", "Alertmanager") and isinstance(spec, dict) and spec.get("image"):
-        yield ("spec", "image"), str(spec["image"])
+        yield ("spec", "image"), str(spec["image"]), ""
     if value.get("kind") == "CronJob" and isinstance(spec, dict):
         spec, way = (spec.get("jobTemplate") or {}).get("spec"), ("spec", "jobTemplate", "spec")
     if value.get("kind") != "Pod" and isinstance(spec, dict):
@@ -201,7 +202,7 @@ def _images(value: Object) -> Iterator[tuple[Keys, str]]:
         spec, way = (template or {}).get("spec") if isinstance(template, dict) else None, (*way, "template", "spec")
     for key in ("initContainers", "containers"):
         for index, each in enumerate((spec or {}).get(key) or ()):
-            yield (*way, key, index, "image"), str(each.get("image", ""))
+            yield (*way, key, index, "image"), str(each.get("image", "")), str(each.get("imagePullPolicy", ""))
 
 
 def _said(value: Any) -> str:

@@ -14,8 +14,8 @@ from bundle.flux.sources import BOOTSTRAPPED, from_error
 GROUP = "kustomize.toolkit.fluxcd.io/"
 
 REPRODUCED = frozenset(
-    "decryption deletionPolicy dependsOn force healthCheckExprs healthChecks interval path postBuild prune retryInterval "
-    "serviceAccountName sourceRef suspend timeout wait".split()
+    "decryption deletionPolicy dependsOn force healthCheckExprs healthChecks interval path postBuild prune "
+    "retryInterval serviceAccountName sourceRef suspend timeout wait".split()
 )
 """Fields of a Kustomization's spec that do not change what is rendered, or that `rendering` follows."""
 

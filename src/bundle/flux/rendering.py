@@ -44,9 +44,11 @@ for _tag in (VALUE, "tag:yaml.org,2002:timestamp"):
 
 @dataclass
 class Rendered:
-    """objects: by step. complaints: what could not be rendered."""
+    """objects: by step. releases: of what a chart made, its HelmRelease, by the object's id. complaints: what could not be
+    rendered."""
 
     objects: dict[str, list[Object]] = field(default_factory=dict)
+    releases: dict[int, Object] = field(default_factory=dict)
     complaints: list[Complaint] = field(default_factory=list)
 
     def all(self) -> Iterator[Object]:
@@ -60,8 +62,11 @@ def render(sources: Sources, cluster: Cluster, overrides: Mapping[str, str] | No
     for step in cluster.steps:
         variables = {**step.variables, **(overrides or {})}
         objects = list(_step(sources, step, variables, rendered.complaints))
-        charts = [made for each in objects for made in _release(sources, each, objects, rendered.complaints)]
-        rendered.objects[step.name] = objects + charts
+        rendered.objects[step.name] = list(objects)
+        for release in objects:
+            made = _release(sources, release, objects, rendered.complaints)
+            rendered.objects[step.name] += made
+            rendered.releases.update({id(each): release for each in made})
     return rendered
 
 

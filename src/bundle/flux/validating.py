@@ -1,6 +1,6 @@
 """All that can be said of the tree without a cluster: one complaint a mistake, however many clusters share it."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from bundle.documents import Document, Keys
@@ -21,8 +21,8 @@ def validate(root: Path, names: Iterable[str] = ()) -> list[Complaint]:
         cluster = clusters.load(root, name)
         rendered = rendering.render(sources, cluster)
         found |= set(rendered.complaints)
-        found |= set(_objects(sources, [each.value for each in cluster.own]))
-        found |= set(_objects(sources, rendered.all()))
+        found |= set(_objects(sources, [each.value for each in cluster.own], {}))
+        found |= set(_objects(sources, rendered.all(), rendered.releases))
         found |= set(_stack(sources, rendered, name, known))
         found |= set(_references(sources, rendered))
     return sorted(found | set(sources.complaints))
@@ -42,13 +42,21 @@ def _files(sources: Sources) -> Iterator[Complaint]:
             yield Complaint(file, document.line(("secretGenerator",)), "secretGenerator: makes a Secret of plain text")
 
 
-def _objects(sources: Sources, objects: Iterable[Object]) -> Iterator[Complaint]:
+def _objects(sources: Sources, objects: Iterable[Object], releases: Mapping[int, Object]) -> Iterator[Complaint]:
+    """releases: of what a chart made. A person changes that by the release's values, so the complaint stands there."""
+
+    def complaint(value: Object, way: Keys, message: str) -> Complaint:
+        if id(value) not in releases:
+            return sources.complaint(value, way, message)
+        made = f"{value.get('kind')} {_of(value, 'name')} of the chart: {message}"
+        return sources.complaint(releases[id(value)], ("spec", "values"), made)
+
     values = [each for each in objects if "sops" not in each]
     for value in values:
         for way, message in schemas.wrong(value):
-            yield sources.complaint(value, way, message)
+            yield complaint(value, way, message)
     for value, way, message in checks.objects(values):
-        yield sources.complaint(value, way, message)
+        yield complaint(value, way, message)
 
 
 def _stack(sources: Sources, rendered: Rendered, cluster: str, known: keys.Known) -> Iterator[Complaint]:
