@@ -44,7 +44,7 @@ for _tag in (VALUE, "tag:yaml.org,2002:timestamp"):
 
 @dataclass
 class Rendered:
-    """objects: by step. releases: of what a chart made, its HelmRelease, by the object's id. complaints: what could not be
+    """objects: by step. releases: of what a chart made, its HelmRelease, by the object's id. complaints: what cannot be
     rendered."""
 
     objects: dict[str, list[Object]] = field(default_factory=dict)

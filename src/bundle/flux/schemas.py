@@ -26,10 +26,27 @@ def file_of(api_version: str, kind: str) -> Path:
     return VENDORED / (group or CORE) / f"{kind.lower()}_{version}.json"
 
 
+EVERYWHERE = ("apiVersion", "kind", "metadata")
+"""Fields of every object. The operators' schemas leave them out, or open."""
+
+
 @cache
 def _validator(file: Path) -> Any:
     schema = json.loads(file.read_text("utf-8"))
+    properties = schema.setdefault("properties", {})
+    for key in EVERYWHERE[:2]:
+        properties.setdefault(key, {"type": "string"})
+    if "properties" not in properties.get("metadata", {}):
+        properties["metadata"] = _metadata()
+    schema["additionalProperties"] = False
     return jsonschema.validators.validator_for(schema, jsonschema.Draft202012Validator)(schema)
+
+
+@cache
+def _metadata() -> Any:
+    """Of any object: the same wherever a schema has it."""
+    schema = json.loads((VENDORED / CORE / "configmap_v1.json").read_text("utf-8"))
+    return schema["properties"]["metadata"]
 
 
 def wrong(value: Mapping[str, Any]) -> Iterator[tuple[Keys, str]]:
