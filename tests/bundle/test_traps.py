@@ -1,4 +1,4 @@
-"""Mistakes that a cluster would take in silence, each made once in a copy of the tree: told by file and line, and no more."""
+"""Mistakes that a cluster would take in silence, each made once in a copy of the tree: told by file and line, no more."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ SPEC = "prometheus.prometheusSpec"
 
 @dataclass(frozen=True)
 class Mistake:
-    """In `file`, `old` becomes `new`; `complaint` begins the message. at: of the complaint, where it is another file."""
+    """In `file`, `old` becomes `new`; `complaint` is in the message. at: the file that it names, where it is another."""
 
     file: str
     old: str
@@ -194,6 +194,6 @@ def test_what_kustomize_cannot_build_is_told_at_its_file(tmp_path: Path) -> None
 
     assert [each.partition(": ")[0] for each in told] == [
         "infrastructure/crds/kustomization.yaml:1",
-        "infrastructure/notifications/discord.yaml:21",
+        "infrastructure/notifications/discord.yaml:22",
     ]
     assert "namespaces.yaml" in told[0] and "not valid YAML" in told[1]

@@ -1,5 +1,5 @@
-"""Admission policies, asked of a real API server. In a namespace of their own, under names of their own: nothing else in the
-cluster is judged by them."""
+"""Admission policies, asked of a real API server. In a namespace of their own, under names of their own: nothing else in
+the cluster is judged by them."""
 
 import json
 import secrets

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from typing import Any
 
-from bundle.documents import read
 from tests.support.trees import ROOT
+
+from bundle.documents import read
 
 
 @dataclass(frozen=True)
