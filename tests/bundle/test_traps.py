@@ -1,4 +1,4 @@
-"""Mistakes that a cluster would take in silence, each made once in a copy of the tree: told by file and line, no more."""
+"""Mistakes that a cluster would take in silence, each made once in a copy of the tree: told by file and line."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ SPEC = "prometheus.prometheusSpec"
 
 @dataclass(frozen=True)
 class Mistake:
-    """In `file`, `old` becomes `new`; `complaint` is in the message. at: the file that it names, where it is another."""
+    """In `file`, `old` becomes `new`; `complaint` is in the message. at: the file that it names if another."""
 
     file: str
     old: str
