@@ -132,10 +132,10 @@ MISTAKES: Sequence[Mistake] = (
         below=-1,
     ),
     Mistake(
-        "infrastructure/controllers/base/kube-prometheus-stack.yaml",
-        "    strategy:\n      name: RetryOnFailure",
-        "    stragety:\n      name: RetryOnFailure",
-        "spec.install.stragety: no such field; did you mean strategy?",
+        "clusters/kind/vars.yaml",
+        "  labels:\n",
+        "  lables:\n",
+        "metadata.lables: no such field; did you mean labels?",
     ),
     Mistake(
         "infrastructure/crds/prometheus-operator.yaml",

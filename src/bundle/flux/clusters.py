@@ -9,6 +9,7 @@ from typing import Any
 from bpfleet.errors import BundleError
 from bundle.documents import Document, read
 from bundle.flux.complaints import Complaint
+from bundle.flux.shapes import a_map, maps
 from bundle.flux.sources import BOOTSTRAPPED, from_error
 
 GROUP = "kustomize.toolkit.fluxcd.io/"
@@ -86,34 +87,35 @@ def _step(root: Path, document: Document, documents: Sequence[Document], complai
     if not isinstance(spec, dict) or not isinstance(spec.get("path"), str):
         complain(("spec",), f"the Kustomization {name} has no path")
         return
-    for key in sorted(set(spec) - REPRODUCED):
+    for key in sorted({str(each) for each in spec} - REPRODUCED):
         complain(("spec", key), f"spec.{key}: rendering does not follow it; write a kustomization.yaml that does it")
     path = Path(spec["path"])
     if path.is_absolute() or ".." in path.parts or not (root / path / "kustomization.yaml").is_file():
         complain(("spec", "path"), f"{path}: no kustomization.yaml there")
         return
-    after = tuple(str(each.get("name")) for each in spec.get("dependsOn") or () if isinstance(each, dict))
+    after = tuple(str(each.get("name")) for each in maps(spec.get("dependsOn")))
     yield Step(document, name, path, after, _variables(spec, documents, complain))
 
 
 def _variables(spec: Mapping[str, Any], documents: Iterable[Document], complain: Any) -> dict[str, str]:
     """As kustomize-controller takes them: those of ConfigMaps in turn, then the ones that stand here."""
-    build, found = spec.get("postBuild") or {}, {}
-    for index, each in enumerate(build.get("substituteFrom") or ()):
+    build = a_map(spec.get("postBuild"))
+    found: dict[str, str] = {}
+    for index, each in enumerate(maps(build.get("substituteFrom"))):
         if each.get("kind") == "Secret":
             continue  # nobody but the cluster knows it; what it should have given shows as not set
-        maps = [
+        named = [
             document.value
             for document in documents
             if document.value.get("kind") == "ConfigMap" and _name(document.value) == each.get("name")
         ]
-        if not maps and not each.get("optional"):
+        if not named and not each.get("optional"):
             complain(
                 ("spec", "postBuild", "substituteFrom", index), f"no ConfigMap {each.get('name')} in this directory"
             )
-        for one in maps:
-            found.update({key: str(value).replace("\n", "") for key, value in (one.get("data") or {}).items()})
-    found.update({key: str(value).replace("\n", "") for key, value in (build.get("substitute") or {}).items()})
+        for one in named:
+            found.update({key: str(value).replace("\n", "") for key, value in a_map(one.get("data")).items()})
+    found.update({key: str(value).replace("\n", "") for key, value in a_map(build.get("substitute")).items()})
     return found
 
 

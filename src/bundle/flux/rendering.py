@@ -13,8 +13,10 @@ import yaml
 from bpfleet.errors import BundleError, ToolError
 from bundle import tools
 from bundle.documents import VALUE
+from bundle.flux import schemas
 from bundle.flux.clusters import Cluster, Step
 from bundle.flux.complaints import Complaint
+from bundle.flux.shapes import a_map, metadata
 from bundle.flux.sources import Sources
 from bundle.flux.substitution import SubstitutionError, substitute
 
@@ -87,7 +89,7 @@ def _step(sources: Sources, step: Step, variables: Mapping[str, str], complaints
             try:
                 value = _parse(substitute(one, variables))
             except SubstitutionError as error:
-                name = (value.get("metadata") or {}).get("name")
+                name = metadata(value, "name")
                 message = f"{error.text}: in {value.get('kind')} {name} of the step {step.name}: {error}"
                 complaints.append(sources.text(value, error.text, message))
                 continue
@@ -104,8 +106,8 @@ def _parse(text: str) -> Object:
 
 
 def _switched_off(value: Object) -> bool:
-    metadata = value.get("metadata") or {}
-    return any((metadata.get(each) or {}).get(SWITCH) == "disabled" for each in ("labels", "annotations"))
+    said = a_map(value.get("metadata"))
+    return any(a_map(said.get(each)).get(SWITCH) == "disabled" for each in ("labels", "annotations"))
 
 
 def _kustomize(root: Path, step: Step, error: ToolError) -> Complaint:
@@ -121,7 +123,7 @@ def _kustomize(root: Path, step: Step, error: ToolError) -> Complaint:
 
 def _release(sources: Sources, value: Object, beside: Sequence[Object], complaints: list[Complaint]) -> list[Object]:
     """What Helm makes of a chart in this tree; nothing for charts from elsewhere."""
-    if value.get("kind") != "HelmRelease":
+    if value.get("kind") != "HelmRelease" or any(schemas.wrong(value)):
         return []
     spec = value["spec"]
     chart = (spec.get("chart") or {}).get("spec") or {}
@@ -144,7 +146,7 @@ def values(
 ) -> list[tuple[str, Any]]:
     """A release's values in order, the later wins: each with the name of the ConfigMap that holds it, or none."""
     found: list[tuple[str, Any]] = []
-    maps = {each["metadata"]["name"]: each for each in beside if each.get("kind") == "ConfigMap"}
+    maps = {metadata(each, "name"): each for each in beside if each.get("kind") == "ConfigMap"}
     for index, each in enumerate(release["spec"].get("valuesFrom") or ()):
         where = ("spec", "valuesFrom", index)
         if each.get("kind") != "ConfigMap" or each.get("targetPath"):
@@ -154,8 +156,11 @@ def values(
             if not each.get("optional"):
                 complaints.append(sources.complaint(release, where, f"no ConfigMap {each['name']} in this step"))
         else:
-            text = (maps[each["name"]].get("data") or {}).get(each.get("valuesKey", "values.yaml"), "")
-            found.append((each["name"], yaml.load(text, Loader) or {}))  # noqa: S506  # a safe one
+            text = a_map(maps[each["name"]].get("data")).get(each.get("valuesKey", "values.yaml"), "")
+            try:
+                found.append((each["name"], yaml.load(str(text), Loader) or {}))  # noqa: S506  # a safe one
+            except yaml.YAMLError as error:
+                complaints.append(sources.complaint(release, where, f"{each['name']}: not valid YAML: {error}"))
     return [*found, ("", release["spec"].get("values") or {})]
 
 
@@ -163,7 +168,7 @@ def merged(parts: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     """As Helm does it: maps are merged, all else is replaced."""
     result: dict[str, Any] = {}
     for _, part in parts:
-        result = _merge(result, part)
+        result = _merge(result, part if isinstance(part, dict) else {})
     return result
 
 
@@ -176,12 +181,12 @@ def _merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _template(release: Object, chart: Path, parts: Iterable[tuple[str, Any]]) -> str:
-    metadata, spec = release["metadata"], release["spec"]
+    spec = release["spec"]
     with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
         yaml.safe_dump(merged(parts), file)
         file.flush()
-        name = spec.get("releaseName") or metadata["name"]
-        namespace = spec.get("targetNamespace") or metadata.get("namespace", "default")
+        name = spec.get("releaseName") or metadata(release, "name")
+        namespace = spec.get("targetNamespace") or metadata(release, "namespace") or "default"
         versions = [f"--api-versions={each}" for each in API_VERSIONS]
         return tools.run(
             "helm", "template", name, chart, f"--namespace={namespace}", f"--values={file.name}", *versions

@@ -7,6 +7,7 @@ from bundle.documents import Document, Keys
 from bundle.flux import checks, clusters, keys, rendering, schemas
 from bundle.flux.complaints import Complaint
 from bundle.flux.rendering import Object, Rendered
+from bundle.flux.shapes import a_map, maps, metadata
 from bundle.flux.sources import HASH, Sources, depth
 
 NOT_CHECKED = "rules in CEL (x-kubernetes-validations): the API server knows them, and tests/cluster asks it"
@@ -21,7 +22,7 @@ def validate(root: Path, names: Iterable[str] = ()) -> list[Complaint]:
         cluster = clusters.load(root, name)
         rendered = rendering.render(sources, cluster)
         found |= set(rendered.complaints)
-        found |= set(_objects(sources, [each.value for each in cluster.own], {}))
+        found |= set(_own(sources, cluster.own))
         found |= set(_objects(sources, rendered.all(), rendered.releases))
         found |= set(_stack(sources, rendered, name, known))
         found |= set(_references(sources, rendered))
@@ -48,21 +49,37 @@ def _objects(sources: Sources, objects: Iterable[Object], releases: Mapping[int,
     def complaint(value: Object, way: Keys, message: str) -> Complaint:
         if id(value) not in releases:
             return sources.complaint(value, way, message)
-        made = f"{value.get('kind')} {_of(value, 'name')} of the chart: {message}"
+        made = f"{value.get('kind')} {metadata(value, 'name')} of the chart: {message}"
         return sources.complaint(releases[id(value)], ("spec", "values"), made)
 
-    values = [each for each in objects if "sops" not in each]
-    for value in values:
-        for way, message in schemas.wrong(value):
+    for value in objects:
+        for way, message in wrong(value):
             yield complaint(value, way, message)
-    for value, way, message in checks.objects(values):
-        yield complaint(value, way, message)
+
+
+def _own(sources: Sources, documents: Iterable[Document]) -> Iterator[Complaint]:
+    """Of a cluster's own directory. Other clusters have objects of the same names: the file is the document's."""
+    for document in documents:
+        for way, message in wrong(document.value):
+            yield Complaint(document.file.relative_to(sources.root), document.line(way), message)
+
+
+def wrong(value: Object) -> Iterator[tuple[Keys, str]]:
+    """What its schema says; only where that is content are things where the checks look for them."""
+    if "sops" in value:
+        return
+    found = list(schemas.wrong(value))
+    yield from found or ((way, message) for _, way, message in checks.objects([value]))
+
+
+def _right(objects: Iterable[Object], *kinds: str) -> list[Object]:
+    return [each for each in objects if each.get("kind") in kinds and not any(schemas.wrong(each))]
 
 
 def _stack(sources: Sources, rendered: Rendered, cluster: str, known: keys.Known) -> Iterator[Complaint]:
     """The values of kube-prometheus-stack, each at the line of the file that says it."""
     for objects in rendered.objects.values():
-        for release in (each for each in objects if each.get("kind") == "HelmRelease"):
+        for release in _right(objects, "HelmRelease"):
             artifact = _artifact(release, objects)
             if artifact is None or not str(artifact["spec"]["url"]).endswith(f"/{keys.CHART}"):
                 continue
@@ -100,8 +117,7 @@ def _values_file(sources: Sources, name: str) -> Document | None:
     """What the generator of the ConfigMap reads: `files` of the kustomization that names it."""
     stem = HASH.sub("", name)
     for each in sources.documents:
-        generators = each.value.get("configMapGenerator") if isinstance(each.value, dict) else None
-        for generator in generators or ():
+        for generator in maps(a_map(each.value).get("configMapGenerator")):
             if generator.get("name") == stem and generator.get("files"):
                 file = each.file.parent / str(generator["files"][0]).rpartition("=")[2]
                 return next((found for found in sources.documents if found.file == file), None)
@@ -110,16 +126,14 @@ def _values_file(sources: Sources, name: str) -> Document | None:
 
 def _artifact(release: Object, objects: Iterable[Object]) -> Object | None:
     name = (release["spec"].get("chartRef") or {}).get("name")
-    return next(
-        (each for each in objects if each["kind"] == "OCIRepository" and each["metadata"]["name"] == name), None
-    )
+    return next((each for each in _right(objects, "OCIRepository") if metadata(each, "name") == name), None)
 
 
 def _references(sources: Sources, rendered: Rendered) -> Iterator[Complaint]:
     """Names that one object uses and another has: across namespaces they do not hold under Flux's lockdown."""
-    there = {(each.get("kind"), _of(each, "namespace"), _of(each, "name")) for each in rendered.all()}
-    for value in rendered.all():
-        namespace = _of(value, "namespace")
+    there = {(each.get("kind"), metadata(each, "namespace"), metadata(each, "name")) for each in rendered.all()}
+    for value in _right(rendered.all(), "Alert", "Alertmanager", "HelmRelease"):
+        namespace = metadata(value, "namespace")
         for way, reference in _used(value):
             if reference.get("namespace", namespace) != namespace:
                 yield sources.complaint(value, way, f"{'.'.join(map(str, way))}: a reference to another namespace")
@@ -139,7 +153,3 @@ def _used(value: Object) -> Iterator[tuple[tuple[str | int, ...], dict[str, str]
     if value.get("kind") == "Alertmanager" and (spec.get("alertmanagerConfiguration") or {}).get("name"):
         reference = {"kind": "AlertmanagerConfig", "name": spec["alertmanagerConfiguration"]["name"]}
         yield ("spec", "alertmanagerConfiguration", "name"), reference
-
-
-def _of(value: Object, key: str) -> str:
-    return str((value.get("metadata") or {}).get(key, ""))
