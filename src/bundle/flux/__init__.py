@@ -1,1 +1,1 @@
-"""The tree itself: rendered, validated, compared."""
+"""The tree as Flux sees it: steps in order, variables put in, charts rendered; and what is wrong with it."""

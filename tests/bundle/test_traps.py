@@ -1,0 +1,199 @@
+"""Mistakes that a cluster would take in silence, each made once in a copy of the tree: told by file and line."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from tests.support import trees
+
+from bundle.flux import validating
+
+PROMETHEUS = "infrastructure/prometheus/values/values.yaml"
+SPEC = "prometheus.prometheusSpec"
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """In `file`, `old` becomes `new`; `complaint` is in the message. at: the file that it names if another."""
+
+    file: str
+    old: str
+    new: str
+    complaint: str
+    at: str = ""
+    below: int = 0
+    """Lines from the edit to the complaint."""
+
+    def __str__(self) -> str:
+        return self.complaint
+
+
+MISTAKES: Sequence[Mistake] = (
+    # A text that Flux would take for a variable: the whole step would fail.
+    Mistake(
+        "infrastructure/configs/base/flux-monitor.yaml",
+        "    - port: http-prom\n",
+        "    - port: http-prom\n      interval: ${__rate_interval}\n",
+        "${__rate_interval}: in PodMonitor flux of the step configs: the variable __rate_interval is not set",
+        below=1,
+    ),
+    Mistake(
+        "infrastructure/crds/namespace.yaml",
+        "    app.kubernetes.io/part-of: bpfleet\n",
+        "    app.kubernetes.io/part-of: bpfleet\n    x: ${a/b/c}\n",
+        "${a/b/c}: in Namespace monitoring of the step crds: allowed are ${name} and ${name:=default}",
+        below=1,
+    ),
+    Mistake(
+        "policies/platform/flux.yaml",
+        "    kustomize.toolkit.fluxcd.io/substitute: disabled\n",
+        "    some: annotation\n",
+        "has to carry the annotation kustomize.toolkit.fluxcd.io/substitute: disabled",
+        below=-1,
+    ),
+    # The agent's namespaces would be its own.
+    Mistake(
+        "apps/agent/chart/templates/_helpers.tpl",
+        "honorLabels: true",
+        "honorLabels: false",
+        "PodMonitor bpfleet-agent of the chart: honorLabels: has to be true",
+        at="apps/agent/base/release.yaml",
+    ),
+    # Values that the chart ignores, or by which nothing of ours is loaded.
+    Mistake(
+        PROMETHEUS,
+        "    walCompression: true",
+        "    walCompresion: true",
+        f"kube-prometheus-stack 88.5.3 has no value {SPEC}.walCompresion; did you mean {SPEC}.walCompression?",
+    ),
+    *(
+        Mistake(
+            PROMETHEUS,
+            f"{each}SelectorNilUsesHelmValues: false",
+            f"{each}SelectorNilUsesHelmValues: true",
+            f"{SPEC}.{each}SelectorNilUsesHelmValues: has to be false",
+        )
+        for each in ("rule", "serviceMonitor", "podMonitor", "probe", "scrapeConfig")
+    ),
+    Mistake(
+        "infrastructure/alertmanager/values/values.yaml",
+        "      name: bpfleet",
+        "      name: someone",
+        "alertmanager.alertmanagerSpec.alertmanagerConfiguration.name: has to be bpfleet",
+    ),
+    # A broken rule would be taken, and its last good version be gone.
+    Mistake(
+        PROMETHEUS,
+        "failurePolicy: Fail",
+        "failurePolicy: Ignore",
+        "prometheusOperator.admissionWebhooks.failurePolicy: has to be Fail",
+    ),
+    Mistake(
+        "clusters/kind/policies.yaml",
+        "b.conditions.exists(c,\n",
+        "b.conditions.all(c,\n",
+        "all() is true of a list that is still empty",
+        below=-1,
+    ),
+    Mistake(PROMETHEUS, "    shards: 1", "    shards: 2", f"{SPEC}.shards: has to be 1"),
+    Mistake(
+        "infrastructure/prometheus/values/kind/values.yaml",
+        "kubeEtcd:\n  enabled: false",
+        "kubeEtcd:\n  enabled: true",
+        "kubeEtcd.enabled: has to be false",
+        below=1,
+    ),
+    # Order, names, versions.
+    Mistake(
+        "clusters/kind/apps.yaml",
+        "    - name: configs",
+        "    - name: config",
+        "dependsOn: no Kustomization config in this cluster; did you mean configs?",
+        below=-1,
+    ),
+    Mistake(
+        "clusters/kind/crds.yaml",
+        "  wait: true",
+        "  wait: false",
+        "spec.wait: has to be true",
+    ),
+    Mistake(
+        "infrastructure/controllers/base/kube-prometheus-stack.yaml",
+        "    tag: 88.5.3",
+        "    tag: 88.5.4",
+        "the list of values is of kube-prometheus-stack 88.5.3",
+    ),
+    Mistake(
+        "infrastructure/crds/prometheus-operator.yaml",
+        "    tag: 31.0.1",
+        '    semver: ">=31"',
+        "spec.ref: >=31 is no exact version",
+        below=-1,
+    ),
+    Mistake(
+        "clusters/kind/vars.yaml",
+        "  labels:\n",
+        "  lables:\n",
+        "metadata.lables: no such field; did you mean labels?",
+    ),
+    Mistake(
+        "infrastructure/crds/prometheus-operator.yaml",
+        "    kind: OCIRepository\n",
+        "    kind: OCIRepository\n    namespace: flux-system\n",
+        "spec.chartRef: a reference to another namespace",
+        below=-1,
+    ),
+    # Secrets in plain text: whether anything uses the file or not.
+    Mistake(
+        "infrastructure/notifications/discord.yaml",
+        "apiVersion: notification.toolkit.fluxcd.io/v1beta3\nkind: Provider",
+        "apiVersion: v1\nkind: Secret\nmetadata:\n  name: x\n---\n"
+        "apiVersion: notification.toolkit.fluxcd.io/v1beta3\nkind: Provider",
+        "a Secret that is not encrypted",
+    ),
+)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str], list[tuple[Mistake, str]]]:
+    """What is told of a tree with all the mistakes, and where each was made. They do not hide one another."""
+    root = trees.copy(tmp_path_factory.mktemp("traps"))
+    for each in MISTAKES:
+        trees.edit(root, each.file, each.old, each.new)
+    places = []
+    for each in MISTAKES:
+        text = (root / each.file).read_text("utf-8")
+        line = text[: text.index(each.new)].count("\n") + 1 + each.below
+        places.append((each, f"{each.at}:" if each.at else f"{each.file}:{line}:"))
+    return [str(each) for each in validating.validate(root, ["kind"])], places
+
+
+@pytest.mark.parametrize("mistake", MISTAKES, ids=str)
+def test_a_mistake_is_told_by_file_and_line(
+    mistake: Mistake, made: tuple[list[str], list[tuple[Mistake, str]]]
+) -> None:
+    told, places = made
+    place = dict(places)[mistake]
+
+    assert [each for each in told if each.startswith(place) and mistake.complaint in each], "\n".join([place, *told])
+
+
+def test_nothing_else_is_told(made: tuple[list[str], list[tuple[Mistake, str]]]) -> None:
+    told, places = made
+
+    assert [each for each in told if not any(mistake.complaint in each for mistake, _ in places)] == []
+
+
+def test_what_kustomize_cannot_build_is_told_at_its_file(tmp_path: Path) -> None:
+    root = trees.copy(tmp_path)
+    trees.edit(root, "infrastructure/crds/kustomization.yaml", "  - namespace.yaml", "  - namespaces.yaml")
+    trees.edit(root, "infrastructure/notifications/discord.yaml", "  eventSeverity: error", "  eventSeverity: [error")
+
+    told = [str(each) for each in validating.validate(root, ["kind"])]
+
+    assert [each.partition(": ")[0] for each in told] == [
+        "infrastructure/crds/kustomization.yaml:1",
+        "infrastructure/notifications/discord.yaml:22",
+    ]
+    assert "namespaces.yaml" in told[0] and "not valid YAML" in told[1]
