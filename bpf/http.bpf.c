@@ -35,7 +35,7 @@
 /* Buffers and messages that are read of a segment. The verifier walks each of them. */
 #define HTTP_ROUNDS 2
 
-/* Lines and digits read in one call of requests that are only counted any more. The verifier walks each of them. */
+/* Lines and numbers read in one call of requests that are only counted any more. The verifier walks each of them. */
 #define HTTP_SKIM_STEPS 128
 
 /* Tail calls for a segment: of the 33 that the kernel allows one is the request log's. */
@@ -1289,21 +1289,43 @@ static inline void skim_first_line(volatile struct http_buffer *b, volatile stru
 	body_begins(d);
 }
 
-/* As read_number(), a digit a step. */
-static inline void skim_digit(volatile struct http_buffer *b, volatile struct http_direction *d)
+/* As many of the first seven bytes as are digits, and then no more. */
+static inline u32 count_digits(u64 word)
 {
-	u32 byte = http_byte(b, b->length_at), digits = b->digits;
+	word ^= 0x3030303030303030ULL;
+	return first_byte((((word & 0x007f7f7f7f7f7f7fULL) + 0x0076767676767676ULL) | word | 1ULL << 63) &
+			  0x8080808080808080ULL);
+}
 
-	b->length_at += 1;
-	if (byte - '0' < 10 && digits < HTTP_PLACES) {
-		b->number = b->number * 10 + (byte - '0');
-		b->digits = digits + 1;
-	} else if (!is_space(byte) || digits) {
-		d->length = b->number;
-		d->has_length = digits && byte - '0' > 9;
-		d->is_coded |= !d->has_length;
-		b->length_at = 0;
-	}
+/* Eight digits' values as one number, the first one in the lowest byte: pairs, then fours, then all. */
+static inline u64 decimal(u64 word)
+{
+	word = (word * 10 + (word >> 8)) & 0x00ff00ff00ff00ffULL;
+	word = (word * 100 + (word >> 16)) & 0x0000ffff0000ffffULL;
+	return (u32)(word * 10000 + (word >> 32));
+}
+
+/* As read_number(), up to seven digits a step. */
+static inline void skim_digits(volatile struct http_buffer *b, volatile struct http_direction *d)
+{
+	u32 at = b->length_at, digits = b->digits, count, places;
+	u64 word;
+
+	if (!digits && is_space(http_byte(b, at)))
+		at += 1;
+	word = http_word(b, at);
+	count = count_digits(word);
+	places = 56 - 8 * count; /* a one, and so many zeros; the digits, and so many zeros before them */
+	b->number = b->number * decimal(1ULL << places) + decimal((word ^ 0x3030303030303030ULL) << 8 << places);
+	digits += count;
+	b->digits = digits;
+	b->length_at = at + count;
+	if (count == 7 || (!digits && is_space((u8)word)))
+		return;
+	d->length = b->number;
+	d->has_length = digits && digits <= HTTP_PLACES;
+	d->is_coded |= !d->has_length;
+	b->length_at = 0;
 }
 
 /* A line, or what of it is in the buffer, with the head's end where that follows. Returns 0 where there is nothing more
@@ -1315,7 +1337,7 @@ static inline u32 skim(struct __sk_buff *skb, struct http_buffer *buffer, volati
 	u32 length, has_ended = 0;
 
 	if (b->length_at) {
-		skim_digit(b, d);
+		skim_digits(b, d);
 		return 1;
 	}
 	if (d->body)
