@@ -42,10 +42,11 @@ ANY = "any"
 NAMELESS = "_unknown"
 """Where the short-lived cgroup's counts are when nothing tells its name."""
 
-READY_SECONDS = 600.0
+READY_SECONDS = 1800.0
 EXACT_SECONDS = 60.0
 LOOK_SECONDS = 0.5
-"""An emulated machine is twenty times slower than a real one."""
+"""An emulated machine is twenty times slower than a real one, and may have to share that one: http alone has programs
+whose verifier walks half a million instructions each."""
 
 DRAIN_SECONDS = 0.2
 SCRAPE_SECONDS = 60

@@ -12,7 +12,10 @@ from typing import Any, Self
 from bpfleet.errors import HostError, KernelError
 
 LOADER = Path(__file__).with_name("loader.py")
-TIMEOUT_SECONDS = 120.0  # for one answer: a compile takes 0.5 s, a hundred times that on a starved node
+TIMEOUT_SECONDS = 300.0
+"""For one answer: the longest is a load whose verifier walks a million instructions, which takes one to three
+seconds; a hundred times that on a starved node, or where the processor is emulated."""
+
 MAX_DESCRIPTORS = 253  # in one message (SCM_MAX_FD)
 MAX_MESSAGE = 500  # characters of a child's last words that an outcome repeats
 PASSED_ON = ("PATH", "TMPDIR", "LD_LIBRARY_PATH", "LIBBCC_PATH")
