@@ -20,6 +20,7 @@ from typing import Any
 from matrix.archive import Archive, Unavailable
 
 from agent.collectors import BUILT_IN
+from agent.kernel import facts
 from matrix import disks, emulators, guests, kernels, page
 
 REPOSITORY = Path(__file__).parents[1]
@@ -39,7 +40,10 @@ BOOTS: Boots = {
 """The load runs in each; in the second one once without each of the capabilities."""
 
 COMPLETE = ("all", "the four")
-"""Runs with every capability that the agent has use for: only lockdown may keep a collector from running."""
+"""Runs with every capability that the agent has use for: only lockdown and SINCE may keep a collector from running."""
+
+SINCE = {"http_bodies": (5, 11), "http_log": (5, 12)}
+"""The kernels that have what a collector needs, where not all of the matrix do."""
 
 
 def main() -> int:
@@ -96,15 +100,17 @@ def wrong(lines: Sequence[Mapping[str, Any]]) -> list[str]:
     """What a boot has shown that must not be."""
     found = [f"{line['run']}: {line['failed']}" for line in lines if "failed" in line]
     for line in lines:
-        found += missing(line, lines[0]["lockdown"]) if line.get("run") in COMPLETE else []
+        found += missing(line, lines[0]["lockdown"], lines[0]["release"]) if line.get("run") in COMPLETE else []
         checks = line.get("checks", ())
         found += [f"{line['run']}: {check['what']}" for check in checks if check["counted"] != check["witness"]]
     return found
 
 
-def missing(line: Mapping[str, Any], lockdown: str) -> list[str]:
+def missing(line: Mapping[str, Any], lockdown: str, release: str) -> list[str]:
     """Collectors that do not run although they have all that they could ask for: nothing of them was checked."""
-    needed = ["traffic"] if lockdown == "confidentiality" else [kind.name for kind in BUILT_IN]
+    version = facts.version(release)
+    served = [kind.name for kind in BUILT_IN if version >= SINCE.get(kind.name, version)]
+    needed = ["traffic"] if lockdown == "confidentiality" else served
     up = {name for name, state in line.get("collectors", {}).items() if state["up"]}
     return [f"{line['run']}: {name} does not run" for name in needed if name not in up]
 

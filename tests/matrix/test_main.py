@@ -12,8 +12,8 @@ from matrix import __main__ as matrix
 from matrix import guests
 
 
-def booted(run: dict[str, Any], lockdown: str = "none") -> list[dict[str, Any]]:
-    return [{"release": "r", "lockdown": lockdown}, run]
+def booted(run: dict[str, Any], lockdown: str = "none", release: str = "6.1.0-56") -> list[dict[str, Any]]:
+    return [{"release": release, "lockdown": lockdown}, run]
 
 
 def ran(name: str, *up: str) -> dict[str, Any]:
@@ -37,6 +37,15 @@ def test_what_lockdown_or_a_missing_capability_takes_away_is_not_wrong() -> None
     assert matrix.wrong(booted(ran("all"), "confidentiality")) == ["all: traffic does not run"]
     assert matrix.wrong(booted(ran("without PERFMON"))) == []
     assert matrix.wrong(booted({"run": "without BPF", "refused": "no"})) == []
+
+
+def test_what_a_kernel_is_too_old_for_is_not_wrong_there_and_only_there() -> None:
+    older = [name for name in EVERY if name not in ("http_bodies", "http_log")]
+    assert matrix.wrong(booted(ran("all", *older), release="5.10.0-46-cloud-amd64")) == []
+    assert matrix.wrong(booted(ran("all", *older), release="5.12.0")) == [
+        f"all: {name} does not run" for name in EVERY if name not in older
+    ]
+    assert matrix.wrong(booted(ran("all", *older[1:]), release="5.10.0")) == [f"all: {older[0]} does not run"]
 
 
 def test_a_wrong_number_is_wrong_in_every_run() -> None:
