@@ -1,6 +1,6 @@
 """HTTP/1.x requests per workload, as server and as client: how many, how they ended, how long the answer took.
 
-Kernel half: http.bpf.c, and http_flows.bpf.c for the same requests by peer.
+Kernel half: http.bpf.c and its parts, of which http_flows.bpf.c has the same requests by peer.
 """
 
 import struct
@@ -52,7 +52,17 @@ ATTACHED: Final = {bytes(4): (1,)}
 class Http(Collector):
     name = "http"
     program = "http.bpf.c"
-    parts = ("http_flows.bpf.c",)
+    parts = (
+        "http_buffer.bpf.c",
+        "http_places.bpf.c",
+        "http_pairing.bpf.c",
+        "http_heads.bpf.c",
+        "http_skimming.bpf.c",
+        "http_handshakes.bpf.c",
+        "http_following.bpf.c",
+        "http_ends.bpf.c",
+        "http_flows.bpf.c",
+    )
     base = packet.PACKET
     probes = (
         Packet("on_packet_http"),
