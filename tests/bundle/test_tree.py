@@ -124,8 +124,8 @@ def test_what_a_cluster_keeps_and_how_often_it_is_there() -> None:
 def test_a_disk_of_production_keeps_what_it_can_and_never_runs_full() -> None:
     """The size is what ends: a smaller one would cut the 35 days short, and nobody would be told."""
     spec = trees.stack_values(trees.rendered("production"))["prometheus"]["prometheusSpec"]
-    disk = int(spec["storageSpec"]["volumeClaimTemplate"]["spec"]["resources"]["requests"]["storage"].removesuffix("Gi"))
-    assert int(spec["retentionSize"].removesuffix("GiB")) == disk * 9 // 10
+    disk = spec["storageSpec"]["volumeClaimTemplate"]["spec"]["resources"]["requests"]["storage"]
+    assert int(spec["retentionSize"].removesuffix("GiB")) == int(disk.removesuffix("Gi")) * 9 // 10
 
 
 def test_what_flux_removes_takes_no_metrics_with_it() -> None:
@@ -150,9 +150,15 @@ def test_grafana_knows_who_is_logged_in_and_calls_nobody() -> None:
     assert grafana["persistence"]["enabled"] and grafana["deploymentStrategy"] == {"type": "Recreate"}
 
 
-def test_kube_state_metrics_reads_no_secrets() -> None:
+def test_nobody_who_only_shows_things_reads_the_clusters_secrets() -> None:
     for name in ("kind", "staging", "production"):
-        assert trees.stack_values(trees.rendered(name))["kube-state-metrics"]["collectorsExclude"] == ["secrets"]
+        values = trees.stack_values(trees.rendered(name))
+        assert values["kube-state-metrics"]["collectorsExclude"] == ["secrets"]
+        assert values["grafana"]["rbac"] == {"namespaced": True}
+        assert values["grafana"]["sidecar"]["dashboards"]["searchNamespace"] == "monitoring"
+        made = [each for each in trees.rendered(name).all() if each["kind"] == "ConfigMap"]
+        shown = [each for each in made if "grafana_dashboard" in each["metadata"].get("labels", {})]
+        assert {each["metadata"]["namespace"] for each in shown} == {"monitoring"}
     role = trees.one(trees.rendered("operator"), "ClusterRole", "kube-state-metrics-bpfleet")
     assert not [rule for rule in role["rules"] if {"secrets", "*"} & set(rule["resources"]) and "" in rule["apiGroups"]]
 

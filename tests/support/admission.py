@@ -10,8 +10,8 @@ from bundle.documents import read
 
 @dataclass(frozen=True)
 class Case:
-    """message: a part of why it is refused. warning: a part of what the API server warns of. since: the minor version of
-    Kubernetes before which an API server has not all of its fields."""
+    """message: a part of why it is refused. warning: a part of what the API server warns of. since: the minor version
+    of Kubernetes before which an API server has not all of its fields."""
 
     policy: str
     name: str
