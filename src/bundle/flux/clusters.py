@@ -10,7 +10,7 @@ from bpfleet.errors import BundleError
 from bundle.documents import Document, read
 from bundle.flux.complaints import Complaint
 from bundle.flux.shapes import a_map, maps
-from bundle.flux.sources import BOOTSTRAPPED, from_error
+from bundle.flux.sources import BOOTSTRAPPED, from_error, manifests
 
 GROUP = "kustomize.toolkit.fluxcd.io/"
 
@@ -66,7 +66,7 @@ def load(root: Path, name: str) -> Cluster:
 
 
 def _documents(root: Path, directory: Path, complaints: list[Complaint]) -> Iterator[Document]:
-    for file in sorted(directory.rglob("*.yaml")):
+    for file in manifests(directory):
         if BOOTSTRAPPED in file.relative_to(directory).parts[:-1]:
             continue
         try:
