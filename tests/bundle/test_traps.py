@@ -193,6 +193,18 @@ def test_an_encrypted_secret_is_none_of_our_business(tmp_path: Path) -> None:
     assert validating.validate(root, ["kind"]) == []
 
 
+def test_a_source_that_is_not_there_and_a_step_that_is_there_twice(tmp_path: Path) -> None:
+    root = trees.copy(tmp_path)
+    step = (root / "clusters/production/apps.yaml").read_text("utf-8").replace("name: release", "name: realease")
+    (root / "clusters/production/zapps.yaml").write_text(step, "utf-8")
+
+    told = [str(each) for each in validating.validate(root, ["production"])]
+    assert told == [
+        "clusters/production/zapps.yaml:5: Kustomization apps stands in apps.yaml, too",
+        "clusters/production/zapps.yaml:12: no source realease here; there are flux-system, release",
+    ]
+
+
 def test_flux_and_we_take_the_same_files(tmp_path: Path) -> None:
     root = trees.copy(tmp_path)
     trees.edit(root, "clusters/kind/apps.yaml", "  path: ./apps/agent/kind", "  path: ./apps/agent/nowhere")
