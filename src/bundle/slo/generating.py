@@ -294,8 +294,8 @@ and on (namespace) sum by (namespace) (kube_pod_status_phase{{phase="Running"}})
         RUNBOOK,
         DASHBOARD,
         "{{ $labels.namespace }} has pods but its {{ $labels.sli }} indicator is gone",
-        "{{ $labels.namespace }} had requests within the last day and has running pods, but no request is measured for its "
-        "{{ $labels.sli }} now: its error budget alerts cannot fire for them.",
+        "{{ $labels.namespace }} had requests within the last day and has running pods, but no request is measured for "
+        "its {{ $labels.sli }} now: its error budget alerts cannot fire for them.",
         team=OWN_TEAM,
     )
     yield alert(
