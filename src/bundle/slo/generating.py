@@ -15,6 +15,9 @@ TIER_LABEL = "label_bpfleet_dev_slo_tier"
 """LABEL as kube-state-metrics writes it."""
 
 NAMESPACES = "kube_namespace_labels"
+LATELY = "5m"
+"""As long as Prometheus looks back for what just stays away: when kube-state-metrics moves to another node, its series
+end at once, and no page is to be called over for that."""
 
 TIER = "topk by (namespace) (1, slo:namespace_tier:info)"
 TEAM = "topk by (namespace) (1, slo:namespace_team:info)"
@@ -81,24 +84,23 @@ def _group(name: str, interval: str, rules: Iterator[Rule]) -> Mapping[str, Any]
 def _tiers(objectives: Objectives) -> Iterator[Rule]:
     others = [tier for tier in objectives.tiers if tier != objectives.default_tier]
     for tier in others:
-        yield record(
-            "slo:namespace_tier:info", f'group by (namespace) ({NAMESPACES}{{{TIER_LABEL}="{tier}"}})', tier=tier
-        )
-    chosen = f'{NAMESPACES}{{{TIER_LABEL}=~"{"|".join(others)}"}}'
-    without = f"\nunless on (namespace) group by (namespace) ({chosen})" if others else ""
-    yield record(
-        "slo:namespace_tier:info", f"group by (namespace) ({NAMESPACES}){without}", tier=objectives.default_tier
-    )
+        yield record("slo:namespace_tier:info", _namespaces(f'{TIER_LABEL}="{tier}"'), tier=tier)
+    chosen = _namespaces(f'{TIER_LABEL}=~"{"|".join(others)}"')
+    without = f"\nunless on (namespace) {chosen}" if others else ""
+    yield record("slo:namespace_tier:info", f"{_namespaces()}{without}", tier=objectives.default_tier)
     for tier, stated in objectives.tiers.items():
         for sli, objective in stated.items():
             yield record("slo:tier_objective:ratio", f"vector({objective.ratio})", tier=tier, sli=sli)
     yield record(
         "slo:namespace_team:info",
-        f"""group by (namespace, team) (
-  label_replace({NAMESPACES}{{label_team!=""}}, "team", "$1", "label_team", "(.+)")
-)
-or on (namespace) label_replace(group by (namespace) ({NAMESPACES}), "team", "{DEFAULT_TEAM}", "", "")""",
+        f"""label_replace({_namespaces('label_team!=""', "label_team")}, "team", "$1", "label_team", "(.+)")
+or on (namespace) label_replace({_namespaces()}, "team", "{DEFAULT_TEAM}", "", "")""",
     )
+
+
+def _namespaces(matcher: str = "", *labels: str) -> str:
+    selector = f"{{{matcher}}}" if matcher else ""
+    return f"group by ({', '.join(('namespace', *labels))}) (last_over_time({NAMESPACES}{selector}[{LATELY}]))"
 
 
 def _to(selector: str, window: str) -> str:

@@ -48,7 +48,7 @@ def test_one_tier_that_is_the_default_needs_no_label() -> None:
     found = rules(stated)
 
     tiers = [rule for rule in found if rule.get("record") == "slo:namespace_tier:info"]
-    assert [rule["expr"] for rule in tiers] == ["group by (namespace) (kube_namespace_labels)"]
+    assert [rule["expr"] for rule in tiers] == ["group by (namespace) (last_over_time(kube_namespace_labels[5m]))"]
 
 
 def test_without_a_latency_objective_nothing_is_compared_with_a_bound() -> None:
