@@ -75,7 +75,40 @@ def test_a_cluster_that_is_new_is_all_new(tree: Path, capsys: pytest.CaptureFixt
     (tree / "clusters/two/x.yaml").write_text((tree / "clusters/one/x.yaml").read_text())
 
     lines = printed(capsys, "--root", tree, "diff", "HEAD").splitlines()
-    assert lines == ["+ two x: ConfigMap made", "+ two x: ConfigMap x", "+ two x: ConfigMap y"]
+    assert lines == [
+        "+ two flux-system: Kustomization x",
+        "+ two x: ConfigMap made",
+        "+ two x: ConfigMap x",
+        "+ two x: ConfigMap y",
+    ]
+
+
+def test_diff_tells_what_becomes_of_a_step(tree: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    trees.edit(tree, "clusters/one/x.yaml", "  path: ./policies/x\n", "  path: ./policies/x\n  suspend: true\n")
+    lines = printed(capsys, "--root", tree, "diff", "HEAD").splitlines()
+
+    assert lines[0] == "~ one flux-system: Kustomization x" and lines[-1] == "    +  suspend: true"
+
+
+def test_no_two_maps_are_one_to_diff(tree: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A word of ten letters is no hash."""
+    file = tree / "policies/x/x.yaml"
+    maps = "".join(
+        f"---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}}}\n" for name in ("a-monitoring", "a")
+    )
+    file.write_text(file.read_text() + maps)
+
+    lines = printed(capsys, "--root", tree, "diff", "HEAD").splitlines()
+    assert lines == ["+ one x: ConfigMap a", "+ one x: ConfigMap a-monitoring"]
+
+
+def test_diff_says_which_of_the_two_trees_is_broken(tree: Path) -> None:
+    trees.edit(tree, "policies/x/x.yaml", "${to:=world}", "${to}")
+    git(tree, "commit", "-qam", "broken")
+    trees.edit(tree, "policies/x/x.yaml", "${to}", "${to:=world}")
+
+    with pytest.raises(BundleError, match=r"^HEAD cannot be rendered: policies/x/x.yaml:4: "):
+        BUNDLE.main(["--root", str(tree), "diff", "HEAD"])
 
 
 def test_values_keys_finds_keys(capsys: pytest.CaptureFixture[str]) -> None:
@@ -93,6 +126,7 @@ def test_values_keys_finds_keys(capsys: pytest.CaptureFixture[str]) -> None:
         (("render", "one", "--step", "y"), "no step 'y' in one; there are x"),
         (("render", "one", "--set", "to"), "--set to: has to be NAME=VALUE"),
         (("diff", "no-such-revision"), "no-such-revision: git: fatal: "),
+        (("diff", "HEAD", "on"), "no cluster 'on' in clusters/; did you mean one?"),
         (("diff", "--output=x"), ""),
         (("validate", "on"), "no cluster 'on' in clusters/"),
     ],

@@ -48,12 +48,35 @@ def refused(*values: str) -> str:
         ("podMonitor.ownSeries=10", "/podMonitor/ownSeries", "got 10, want 6,000"),
         ('server.tls.secretname="x"', "/server/tls", "'secretname' not allowed"),
         ('sinks.syslog.token="x"', "/sinks/syslog", "'token' not allowed"),
+        ('image.registry="https://ghcr.io"', "/image/registry", "does not match pattern"),
+        ('image.registry="ghcr.io/"', "/image/registry", "does not match pattern"),
+        ('image.repository="/agent"', "/image/repository", "does not match pattern"),
+        ('listenAddress="127.0.0.1"', "/listenAddress", "'not' failed"),
+        ('resources.limits.memory="lots"', "/resources/limits/memory", "does not match pattern"),
+        ('podLabels={"app.kubernetes.io/name":"x"}', "/podLabels/app.kubernetes.io~1name", "false schema"),
+        ('podMonitor.labels={"helm.sh/chart":"x"}', "/podMonitor/labels/helm.sh~1chart", "false schema"),
+        ('podAnnotations={"checksum/settings":"x"}', "/podAnnotations/checksum~1settings", "false schema"),
         ('headerCache.type="disk"', "/headerCache/type", "value must be one of"),
     ],
 )
 def test_a_wrong_value_is_refused_with_its_name(value: str, name: str, what: str) -> None:
     said = refused(value)
     assert name in said and what in said, said
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        'image.registry=""',
+        'image.registry="[fd00::1]:5000/mirror/a.b_c"',
+        'image.registry="localhost:5000"',
+        'listenAddress="[::]"',
+        'resources={"requests":{"cpu":1,"memory":"1.5Gi"},"limits":{"example.com/nic":"2"}}',
+        'podLabels={"team":"a"}',
+    ],
+)
+def test_what_is_sound_is_taken(value: str) -> None:
+    tools.run("helm", "template", "x", CHART, f"--set-json={value}")
 
 
 @pytest.mark.parametrize("name", schema.OWNED)

@@ -155,6 +155,65 @@ MISTAKES: Sequence[Mistake] = (
 )
 
 
+SECRET = "apiVersion: v1\nkind: Secret\nmetadata: {name: x, namespace: monitoring}\n"
+PLAIN = ": a Secret that is not encrypted: `sops --encrypt` it (docs/gitops.md)"
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("infrastructure/crds/secret.yml", f"{SECRET}stringData: {{token: hunter2}}\n"),
+        ("infrastructure/crds/templates/secret.yaml", f"{SECRET}stringData: {{token: hunter2}}\n"),
+        # A stanza encrypts nothing.
+        (
+            "infrastructure/crds/secret.yaml",
+            f"{SECRET}data: {{a: 'ENC[AES256_GCM,x]', b: aHVudGVy}}\nsops: {{mac: x}}\n",
+        ),
+        ("infrastructure/crds/secret.yaml", f"{SECRET}stringData: {{}}\nsops: {{}}\n"),
+    ],
+)
+def test_a_secret_in_plain_text_is_told_wherever_it_is(tmp_path: Path, file: str, text: str) -> None:
+    root = trees.copy(tmp_path)
+    (root / file).parent.mkdir(exist_ok=True)
+    (root / file).write_text(text)
+    name = Path(file).relative_to("infrastructure/crds")
+    trees.edit(root, "infrastructure/crds/kustomization.yaml", "resources:\n", f"resources:\n  - {name}\n")
+
+    told = [str(each) for each in validating.validate(root, ["kind"])]
+
+    assert len(told) == 1 and told[0].endswith(PLAIN), told
+
+
+def test_an_encrypted_secret_is_none_of_our_business(tmp_path: Path) -> None:
+    root = trees.copy(tmp_path)
+    text = f"{SECRET}data: {{a: 'ENC[AES256_GCM,data:x,type:str]', b: ''}}\nsops: {{mac: x}}\n"
+    (root / "infrastructure/crds/secret.yaml").write_text(text)
+    trees.edit(root, "infrastructure/crds/kustomization.yaml", "resources:\n", "resources:\n  - secret.yaml\n")
+
+    assert validating.validate(root, ["kind"]) == []
+
+
+def test_a_source_that_is_not_there_and_a_step_that_is_there_twice(tmp_path: Path) -> None:
+    root = trees.copy(tmp_path)
+    step = (root / "clusters/production/apps.yaml").read_text("utf-8").replace("name: release", "name: realease")
+    (root / "clusters/production/zapps.yaml").write_text(step, "utf-8")
+
+    told = [str(each) for each in validating.validate(root, ["production"])]
+    assert told == [
+        "clusters/production/zapps.yaml:5: Kustomization apps stands in apps.yaml, too",
+        "clusters/production/zapps.yaml:12: no source realease here; there are flux-system, release",
+    ]
+
+
+def test_flux_and_we_take_the_same_files(tmp_path: Path) -> None:
+    root = trees.copy(tmp_path)
+    trees.edit(root, "clusters/kind/apps.yaml", "  path: ./apps/agent/kind", "  path: ./apps/agent/nowhere")
+    (root / "clusters/kind/apps.yaml").rename(root / "clusters/kind/apps.yml")
+
+    told = [str(each) for each in validating.validate(root, ["kind"])]
+    assert told == ["clusters/kind/apps.yml:13: apps/agent/nowhere: no kustomization.yaml there"]
+
+
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str], list[tuple[Mistake, str]]]:
     """What is told of a tree with all the mistakes, and where each was made. They do not hide one another."""

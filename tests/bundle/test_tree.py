@@ -121,6 +121,48 @@ def test_what_a_cluster_keeps_and_how_often_it_is_there() -> None:
     }
 
 
+def test_a_disk_of_production_keeps_what_it_can_and_never_runs_full() -> None:
+    """The size is what ends: a smaller one would cut the 35 days short, and nobody would be told."""
+    spec = trees.stack_values(trees.rendered("production"))["prometheus"]["prometheusSpec"]
+    disk = spec["storageSpec"]["volumeClaimTemplate"]["spec"]["resources"]["requests"]["storage"]
+    assert int(spec["retentionSize"].removesuffix("GiB")) == int(disk.removesuffix("Gi")) * 9 // 10
+
+
+def test_what_flux_removes_takes_no_metrics_with_it() -> None:
+    for name in trees.CLUSTERS:
+        namespace = trees.one(trees.rendered(name), "Namespace", "monitoring")
+        assert namespace["metadata"]["annotations"]["kustomize.toolkit.fluxcd.io/prune"] == "disabled"
+        if name != "operator":
+            kinds = trees.one(trees.rendered(name), "HelmRelease", "prometheus-operator-crds")
+            assert kinds["spec"]["values"]["crds"]["annotations"] == {"helm.sh/resource-policy": "keep"}
+
+
+def test_grafana_knows_who_is_logged_in_and_calls_nobody() -> None:
+    for name in ("kind", "staging", "production"):
+        grafana = trees.stack_values(trees.rendered(name))["grafana"]
+        assert grafana.get("replicas", 1) == 1 or "database" in grafana["grafana.ini"], "each would have its sessions"
+        assert not grafana.get("podDisruptionBudget"), "of one it would stop every drain of its node"
+        assert grafana["grafana.ini"]["plugins"] == {"preinstall_disabled": True, "public_key_retrieval_disabled": True}
+        assert grafana["grafana.ini"]["news"] == {"news_feed_enabled": False}
+        assert grafana["grafana.ini"]["security"] == {"disable_gravatar": True}
+        assert not any(grafana["grafana.ini"]["analytics"].values())
+    grafana = trees.stack_values(trees.rendered("production"))["grafana"]
+    assert grafana["persistence"]["enabled"] and grafana["deploymentStrategy"] == {"type": "Recreate"}
+
+
+def test_nobody_who_only_shows_things_reads_the_clusters_secrets() -> None:
+    for name in ("kind", "staging", "production"):
+        values = trees.stack_values(trees.rendered(name))
+        assert values["kube-state-metrics"]["collectorsExclude"] == ["secrets"]
+        assert values["grafana"]["rbac"] == {"namespaced": True}
+        assert values["grafana"]["sidecar"]["dashboards"]["searchNamespace"] == "monitoring"
+        made = [each for each in trees.rendered(name).all() if each["kind"] == "ConfigMap"]
+        shown = [each for each in made if "grafana_dashboard" in each["metadata"].get("labels", {})]
+        assert {each["metadata"]["namespace"] for each in shown} == {"monitoring"}
+    role = trees.one(trees.rendered("operator"), "ClusterRole", "kube-state-metrics-bpfleet")
+    assert not [rule for rule in role["rules"] if {"secrets", "*"} & set(rule["resources"]) and "" in rule["apiGroups"]]
+
+
 def test_retention_is_a_setting_of_two_days_where_nobody_sets_it(tmp_path: Path) -> None:
     root = trees.copy(tmp_path)
     trees.edit(root, "clusters/staging/vars.yaml", "  prometheus_retention: 7d\n", "")

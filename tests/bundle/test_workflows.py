@@ -82,6 +82,25 @@ def test_kind_runs_the_cluster_suite_on_the_oldest_and_the_newest_kubernetes() -
     assert any("make test-cluster" in command for command in commands)
 
 
+def test_root_finds_what_actions_have_installed() -> None:
+    """sudo gives root a PATH of its own (secure_path), whatever it is told to preserve: env puts the job's back."""
+    commands = [
+        step["run"]
+        for file in WORKFLOWS.glob("*.yaml")
+        for job in read(file)[0].value["jobs"].values()
+        for step in job["steps"]
+        if "sudo" in step.get("run", "")
+    ]
+    assert commands and all(each.startswith('sudo env PATH="$PATH" ') for each in commands), commands
+
+
+def test_what_unpacks_debian_on_another_distribution_has_debians_keys() -> None:
+    """scripts/tools takes programs from Debian: Ubuntu's apt does not believe its signatures without them."""
+    needs = (ROOT / "scripts" / "setup").read_text().partition('\nTEST="\n')[2].partition('\n"\n')[0]
+    assert {"mmdebstrap", "npm", "openssl"} <= {line.split()[0] for line in needs.splitlines()}
+    assert "/usr/share/keyrings/debian-archive-keyring.gpg  debian-archive-keyring" in needs.splitlines()
+
+
 def test_suites_that_workflows_run_are_the_makefiles_own() -> None:
     suites = next(
         line for line in (ROOT / "Makefile").read_text().splitlines() if line.startswith("SUITES := ")

@@ -2,6 +2,7 @@
 cluster is judged by them."""
 
 import json
+import re
 import secrets
 import subprocess
 import time
@@ -88,6 +89,13 @@ def needs(case: admission.Case) -> None:
     version = str(case.object["apiVersion"])
     if "." in version and not served(version):
         pytest.skip(f"the cluster has no {version}")
+    if minor() < case.since:
+        pytest.skip(f"Kubernetes 1.{minor()} drops a field of it")
+
+
+@cache
+def minor() -> int:
+    return int(re.sub(r"\D", "", json.loads(kubectl("get", "--raw", "/version").stdout)["minor"]))
 
 
 @cache

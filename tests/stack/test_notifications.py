@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from tests.support.alertmanagers import Alertmanager
-from tests.support.discord import Discord
+from tests.support.discord import DESCRIPTION, TITLE, Discord
 
 RED, GREEN = 0x992D22, 0x2ECC71
 """Alertmanager's own."""
@@ -132,3 +132,19 @@ def test_the_watchdog_and_what_only_inhibits_are_told_to_nobody(alertmanager: Al
 
     discord.until(2, "Told in bank")  # as long as two groups' intervals
     assert {each.body["embeds"][0]["title"] for each in discord.messages} == {"FIRING 1 info Told in bank"}
+
+
+def test_sixty_alerts_of_one_group_and_names_without_end_are_one_message_that_discord_takes(
+    alertmanager: Alertmanager, discord: Discord
+) -> None:
+    labels = {"alertname": "Wide" * 100, "severity": "critical", "namespace": "shop"}
+    told = {"summary": "*s_" * 50, "description": "d`" * 300}
+    each = [{"labels": {**labels, "workload": f"web-{number:02}"}, "annotations": told} for number in range(60)]
+    alertmanager.ask("POST", "alerts", each)
+
+    (message, *_) = discord.until(1, "FIRING 60 critical Wide")
+
+    (embed,) = message.body["embeds"]
+    assert (len(embed["title"]), len(embed["description"])) == (TITLE, DESCRIPTION)
+    assert embed["description"].count("workload=web-") > 2
+    assert not discord.refused()

@@ -10,7 +10,8 @@ from bundle.documents import read
 
 @dataclass(frozen=True)
 class Case:
-    """message: a part of why it is refused. warning: a part of what the API server warns of."""
+    """message: a part of why it is refused. warning: a part of what the API server warns of. since: the minor version
+    of Kubernetes before which an API server has not all of its fields."""
 
     policy: str
     name: str
@@ -18,6 +19,7 @@ class Case:
     object: dict[str, Any]
     message: str = ""
     warning: str = ""
+    since: int = 0
 
     def __str__(self) -> str:
         return f"{self.policy}: {self.name}"

@@ -6,6 +6,7 @@ from typing import Any
 
 from bundle.documents import Keys
 from bundle.flux.rendering import Object
+from bundle.flux.shapes import a_map
 
 Found = Iterator[tuple[Object, Keys, str]]
 """The object, the way to the place in it, and what is wrong."""
@@ -20,6 +21,9 @@ AGENT = "bpfleet-agent"
 """The monitor's name, or what it selects."""
 
 MOVING = re.compile(r"(^|[:@])(latest|main|master|edge|nightly)$")
+
+CIPHERTEXT = "ENC["
+"""How each value begins that SOPS has encrypted."""
 
 EXACT = re.compile(r"^v?\d+\.\d+\.\d+([-+][\w.-]+)?$")
 
@@ -137,6 +141,14 @@ def _policy(value: Object) -> Iterator[tuple[Keys, str]]:
         )
 
 
+def _secret(value: Object) -> Iterator[tuple[Keys, str]]:
+    """As a file in Git, or as kustomize and charts make it."""
+    texts = [each for key in ("data", "stringData") for each in a_map(value.get(key)).values()]
+    # SOPS leaves what is empty as it is.
+    if not a_map(value.get("sops")) or any(each and not str(each).startswith(CIPHERTEXT) for each in texts):
+        yield (), "a Secret that is not encrypted: `sops --encrypt` it (docs/gitops.md)"
+
+
 EACH: Mapping[str, Sequence[Callable[[Object], Iterator[tuple[Keys, str]]]]] = {
     "Alertmanager": (_alertmanager,),
     "HelmRelease": (_release,),
@@ -145,6 +157,7 @@ EACH: Mapping[str, Sequence[Callable[[Object], Iterator[tuple[Keys, str]]]]] = {
     "PodMonitor": (_monitor,),
     "Prometheus": (_prometheus,),
     "PrometheusRule": (_rules,),
+    "Secret": (_secret,),
     "ServiceMonitor": (_monitor,),
     "ValidatingAdmissionPolicy": (_policy,),
 }

@@ -10,9 +10,11 @@ from bpfleet.errors import BundleError
 from bundle.documents import Document, read
 from bundle.flux.complaints import Complaint
 from bundle.flux.shapes import a_map, maps
-from bundle.flux.sources import BOOTSTRAPPED, from_error
+from bundle.flux.sources import BOOTSTRAPPED, from_error, manifests
 
 GROUP = "kustomize.toolkit.fluxcd.io/"
+
+SOURCES = "source.toolkit.fluxcd.io/"
 
 REPRODUCED = frozenset(
     "decryption deletionPolicy dependsOn force healthCheckExprs healthChecks interval path postBuild prune "
@@ -55,6 +57,7 @@ def load(root: Path, name: str) -> Cluster:
         raise BundleError(f"no cluster {name!r} in clusters/; {hint}")
     complaints: list[Complaint] = []
     documents = list(_documents(root, directory, complaints))
+    complaints += _twice(root, documents)
     steps = [
         step
         for each in documents
@@ -66,7 +69,7 @@ def load(root: Path, name: str) -> Cluster:
 
 
 def _documents(root: Path, directory: Path, complaints: list[Complaint]) -> Iterator[Document]:
-    for file in sorted(directory.rglob("*.yaml")):
+    for file in manifests(directory):
         if BOOTSTRAPPED in file.relative_to(directory).parts[:-1]:
             continue
         try:
@@ -79,6 +82,16 @@ def _documents(root: Path, directory: Path, complaints: list[Complaint]) -> Iter
             complaints.append(from_error(error, root, file))
 
 
+def _twice(root: Path, documents: Sequence[Document]) -> Iterator[Complaint]:
+    """Flux builds the directory as one: two objects of one name fail all of it."""
+    first: dict[tuple[str, str], Document] = {}
+    for each in documents:
+        key = str(each.value.get("kind")), _name(each.value)
+        if first.setdefault(key, each) is not each:
+            message = f"{' '.join(key)} stands in {first[key].file.name}, too"
+            yield Complaint(each.file.relative_to(root), each.line(("metadata", "name")), message)
+
+
 def _step(root: Path, document: Document, documents: Sequence[Document], complaints: list[Complaint]) -> Iterator[Step]:
     def complain(keys: Sequence[str | int], message: str) -> None:
         complaints.append(Complaint(document.file.relative_to(root), document.line(keys), message))
@@ -89,6 +102,10 @@ def _step(root: Path, document: Document, documents: Sequence[Document], complai
         return
     for key in sorted({str(each) for each in spec} - REPRODUCED):
         complain(("spec", key), f"spec.{key}: rendering does not follow it; write a kustomization.yaml that does it")
+    source = a_map(spec.get("sourceRef")).get("name")
+    sources = {BOOTSTRAPPED, *(_name(each.value) for each in documents if _is_source(each.value))}
+    if source is not None and source not in sources:
+        complain(("spec", "sourceRef", "name"), f"no source {source} here; there are {', '.join(sorted(sources))}")
     path = Path(spec["path"])
     if path.is_absolute() or ".." in path.parts or not (root / path / "kustomization.yaml").is_file():
         complain(("spec", "path"), f"{path}: no kustomization.yaml there")
@@ -143,6 +160,10 @@ def _ordered(root: Path, steps: Sequence[Step], complaints: list[Complaint]) -> 
         yield from ready
         done |= {each.name for each in ready}
         waiting = [each for each in waiting if each not in ready]
+
+
+def _is_source(value: Mapping[str, Any]) -> bool:
+    return str(value.get("apiVersion")).startswith(SOURCES)
 
 
 def _name(value: Mapping[str, Any]) -> str:

@@ -10,10 +10,11 @@ from bpfleet.errors import BundleError, ToolError
 from bundle import tools
 from bundle.flux import clusters, rendering
 from bundle.flux.rendering import Object
-from bundle.flux.sources import DIRECTORIES, HASH, Sources
+from bundle.flux.sources import BOOTSTRAPPED, DIRECTORIES, HASH, Sources
 
 Key = tuple[str, str, str, str]
-"""Step, kind, namespace and name; the name of what a generator made without its hash, so that an edit is an edit."""
+"""Step, kind, namespace and name; the name of what a generator made without its hash, so that an edit is an edit. The
+steps themselves, and variables, are of the step that Flux's bootstrap makes."""
 
 
 def differences(root: Path, base: str, names: list[str]) -> Iterator[str]:
@@ -22,8 +23,13 @@ def differences(root: Path, base: str, names: list[str]) -> Iterator[str]:
         before = Path(directory)
         _check_out(root, base, before)
         for name in names or sorted({*clusters.names(root), *_names(before)}):
-            old, new = _rendered(before, name), _rendered(root, name)
-            yield from _compared(name, old, new)
+            if name not in _names(before):
+                clusters.load(root, name)  # says that it is nowhere
+            try:
+                old = _rendered(before, name)
+            except BundleError as error:
+                raise BundleError(f"{base} cannot be rendered: {error}") from error
+            yield from _compared(name, old, _rendered(root, name))
 
 
 def _check_out(root: Path, base: str, into: Path) -> None:
@@ -50,10 +56,12 @@ def _names(root: Path) -> list[str]:
 def _rendered(root: Path, name: str) -> Mapping[Key, str]:
     if name not in _names(root):
         return {}
-    rendered = rendering.render(Sources(root), clusters.load(root, name))
+    cluster = clusters.load(root, name)
+    rendered = rendering.render(Sources(root), cluster)
     if rendered.complaints:
         raise BundleError("\n".join(map(str, rendered.complaints)))
-    return {_key(step, each): rendering.dump([each]) for step, objects in rendered.objects.items() for each in objects}
+    everything = {BOOTSTRAPPED: [each.value for each in cluster.own], **rendered.objects}
+    return {_key(step, each): rendering.dump([each]) for step, objects in everything.items() for each in objects}
 
 
 def _key(step: str, value: Object) -> Key:

@@ -21,8 +21,15 @@ LEFT_OUT = ("cases", "templates", "ci", "tests", "compose")
 """Directories whose YAML is no manifest: cases of policies, charts' templates and trial values, unit tests of rules,
 what docker compose reads."""
 
-HASH = re.compile(r"-[a-z0-9]{10}$")
-"""What kustomize appends to a generated name."""
+HASH = re.compile(r"-[2456789bcdfghkmt]{10}$")
+"""What kustomize appends to a generated name: digits and letters of its own, of which no word is made."""
+
+SUFFIXES = (".yaml", ".yml")
+"""Of what Flux takes for manifests."""
+
+
+def manifests(directory: Path) -> list[Path]:
+    return sorted(each for each in directory.rglob("*") if each.suffix in SUFFIXES and each.is_file())
 
 
 @dataclass(frozen=True)
@@ -33,7 +40,7 @@ class Sources:
 
     def files(self) -> Iterator[Path]:
         for directory in DIRECTORIES:
-            for file in sorted((self.root / directory).rglob("*.yaml")):
+            for file in manifests(self.root / directory):
                 parts = file.relative_to(self.root).parts
                 if BOOTSTRAPPED not in parts[:-1] and not set(LEFT_OUT) & set(parts[:-1]):
                     yield file

@@ -35,10 +35,9 @@ def _files(sources: Sources) -> Iterator[Complaint]:
         value, file = document.value, document.file.relative_to(sources.root)
         if not isinstance(value, dict):
             continue
-        if value.get("kind") == "Secret" and "sops" not in value:
-            yield Complaint(
-                file, document.line(), "a Secret that is not encrypted: `sops --encrypt` it (docs/gitops.md)"
-            )
+        if value.get("kind") == "Secret":
+            for _, way, message in checks.objects([value]):
+                yield Complaint(file, document.line(way), message)
         if "secretGenerator" in value:
             yield Complaint(file, document.line(("secretGenerator",)), "secretGenerator: makes a Secret of plain text")
 
@@ -66,9 +65,7 @@ def _own(sources: Sources, documents: Iterable[Document]) -> Iterator[Complaint]
 
 def wrong(value: Object) -> Iterator[tuple[Keys, str]]:
     """What its schema says; only where that is content are things where the checks look for them."""
-    if "sops" in value:
-        return
-    found = list(schemas.wrong(value))
+    found = [] if "sops" in value else list(schemas.wrong(value))
     yield from found or ((way, message) for _, way, message in checks.objects([value]))
 
 

@@ -32,18 +32,38 @@ def _word(op: Any) -> str:
     return str(op).strip()
 
 
-def compares(expression: Any) -> bool:
-    """Whether some comparison (not `bool`) filters in it."""
-    found = False
+def compares(node: Any) -> bool:
+    """Whether a comparison (not `bool`) decides on what is left: one that only keeps a divisor from 0 does not."""
+    match node:
+        case promql.ParenExpr() | promql.UnaryExpr() | promql.AggregateExpr() | promql.SubqueryExpr():
+            return compares(node.expr)
+        case promql.Call():
+            return any(compares(argument) for argument in node.args)
+        case promql.BinaryExpr():
+            op = _word(node.op)
+            if op in COMPARISONS:
+                return not (node.modifier and node.modifier.return_bool)
+            if op == "or":
+                return compares(node.lhs) and compares(node.rhs)
+            if op in SETS:
+                return compares(node.lhs) or compares(node.rhs)
+            return compares(node.rhs if _is_number(node.lhs) else node.lhs)
+    return False
+
+
+def names(expression: Any) -> frozenset[str]:
+    """Of the series that it reads."""
+    found: set[str] = set()
 
     def look(node: Any) -> bool:
-        nonlocal found
-        if isinstance(node, promql.BinaryExpr) and _word(node.op) in COMPARISONS:
-            found = found or not (node.modifier and node.modifier.return_bool)
+        if isinstance(node, promql.MatrixSelector):
+            node = node.vector_selector
+        if isinstance(node, promql.VectorSelector) and node.name:
+            found.add(node.name)
         return True
 
     promql.walk(expression, look)
-    return found
+    return frozenset(found)
 
 
 class Reading:

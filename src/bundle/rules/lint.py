@@ -88,7 +88,7 @@ def _of_rule(rule: Rule, known: Mapping[str, Series], root: Path) -> Iterator[st
             yield f"{rule.place('record')}: {rule.name}: a recorded series is named level:metric:operation"
         return
     if not expressions.compares(expression):
-        yield f"{at}: {rule.name}: no comparison: an alert says what is too much"
+        yield f"{at}: {rule.name}: no comparison that decides: an alert says what is too much"
     for label in FORBIDDEN:
         if label in labels:
             yield f"{at}: {rule.name}: its result has the label {label}, which changes with each restart"

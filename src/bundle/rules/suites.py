@@ -17,18 +17,22 @@ import yaml
 
 from bpfleet.errors import BundleError
 from bundle import documents, tools
+from bundle.rules import expressions
 from bundle.rules.model import POLICIES, TESTS, RuleFile
 
 _APPEARS = re.compile(r"_(x\d+)?(\s+_(x\d+)?)*\s+1([\s+x-].*)?", re.DOTALL)
 """Not there, then 1."""
+
+_METRIC = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
 
 ASSERTED = ("exp_labels", "exp_annotations")
 
 
 @dataclass
 class Coverage:
-    """Places of the tests of one alert, by what they show."""
+    """Places of the tests of one alert, by what they show. read: the series that it is made of."""
 
+    read: frozenset[str] = frozenset()
     positive: list[str] = field(default_factory=list)
     negative: list[str] = field(default_factory=list)
     appearing: list[str] = field(default_factory=list)
@@ -64,7 +68,7 @@ def _write(file: Path, text: str) -> None:
 def problems(root: Path, files: Sequence[RuleFile], tests: Sequence[Path]) -> list[str]:
     """Alerts without the tests that each must have, and tests that show nothing."""
     alerts = {rule.name: rule for file in files for rule in file.rules if rule.is_alert}
-    coverage = {name: Coverage() for name in alerts}
+    coverage = {name: Coverage(read=read) for name, read in _read(files).items()}
     found: list[str] = []
     for test in tests:
         for document in documents.read(root / test):
@@ -83,6 +87,24 @@ def problems(root: Path, files: Sequence[RuleFile], tests: Sequence[Path]) -> li
     return found
 
 
+def _read(files: Sequence[RuleFile]) -> dict[str, frozenset[str]]:
+    """By alert: the series it reads, and those that the recorded ones among them are made of."""
+    made: dict[str, frozenset[str]] = {}
+    alerts: dict[str, frozenset[str]] = {}
+    for rule in (rule for file in files for rule in file.rules):
+        try:
+            read = expressions.names(expressions.parse(rule.expression))
+        except BundleError:  # lint tells of it
+            read = frozenset()
+        where = alerts if rule.is_alert else made
+        where[rule.name] = where.get(rule.name, frozenset()) | read
+    for name, read in alerts.items():
+        while (more := read.union(*(made.get(each, frozenset()) for each in read))) != read:
+            read = more
+        alerts[name] = read
+    return alerts
+
+
 def _cover(document: documents.Document, coverage: dict[str, Coverage]) -> Iterator[str]:
     for keys, alert, appears in _assertions(document):
         place, name = document.place(keys), alert.get("alertname")
@@ -97,12 +119,12 @@ def _cover(document: documents.Document, coverage: dict[str, Coverage]) -> Itera
                 if not isinstance(one, dict) or not one.get(part):
                     yield f"{place}: {name}: the expected alert has no {part}"
         (coverage[name].positive if expected else coverage[name].negative).append(place)
-        if appears:
+        if appears & coverage[name].read:
             coverage[name].appearing.append(place)
 
 
-def _assertions(document: documents.Document) -> Iterator[tuple[documents.Keys, dict[str, Any], bool]]:
-    """Each test of an alert: the way to it, what it says, and whether a series of its group appears with 1."""
+def _assertions(document: documents.Document) -> Iterator[tuple[documents.Keys, dict[str, Any], frozenset[str]]]:
+    """Each test of an alert: the way to it, what it says, and which series of its group appear with 1."""
     groups = document.value.get("tests") if isinstance(document.value, dict) else None
     if not isinstance(groups, list):
         raise BundleError(f"{document.place()}: a file of tests has a list `tests`")
@@ -110,8 +132,11 @@ def _assertions(document: documents.Document) -> Iterator[tuple[documents.Keys, 
         if not isinstance(group, dict):
             raise BundleError(f"{document.place(('tests', number))}: a test is a mapping")
         series = group.get("input_series") or []
-        appears = any(
-            _APPEARS.fullmatch(str(each.get("values", "")).strip()) for each in series if isinstance(each, dict)
+        appears = frozenset(
+            name[0]
+            for each in series
+            if isinstance(each, dict) and _APPEARS.fullmatch(str(each.get("values", "")).strip())
+            if (name := _METRIC.match(str(each.get("series", "")).strip()))
         )
         for index, alert in enumerate(group.get("alert_rule_test") or []):
             if isinstance(alert, dict):

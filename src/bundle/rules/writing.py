@@ -54,13 +54,14 @@ def alert(
     dashboard: str,
     summary: str,
     description: str,
+    team: str = "platform",
 ) -> Rule:
     """runbook: its file's stem."""
     return {
         "alert": name,
         "expr": _expression(expression),
         "for": lasts,
-        "labels": {"severity": severity, "team": "platform"},
+        "labels": {"severity": severity, "team": team},
         "annotations": {
             "summary": summary,
             "description": description,

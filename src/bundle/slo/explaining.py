@@ -11,7 +11,7 @@ from bundle.slo import generating
 from bundle.slo.objectives import BUDGET, LABEL, Objective, Objectives, seconds
 
 GOOD = {
-    "availability": "requests that are answered, and not with 5xx, and connections to it that come about",
+    "availability": "requests that are answered, and not with 5xx; an attempt to connect to it that fails is one, too",
     "latency": "answers without an error within {seconds:g} s",
     "tcp": "segments sent to it once, and connections to it that come about",
 }
@@ -82,13 +82,16 @@ def lines(objectives: Objectives, namespace: str, chosen: Chosen, profile: str) 
     yield f"namespace {namespace}: tier {chosen.tier}, {chosen.why}"
     for sli, objective in objectives.tiers[chosen.tier].items():
         yield ""
-        yield from _sli(namespace, sli, objective, objectives.minimum_events, times)
+        yield from _sli(namespace, sli, objective, objectives, times)
     yield ""
     yield f"SloIndicatorAbsent (warning): it has pods, had requests, and nothing is measured for {times['absent_for']}"
 
 
-def _sli(namespace: str, sli: str, objective: Objective, least: int, times: Mapping[str, str]) -> Iterator[str]:
+def _sli(
+    namespace: str, sli: str, objective: Objective, objectives: Objectives, times: Mapping[str, str]
+) -> Iterator[str]:
     allowed = 1 - objective.ratio
+    least = f"at least {objectives.minimum_events} events and {objectives.minimum_errors} errors"
     yield f"{sli}: {objective.ratio * 100:.6g} % of {GOOD[sli].format(seconds=objective.seconds)}"
     minutes = f"{allowed * MINUTES_30D:.6g} minutes of total failure in 30 days"
     yield f"  budget      {minutes}, or {allowed * 100:.6g} % of all events"
@@ -99,7 +102,7 @@ def _sli(namespace: str, sli: str, objective: Objective, least: int, times: Mapp
         for burn, long, short in pairs:
             yield (
                 f"  {severity:<11} {name}: more than {burn * allowed * 100:.4g} % errors ({burn:g} times too fast) "
-                f"over {times[long]} and {times[short]}, for {lasts}, with at least {least} events in {times[long]}"
+                f"over {times[long]} and {times[short]}, for {lasts}, with {least} in {times[long]}"
             )
     selector = f'{{namespace="{namespace}",sli="{sli}"}}'
     yield f"  series      slo:sli_error:ratio_rate5m{selector} (30m, 1h, 2h, 6h, 1d, 3d)"

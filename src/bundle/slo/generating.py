@@ -5,6 +5,7 @@ a sum of those, so that it weighs events, not moments, and costs nothing that gr
 """
 
 from collections.abc import Iterator, Mapping
+from textwrap import indent
 from typing import Any
 
 from bundle.rules.writing import Rule, alert, prometheus_rule, record
@@ -14,6 +15,16 @@ TIER_LABEL = "label_bpfleet_dev_slo_tier"
 """LABEL as kube-state-metrics writes it."""
 
 NAMESPACES = "kube_namespace_labels"
+LATELY = "5m"
+"""As long as Prometheus looks back for what just stays away: when kube-state-metrics moves to another node, its series
+end at once, and no page is to be called over for that."""
+
+TIER = "topk by (namespace) (1, slo:namespace_tier:info)"
+TEAM = "topk by (namespace) (1, slo:namespace_team:info)"
+"""One of each namespace, whatever is there: two in one moment (two kube-state-metrics during a roll-out, a label that
+changed while Prometheus was away) would fail the rule, and with it the alerts of every namespace."""
+
+DEFAULT_TEAM, OWN_TEAM = "platform", "{{ $labels.team }}"
 
 PAGES = ((14.4, "1h", "5m"), (6.0, "6h", "30m"))
 """Burn rate, long and short window: 2 % of a budget of 30 d in 1 h, 5 % in 6 h (Google SRE workbook, chapter 5)."""
@@ -38,7 +49,10 @@ CONNECTS = 'bpfleet_flow_tcp_connects_total{%snamespace!="_host",peer_namespace!
 
 SENT = 'bpfleet_flow_tcp_segments_total{direction="transmit",peer_namespace!=""}'
 RESENT = 'bpfleet_flow_tcp_retransmissions_total{peer_namespace!=""}'
-FAILED = 'result!="success",'
+FAILED, MADE = 'result!="success",', 'result="success",'
+
+SEEN = "slo:sli_requests:rate5m"
+"""What agents see of HTTP, without which a connection stands for a request."""
 
 HEADER = """Written by `bpfleet slo generate` from policies/slo/objectives.yaml: change that, not this file.
 Windows of the profile {profile}{note}."""
@@ -70,17 +84,23 @@ def _group(name: str, interval: str, rules: Iterator[Rule]) -> Mapping[str, Any]
 def _tiers(objectives: Objectives) -> Iterator[Rule]:
     others = [tier for tier in objectives.tiers if tier != objectives.default_tier]
     for tier in others:
-        yield record(
-            "slo:namespace_tier:info", f'group by (namespace) ({NAMESPACES}{{{TIER_LABEL}="{tier}"}})', tier=tier
-        )
-    chosen = f'{NAMESPACES}{{{TIER_LABEL}=~"{"|".join(others)}"}}'
-    without = f"\nunless on (namespace) group by (namespace) ({chosen})" if others else ""
-    yield record(
-        "slo:namespace_tier:info", f"group by (namespace) ({NAMESPACES}){without}", tier=objectives.default_tier
-    )
+        yield record("slo:namespace_tier:info", _namespaces(f'{TIER_LABEL}="{tier}"'), tier=tier)
+    chosen = _namespaces(f'{TIER_LABEL}=~"{"|".join(others)}"')
+    without = f"\nunless on (namespace) {chosen}" if others else ""
+    yield record("slo:namespace_tier:info", f"{_namespaces()}{without}", tier=objectives.default_tier)
     for tier, stated in objectives.tiers.items():
         for sli, objective in stated.items():
             yield record("slo:tier_objective:ratio", f"vector({objective.ratio})", tier=tier, sli=sli)
+    yield record(
+        "slo:namespace_team:info",
+        f"""label_replace({_namespaces('label_team!=""', "label_team")}, "team", "$1", "label_team", "(.+)")
+or on (namespace) label_replace({_namespaces()}, "team", "{DEFAULT_TEAM}", "", "")""",
+    )
+
+
+def _namespaces(matcher: str = "", *labels: str) -> str:
+    selector = f"{{{matcher}}}" if matcher else ""
+    return f"group by ({', '.join(('namespace', *labels))}) (last_over_time({NAMESPACES}{selector}[{LATELY}]))"
 
 
 def _to(selector: str, window: str) -> str:
@@ -93,9 +113,15 @@ def _events(objectives: Objectives, window: str) -> Iterator[Rule]:
     """An SLI without errors has the error rate 0, which its own events bring; no event at all, no SLI."""
     answered = f'{{error_type=""}}[{window}]'
     failed = _to(CONNECTS % FAILED, window)
+    made = f"sum by (namespace) ({_to(CONNECTS % MADE, window)})"
+    yield record(SEEN, f"sum by (namespace) (rate({REQUESTS}[{window}]))", sli="availability")
     yield record(
         "slo:sli_events:rate5m",
-        f"sum by (namespace) (\n  sum by (namespace) (rate({REQUESTS}[{window}]))\n  or {failed}\n)",
+        f"""sum by (namespace) (
+  {SEEN}
+  or {failed}
+  or ({made} unless on (namespace) {SEEN} > 0)
+)""",
         sli="availability",
     )
     yield record(
@@ -107,9 +133,12 @@ def _events(objectives: Objectives, window: str) -> Iterator[Rule]:
 )""",
         sli="availability",
     )
-    yield record("slo:sli_events:rate5m", f"sum by (namespace) (rate({REQUESTS}{answered}))", sli="latency")
     slow = [_slow(f"rate({REQUESTS}{answered})", bound, tiers, window) for bound, tiers in _bounds(objectives).items()]
     if slow:
+        # only where there is an objective: in a tier that has one from today on, events and errors begin together
+        tiers = _tier_is(_bounded(objectives))
+        total = f"sum by (namespace) (rate({REQUESTS}{answered}))\nand on (namespace) {tiers}"
+        yield record("slo:sli_events:rate5m", total, sli="latency")
         yield record("slo:sli_errors:rate5m", "\nor\n".join(slow), sli="latency")
     parts = [_to(selector, window) for selector in (CONNECTS % "", CONNECTS % FAILED, SENT, RESENT)]
     attempts, failed, sent, resent = (_kind(part, kind) for part, kind in zip(parts, "cfsr", strict=True))
@@ -131,8 +160,12 @@ def _slow(answered: str, bound: float, tiers: list[str], window: str) -> str:
     - sum by (namespace) ({within}),
     0
   )
-  and on (namespace) slo:namespace_tier:info{{tier=~"{"|".join(tiers)}"}}
+  and on (namespace) {_tier_is(tiers)}
 )"""
+
+
+def _tier_is(tiers: list[str]) -> str:
+    return f'slo:namespace_tier:info{{tier=~"{"|".join(tiers)}"}}'
 
 
 def _kind(expression: str, kind: str) -> str:
@@ -147,6 +180,11 @@ def _bounds(objectives: Objectives) -> dict[float, list[str]]:
         if "latency" in stated:
             found.setdefault(float(stated["latency"].seconds), []).append(tier)
     return dict(sorted(found.items()))
+
+
+def _bounded(objectives: Objectives) -> list[str]:
+    """Tiers with an objective of latency."""
+    return [tier for tiers in _bounds(objectives).values() for tier in tiers]
 
 
 def _burn(times: Mapping[str, str], windows: tuple[str, ...]) -> Iterator[Rule]:
@@ -164,7 +202,7 @@ def _burn(times: Mapping[str, str], windows: tuple[str, ...]) -> Iterator[Rule]:
         yield record(
             f"slo:error_budget_burn:rate{window}",
             f"""{ratio}
-* on (namespace) group_left (tier) slo:namespace_tier:info
+* on (namespace) group_left (tier) {TIER}
 / on (tier, sli) group_left () (1 - slo:tier_objective:ratio)""",
         )
 
@@ -181,32 +219,38 @@ def _budget(times: Mapping[str, str]) -> Iterator[Rule]:
         "slo:error_budget_remaining:ratio",
         f"""1 - sum by (namespace, sli) (
   sum_over_time(slo:sli_errors:sum1h[{window}]) / (sum_over_time(slo:sli_events:sum1h[{window}]) > 0)
-  * on (namespace) group_left (tier) slo:namespace_tier:info
+  * on (namespace) group_left (tier) {TIER}
   / on (tier, sli) group_left () (1 - slo:tier_objective:ratio)
 )""",
     )
 
 
-def _pair(burn: float, long: str, short: str, least: int) -> str:
+def _pair(burn: float, long: str, short: str, objectives: Objectives) -> str:
+    events, ratio = f"slo:sli_events:increase{long}", f"slo:sli_error:ratio_rate{long}"
     return f"""(
   slo:error_budget_burn:rate{long} > {burn:g}
   and slo:error_budget_burn:rate{short} > {burn:g}
-  and on (namespace, sli) slo:sli_events:increase{long} >= {least}
+  and on (namespace, sli) {events} >= {objectives.minimum_events}
+  and on (namespace, sli) {ratio} * {events} >= {objectives.minimum_errors}
 )"""
 
 
-def _pairs(pairs: tuple[tuple[float, str, str], ...], least: int) -> str:
-    return "\nor\n".join(_pair(*pair, least) for pair in pairs)
+def _pairs(pairs: tuple[tuple[float, str, str], ...], objectives: Objectives) -> str:
+    return _with_team("\nor\n".join(_pair(*pair, objectives) for pair in pairs))
+
+
+def _with_team(expression: str) -> str:
+    """Whose the namespace is, as a label of the alert; the value stays."""
+    return f"(\n{indent(expression, '  ')}\n)\n* on (namespace) group_left (team) {TEAM}"
 
 
 def _alerts(objectives: Objectives, times: Mapping[str, str]) -> Iterator[Rule]:
-    least, known = objectives.minimum_events, "|".join(objectives.tiers)
-    bounded = "|".join(tier for tiers in _bounds(objectives).values() for tier in tiers)
+    known, bounded = "|".join(objectives.tiers), _bounded(objectives)
     unbounded = (
         f"""  or
   (
     slo:sli_events:rate5m{{sli="latency"}} > 0
-    and on (namespace) slo:namespace_tier:info{{tier=~"{bounded}"}}
+    and on (namespace) {_tier_is(bounded)}
     unless on (namespace, sli) slo:sli_errors:rate5m
   )
 """
@@ -215,7 +259,7 @@ def _alerts(objectives: Objectives, times: Mapping[str, str]) -> Iterator[Rule]:
     )
     yield alert(
         "SloErrorBudgetBurnPage",
-        _pairs(PAGES, least),
+        _pairs(PAGES, objectives),
         times["page_for"],
         "critical",
         RUNBOOK,
@@ -223,10 +267,11 @@ def _alerts(objectives: Objectives, times: Mapping[str, str]) -> Iterator[Rule]:
         '{{ $labels.namespace }} burns its {{ $labels.sli }} budget {{ $value | printf "%.1f" }} times too fast',
         "Errors of {{ $labels.namespace }} (tier {{ $labels.tier }}) use up the {{ $labels.sli }} budget of 30 days "
         '{{ $value | printf "%.1f" }} times faster than it lasts. At 14.4 it is gone in two days.',
+        team=OWN_TEAM,
     )
     yield alert(
         "SloErrorBudgetBurnTicket",
-        _pairs(TICKETS, least),
+        _pairs(TICKETS, objectives),
         times["ticket_for"],
         "warning",
         RUNBOOK,
@@ -234,28 +279,32 @@ def _alerts(objectives: Objectives, times: Mapping[str, str]) -> Iterator[Rule]:
         "{{ $labels.namespace }} will not keep its {{ $labels.sli }} objective",
         "Errors of {{ $labels.namespace }} (tier {{ $labels.tier }}) use up the {{ $labels.sli }} budget of 30 days "
         '{{ $value | printf "%.1f" }} times as fast as it lasts, and have done so for hours.',
+        team=OWN_TEAM,
     )
     yield alert(
         "SloIndicatorAbsent",
-        f"""(
+        _with_team(f"""(
   (
-    max_over_time(slo:sli_events:rate5m{{sli="availability"}}[{times["1d"]}]) > {SEEN_BEFORE}
-    unless on (namespace, sli) slo:sli_events:rate5m
+    max_over_time({SEEN}[{times["1d"]}]) > {SEEN_BEFORE}
+    unless on (namespace) {SEEN}
   )
 {unbounded})
 and on (namespace) slo:namespace_tier:info
-and on (namespace) sum by (namespace) (kube_pod_status_phase{{phase="Running"}}) > 0""",
+and on (namespace) sum by (namespace) (kube_pod_status_phase{{phase="Running"}}) > 0"""),
         times["absent_for"],
         "warning",
         RUNBOOK,
         DASHBOARD,
         "{{ $labels.namespace }} has pods but its {{ $labels.sli }} indicator is gone",
-        "{{ $labels.namespace }} had requests within the last day and has running pods, but nothing is measured of its "
-        "{{ $labels.sli }} now: its error budget alerts cannot fire.",
+        "{{ $labels.namespace }} had requests within the last day and has running pods, but no request is measured for "
+        "its {{ $labels.sli }} now: its error budget alerts cannot fire for them.",
+        team=OWN_TEAM,
     )
     yield alert(
         "SloTierUnknown",
-        f'group by (namespace, {TIER_LABEL}) ({NAMESPACES}{{{TIER_LABEL}!="",{TIER_LABEL}!~"{known}"}}) == 1',
+        _with_team(
+            f'group by (namespace, {TIER_LABEL}) ({NAMESPACES}{{{TIER_LABEL}!="",{TIER_LABEL}!~"{known}"}}) == 1'
+        ),
         times["absent_for"],
         "warning",
         RUNBOOK,
@@ -263,6 +312,7 @@ and on (namespace) sum by (namespace) (kube_pod_status_phase{{phase="Running"}})
         f"{{{{ $labels.namespace }}}} asks for the tier {{{{ $labels.{TIER_LABEL} }}}}, which does not exist",
         f"The label bpfleet.dev/slo-tier of {{{{ $labels.namespace }}}} is none of {', '.join(objectives.tiers)}; the "
         f"objectives of {objectives.default_tier} apply.",
+        team=OWN_TEAM,
     )
     yield alert(
         "SloTiersMissing",

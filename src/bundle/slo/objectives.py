@@ -26,8 +26,11 @@ WINDOWS = ("5m", "30m", "1h", "2h", "6h", "1d", "3d")
 
 BUDGET = "30d"
 TIMES = ("interval", "long_interval", "page_for", "ticket_for", "absent_for")
-TOP = ("default_tier", "minimum_events", "tiers", "windows")
+TOP = ("default_tier", "minimum_events", "minimum_errors", "tiers", "windows")
 DEFAULT = "default"
+
+LONGEST_INTERVAL = "4m"
+"""Prometheus takes a value for gone after 5 m: what is recorded less often comes and goes."""
 
 MAX_EVENTS = 1_000_000
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
@@ -56,6 +59,7 @@ class Objectives:
 
     default_tier: str
     minimum_events: int
+    minimum_errors: int
     tiers: Mapping[str, Mapping[str, Objective]]
     windows: Mapping[str, Mapping[str, str]]
 
@@ -73,7 +77,7 @@ def read(file: Path) -> Objectives:
     tiers = {
         tier: {sli: _objective(stated[sli]) for sli in SLIS if sli in stated} for tier, stated in value["tiers"].items()
     }
-    return Objectives(value["default_tier"], value["minimum_events"], tiers, value["windows"])
+    return Objectives(value["default_tier"], value["minimum_events"], value["minimum_errors"], tiers, value["windows"])
 
 
 def _objective(stated: Any) -> Objective:
@@ -95,9 +99,10 @@ def _problems(document: Document) -> Problems:
         yield from _tiers(tiers)
     if "default_tier" in value and isinstance(tiers, dict) and value["default_tier"] not in list(tiers):
         yield ("default_tier",), f"no tier {value['default_tier']!r}; there are {_list(tiers)}"
-    least = value.get("minimum_events", 1)
-    if type(least) is not int or not 1 <= least <= MAX_EVENTS:
-        yield ("minimum_events",), f"{least!r}: a whole number from 1 to {MAX_EVENTS} is allowed"
+    for name in ("minimum_events", "minimum_errors"):
+        least = value.get(name, 1)
+        if type(least) is not int or not 1 <= least <= MAX_EVENTS:
+            yield (name,), f"{least!r}: a whole number from 1 to {MAX_EVENTS} is allowed"
     if "windows" in value:
         yield from _windows(value["windows"])
 
@@ -156,6 +161,12 @@ def _windows(profiles: Any) -> Problems:
             yield (*keys, name), f"{times[name]!r}: a duration is allowed, such as 30s, 5m, 1h or 3d"
         if wrong or not all(name in times for name in names):
             continue
+        for name, most in (
+            ("interval", min(LONGEST_INTERVAL, times["5m"], key=seconds)),
+            ("long_interval", LONGEST_INTERVAL),
+        ):
+            if seconds(times[name]) > seconds(most):
+                yield (*keys, name), f"{times[name]}: at most {most} is allowed, or what is recorded has gaps"
         lasts = [seconds(times[name]) for name in (*WINDOWS, BUDGET)]
         for name, before, after in zip((*WINDOWS[1:], BUDGET), lasts, lasts[1:], strict=False):
             if after < before:

@@ -4,6 +4,9 @@ from bundle.dashboards.asking import mean, quantile, rate, top
 from bundle.dashboards.house import Board, Kind, Panel, Query, Row
 
 INFO = "gotk_resource_info"
+JUDGED = 'customresource_kind!~"Alert|Provider"'
+"""Flux writes no Ready on the others, as the alert FluxResourceNotReady knows."""
+
 NO_FLUX = "the cluster is not run by Flux."
 READY = ("customresource_kind", "exported_namespace", "name")
 
@@ -32,7 +35,12 @@ BOARD = Board(
                     "Not ready",
                     "Resources of Flux that failed or are still at it.",
                     "short",
-                    (Query(f'count({INFO}{{ready!="True"}}) or 0 * count({INFO})', "not ready"),),
+                    (
+                        Query(
+                            f'count({INFO}{{{JUDGED},ready!="True",suspended!="true"}}) or 0 * count({INFO})',
+                            "not ready",
+                        ),
+                    ),
                     Kind.NUMBER,
                     width=6,
                     height=5,

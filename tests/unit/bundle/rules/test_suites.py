@@ -11,7 +11,7 @@ from .test_lint import RULES, tree
 
 TESTS = """tests:
   - input_series:
-      - {series: x, values: VALUES}
+      - {series: 'bpfleet_tcp_resets_total{pod="a"}', values: VALUES}
     alert_rule_test:
       - alertname: ManyResets
         eval_time: 1m
@@ -43,6 +43,13 @@ def test_a_series_that_begins_otherwise_does_not_appear_with_1(values: str, tmp_
     (problem,) = told(tmp_path, TESTS.replace("VALUES", values))
 
     assert problem.startswith("policies/some/rules.yaml:13: ManyResets: no appearing test")
+
+
+def test_a_series_that_the_alert_does_not_read_may_appear_as_it_likes(tmp_path: Path) -> None:
+    other = TESTS.replace("bpfleet_tcp_resets_total", "bpfleet_tcp_segments_total").replace("VALUES", "_ 1")
+    (problem,) = told(tmp_path, other)
+
+    assert "ManyResets: no appearing test" in problem
 
 
 @pytest.mark.parametrize(

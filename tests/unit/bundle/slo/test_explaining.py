@@ -52,6 +52,7 @@ def test_budget_and_thresholds_follow_from_the_objective() -> None:
     assert "availability: 99.9 % of requests" in text
     assert "43.2 minutes of total failure in 30 days, or 0.1 % of all events" in text
     assert "SloErrorBudgetBurnPage: more than 1.44 % errors (14.4 times too fast) over 1h and 5m, for 2m" in text
+    assert "for 2m, with at least 20 events and 5 errors in 1h" in text
     assert "SloErrorBudgetBurnTicket: more than 0.1 % errors (1 times too fast) over 3d and 6h, for 15m" in text
     assert "latency: 99 % of answers without an error within 0.25 s" in text
     assert 'slo:error_budget_remaining:ratio{namespace="shop",sli="tcp"}, of 30 days' in text

@@ -44,15 +44,15 @@ def test_a_page_can_fire_for_every_objective_that_is_allowed(ratio: float) -> No
 
 
 def test_one_tier_that_is_the_default_needs_no_label() -> None:
-    stated = Objectives("only", 1, {"only": {"tcp": Objective(0.99)}}, COMMITTED.windows)
+    stated = Objectives("only", 1, 1, {"only": {"tcp": Objective(0.99)}}, COMMITTED.windows)
     found = rules(stated)
 
     tiers = [rule for rule in found if rule.get("record") == "slo:namespace_tier:info"]
-    assert [rule["expr"] for rule in tiers] == ["group by (namespace) (kube_namespace_labels)"]
+    assert [rule["expr"] for rule in tiers] == ["group by (namespace) (last_over_time(kube_namespace_labels[5m]))"]
 
 
 def test_without_a_latency_objective_nothing_is_compared_with_a_bound() -> None:
-    stated = Objectives("only", 1, {"only": {"tcp": Objective(0.99)}}, COMMITTED.windows)
+    stated = Objectives("only", 1, 1, {"only": {"tcp": Objective(0.99)}}, COMMITTED.windows)
     text = generating.text(stated, "default")
 
     assert "_bucket" not in text
@@ -61,7 +61,7 @@ def test_without_a_latency_objective_nothing_is_compared_with_a_bound() -> None:
 
 def test_tiers_with_one_bound_share_a_look_at_its_bucket() -> None:
     both = {name: {"latency": Objective(0.95, 1.0)} for name in ("a", "b")}
-    text = generating.text(Objectives("a", 1, both, COMMITTED.windows), "default")
+    text = generating.text(Objectives("a", 1, 1, both, COMMITTED.windows), "default")
 
     assert re.findall(r'le="([^"]+)"', text) == ["1.0"]
     assert 'tier=~"a|b"' in text
