@@ -67,4 +67,4 @@ def test_a_version_that_does_not_start_is_taken_back(settled: Fleet) -> None:
 
     fleet.until(taken_back, "the release is rolled back", 300)
     fleet.until(lambda: fleet.agent_is(drain_interval_seconds=1), "the agent of before runs", 300)
-    assert condition(fleet.api.get("HelmRelease", *RELEASE))[0] == "False"
+    assert condition(fleet.api.get("HelmRelease", *RELEASE))[0] != "True"
