@@ -40,10 +40,7 @@ BOOTS: Boots = {
 """The load runs in each; in the second one once without each of the capabilities."""
 
 COMPLETE = ("all", "the four")
-"""Runs with every capability that the agent has use for: only lockdown and SINCE may keep a collector from running."""
-
-SINCE = {"http_bodies": (5, 11), "http_log": (5, 12)}
-"""The kernels that have what a collector needs, where not all of the matrix do."""
+"""Runs with every capability that the agent has use for: only lockdown and a kernel's age may keep a collector off."""
 
 
 def main() -> int:
@@ -109,7 +106,7 @@ def wrong(lines: Sequence[Mapping[str, Any]]) -> list[str]:
 def missing(line: Mapping[str, Any], lockdown: str, release: str) -> list[str]:
     """Collectors that do not run although they have all that they could ask for: nothing of them was checked."""
     version = facts.version(release)
-    served = [kind.name for kind in BUILT_IN if version >= SINCE.get(kind.name, version)]
+    served = [kind.name for kind in BUILT_IN if version >= facts.version(kind.since)]
     needed = ["traffic"] if lockdown == "confidentiality" else served
     up = {name for name, state in line.get("collectors", {}).items() if state["up"]}
     return [f"{line['run']}: {name} does not run" for name in needed if name not in up]

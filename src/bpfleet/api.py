@@ -287,6 +287,9 @@ class Collector(Plugin):
     enumerations: ClassVar[tuple[str, ...]] = ()
     interval: ClassVar[str] = ""
     """The option that says how many seconds lie between two calls of collect(); without one each drain calls it."""
+    since: ClassVar[str] = "5.10"
+    """The first kernel that has the instructions of its program. On an older one a fragment is not tried: it would make
+    the verifier refuse the programs of those that it is part of."""
 
     @property
     def files(self) -> tuple[str, ...]:

@@ -27,6 +27,7 @@ class HttpBodies(Collector):
     metrics = (*_REQUESTS.values(), *_ANSWERS.values())
     channels = (Channel("http_bodies", lost=("map_full", "unknown", "cut_off")),)
     default = False
+    since = "5.12"  # atomic instructions other than to add
 
     def defines(self, limits: Mapping[str, int]) -> dict[str, str]:
         return {**packet.limits(limits), "MAX_HTTP_ROWS": str(limits["http_rows"])}

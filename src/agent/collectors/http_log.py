@@ -76,6 +76,7 @@ class HttpLog(Collector):
     )
     event_names = (HTTP_REQUEST,)
     default = False
+    since = "5.12"  # atomic instructions other than to add
 
     def defines(self, limits: Mapping[str, int]) -> dict[str, str]:
         return {

@@ -106,8 +106,11 @@ class Isolation:
         return Attached(outcomes)
 
     def _why_not(self, collector: Collector) -> str:
-        """Why a fragment is not even tried. Without PERFMON the verifier walks every path of a long one, which takes
-        it up to half a minute to refuse; what cannot run without a probe that needs PERFMON would be refused anyway."""
+        """Why a fragment is not even tried. On a kernel that lacks its instructions it would take others with it.
+        Without PERFMON the verifier walks every path of a long one, which takes it up to half a minute to refuse; what
+        cannot run without a probe that needs PERFMON would be refused anyway."""
+        if collector.base is not None and facts.version(self._machine.release) < facts.version(collector.since):
+            return f"not tried: it runs on Linux {collector.since} and newer"
         leaves = any(isinstance(probe, TailCall) for probe in collector.probes)
         for probe in collector.probes if leaves else ():
             if isinstance(probe, Probe) and "PERFMON" in self._machine.lacking(probe.capabilities):

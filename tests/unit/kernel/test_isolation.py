@@ -279,6 +279,19 @@ def test_a_fragment_that_leaves_by_a_tail_call_is_not_tried_without_what_its_pro
     assert script.log.count("compile") == 1
 
 
+def test_a_fragment_that_is_too_new_for_the_kernel_is_not_tried_and_takes_nobody_with_it(
+    script: Script, place: Path
+) -> None:
+    new, old = fragment(place, "new"), fragment(place, "old")
+    new.since, old.since = "99.1", "5.10"  # type: ignore[misc]
+
+    attached = attach(script, new, old)
+
+    assert attached.outcomes["new"] == Outcome(False, reason="not tried: it runs on Linux 99.1 and newer")
+    assert attached.outcomes["old"].up
+    assert script.log.count("compile") == 1
+
+
 @pytest.mark.parametrize(("of", "error"), [("headers", HeadersError), ("host", HostError)])
 def test_what_is_no_fault_of_the_text_costs_no_collector_but_the_start(
     script: Script, place: Path, of: str, error: type[Exception]
