@@ -75,8 +75,12 @@ struct program_runs {
 /* Of x86-64 and of most arm64. */
 #define CACHE_LINE 64
 
+/* bpf_probe_read_kernel() under a name of our own: where BCC cannot look the helper up in /proc/kallsyms, as in a pod
+ * with three capabilities, it writes the old bpf_probe_read() in its place, which packet programs may not call. */
+static int (*copy_from_kernel)(void *destination, u32 size, const void *source) = (void *)BPF_FUNC_probe_read_kernel;
+
 #define read_kernel(destination, pointer, type, member)                                                                \
-	bpf_probe_read_kernel(&(destination), sizeof(destination), (void *)(pointer) + offsetof(type, member))
+	copy_from_kernel(&(destination), sizeof(destination), (void *)(pointer) + offsetof(type, member))
 
 #ifndef offsetof
 #define offsetof(type, member) __builtin_offsetof(type, member)
