@@ -21,6 +21,9 @@ CHANGED_SECONDS = 240.0
 STEPS = ("crds", "admission", "controllers", "configs", "policies", "apps")
 OVERLAY = "apps/agent/kind"
 NAMESPACES = ("monitoring", "bpfleet")
+KEPT = "monitoring"
+"""The one that Flux does not prune, because its disks would go with it."""
+
 RELEASE = ("bpfleet", "bpfleet-agent")
 
 
@@ -98,6 +101,8 @@ class Fleet:
             kubectl("--namespace=flux-system", "delete", "pod", "--selector=app=kustomize-controller")
         self.until(lambda: not self.api.all("Kustomization") + self.api.all("HelmRelease"), "Flux has pruned all")
         self.api.delete(self.source.kind, sources.NAME, sources.NAME)
+        assert self.api.ask("GET", f"/api/v1/namespaces/{KEPT}"), "Flux has pruned what holds the disks"
+        self.api.ask("DELETE", f"/api/v1/namespaces/{KEPT}")
         for name in NAMESPACES:
             self.until(lambda name=name: not self.api.ask("GET", f"/api/v1/namespaces/{name}"), f"{name} is gone")
 
