@@ -1,7 +1,7 @@
 """`kubectl apply -k apps/agent/plain`: the image runs as the manifests say, a Prometheus finds it by its annotations,
 and what is deleted leaves nothing in the kernel.
 
-The first file of this directory: a node has one agent, and the others' pod stays until the end."""
+Before the other files beside it: a node has one agent, and their pod stays until the end."""
 
 import os
 import subprocess

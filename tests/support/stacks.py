@@ -3,9 +3,8 @@
 import http.client
 import itertools
 import threading
-import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -26,7 +25,7 @@ REPOSITORY = Path(__file__).parents[2]
 
 PROFILE = "stack"
 WINDOWS: Mapping[str, str] = {
-    "interval": "1s", "long_interval": "1s", "page_for": "2s", "ticket_for": "2s", "absent_for": "1m",
+    "interval": "1s", "long_interval": "1s", "page_for": "2s", "ticket_for": "8s", "absent_for": "1m",
     "5m": "10s", "30m": "12s", "1h": "15s", "2h": "15s", "6h": "18s", "1d": "20s", "3d": "20s", "30d": "2m",
 }  # fmt: skip
 """Windows of the SLO rules: a minute stands for a quarter of a second or less, so that an alert comes and goes."""
@@ -182,11 +181,3 @@ class Stack:
         """Alert and namespace, as Prometheus has them."""
         found = self.prometheus.query('ALERTS{alertstate="firing"}')
         return {(each["metric"]["alertname"], each["metric"].get("namespace", "")) for each in found}
-
-
-def until(condition: Callable[[], bool], what: str, seconds: float) -> None:
-    """Raises AssertionError."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, f"not within {seconds:.0f} s: {what}"
-        time.sleep(0.2)
