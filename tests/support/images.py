@@ -36,7 +36,6 @@ LEAN = f"{FAST} --env BPFLEET_COLLECTORS=-http"
 def load(docker: Docker, archive: Path) -> None:
     """Give it to the daemon, whose own network has no way out."""
     docker.docker("load", "--quiet", "--input", str(archive))
-    archive.unlink()
     docker.docker("tag", f"localhost/{IMAGE}", IMAGE)
 
 
