@@ -8,6 +8,14 @@ from bpfleet.metrics import Flow
 HTTP_REQUEST: Final = "bpfleet.http.request"
 """The request log: an HTTP request and what came of it."""
 
+SECURITY_EXEC: Final = "bpfleet.security.exec"
+SECURITY_FILE_OPEN: Final = "bpfleet.security.file_open"
+SECURITY_CHMOD: Final = "bpfleet.security.chmod"
+SECURITY_PTRACE: Final = "bpfleet.security.ptrace"
+SECURITY_EGRESS: Final = "bpfleet.security.egress"
+SECURITY: Final = (SECURITY_EXEC, SECURITY_FILE_OPEN, SECURITY_CHMOD, SECURITY_PTRACE, SECURITY_EGRESS)
+"""What a watched workload did that a policy decides about."""
+
 Attribute = str | int | float | bool
 
 
