@@ -123,7 +123,8 @@ struct process_record {
 };
 
 /* Under names of our own, as copy_from_kernel in net.h. */
-static int (*text_from_kernel)(void *destination, u32 size, const void *source) = (void *)BPF_FUNC_probe_read_kernel_str;
+static int (*text_from_kernel)(void *destination, u32 size,
+			       const void *source) = (void *)BPF_FUNC_probe_read_kernel_str;
 static int (*copy_from_process)(void *destination, u32 size, const void *source) = (void *)BPF_FUNC_probe_read_user;
 static int (*text_from_process)(void *destination, u32 size, const void *source) = (void *)BPF_FUNC_probe_read_user_str;
 
