@@ -57,7 +57,7 @@ struct mount_beginning {
 #define PATH_BYTES 512
 
 /* Directories and mounts up to the root. A deeper path is told from its end on, and said to be cut. */
-#define PATH_STEPS 96
+#define PATH_STEPS 256
 
 /* A name in a directory has 255 bytes at most (NAME_MAX). */
 #define NAME_BYTES 256
@@ -66,9 +66,9 @@ struct mount_beginning {
 #define ANCESTOR_BYTES 64
 #define ANCESTORS 5
 
-/* Room for all parts of a record: two paths, five names and a text as it was given. */
+/* Room for all parts of a record: two paths, five names and two texts are 3,400 bytes at most. */
 #ifndef TOLD_BYTES
-#define TOLD_BYTES 2048
+#define TOLD_BYTES 4096
 #endif
 
 /* What one write may go beyond that, so that the verifier need not know where it begins. */
@@ -199,7 +199,7 @@ static inline void end_part(struct process_record *record, u32 start, u32 marks)
 	if (length >= TOLD_BYTES) { /* the last text found no room for its end */
 		record->bytes[TOLD_BYTES - 2] = 0;
 		length = TOLD_BYTES - 1;
-		record->bytes[place] |= PART_CUT;
+		record->bytes[place] |= PART_BROKEN;
 	}
 	record->bytes[length] = 0;
 	record->length = length + 1;
