@@ -136,7 +136,7 @@ class SmallExec(Exec):
     """With a ring that holds less than a thousand records."""
 
     def defines(self, limits: Mapping[str, int]) -> dict[str, str]:
-        return {**super().defines(limits), "EXEC_RING_PAGES": "64"}
+        return {**super().defines(limits), "EXEC_RING_PAGES": "32"}
 
 
 @contextmanager
