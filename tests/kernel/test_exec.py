@@ -25,7 +25,7 @@ from tests.support.marks import needs
 
 from agent.collectors.exec import Exec
 from agent.kernel.door import KernelDoor, KernelSettings, Loaded
-from agent.security.orders import Orders, Watch
+from agent.security.orders import OFF, OTHERS, Orders, Watch
 from agent.settings import Settings
 from bpfleet.api import Event
 from bpfleet.events import Attribute
@@ -98,16 +98,19 @@ class Execs:
     def begin(self) -> None:
         """Of a test: what was before does not count."""
         self._watches.clear()
-        self._collector.steer(self._maps, Orders({}, {}, {}))
+        self._collector.steer(self._maps, Orders())
         self.read()
         self.suppressed.clear()
         self.began = ExecBooks(0, 0, 0, 0)
         self.began = self.books()
 
     def watch(self, cgroup: Cgroup, watch: Watch = ALL) -> Cgroup:
-        self._watches[number(cgroup)] = watch
-        assert self._collector.steer(self._maps, Orders({"exec": self._watches}, {}, {})) == 0
+        self.order(number(cgroup), watch)
         return cgroup
+
+    def order(self, cgroup_id: int, watch: Watch) -> None:
+        self._watches[cgroup_id] = watch
+        assert self._collector.steer(self._maps, Orders({"exec": self._watches})) == 0
 
     def read(self) -> list[Event]:
         self._loaded.begin_drain()
@@ -284,6 +287,17 @@ def test_an_unwatched_workload_is_neither_told_nor_counted(execs: Execs, watched
     execs.begin()
     watched.run(["sh", "-c", SHELL, "loop", "23"])
     assert execs.books() == (0, 0, 0, 0)
+
+
+def test_cgroups_that_nobody_knows_yet_have_a_bucket_each(execs: Execs, place: Place, binaries: Path) -> None:
+    off, first, second = execs.watch(place("off"), OFF), place("first"), place("second")
+    execs.order(OTHERS, Watch(per_second=1, burst=100))
+    for cgroup, count in ((off, 23), (first, LOOP), (second, 50)):
+        cgroup.run([str(binaries / "witness"), str(binaries / "nothing")], env={"WITNESS": str(count)})
+    told = Counter(event.cgroup_id for event in execs.read())
+    assert told[number(off)] == 0
+    assert told[number(second)] == 51
+    assert 100 <= told[number(first)] == LOOP + 1 - execs.suppressed[number(first)] < LOOP
 
 
 def test_a_workload_says_its_share_and_the_rest_is_counted(execs: Execs, place: Place, binaries: Path) -> None:

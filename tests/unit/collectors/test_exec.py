@@ -99,10 +99,10 @@ def test_any_bytes_are_decoded_or_refused() -> None:
 
 def test_who_is_watched_is_what_the_orders_say() -> None:
     maps = FakeMaps()
-    orders = Orders({"exec": {23: Watch(10, 50)}, "chmod": {29: Watch(1, 1)}}, {}, {})
+    orders = Orders({"exec": {23: Watch(10, 50)}, "chmod": {29: Watch(1, 1)}})
     assert Exec().steer(maps, orders) == 0
-    assert maps.replaced == {"exec_watches": {struct.pack("=Q", 23): (100_000_000, 5_000_000_000, 0, 0)}}
-    assert Exec().steer(maps, Orders({}, {}, {})) == 0
+    assert maps.replaced == {"exec_watches": {struct.pack("=Q", 23): (100_000_000, 5_000_000_000, 0)}}
+    assert Exec().steer(maps, Orders()) == 0
     assert maps.replaced == {"exec_watches": {}}
 
 
