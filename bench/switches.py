@@ -1,5 +1,5 @@
-"""Collectors (all default ones, or some), loaded as the agent loads them, to be put on their hooks and taken off within a
-millisecond.
+"""Collectors (all default ones, or some), loaded as the agent loads them, to be put on their hooks and taken off within
+a millisecond.
 
 The programs are the agent's own, from its own door. A link names its program; with the program in hand (root may ask
 for it by its id) the links can be closed and made anew, which is what a start and an end of the agent do to a host.
