@@ -101,7 +101,7 @@ def test_what_a_call_refuses_is_passed_on_and_made_good_later() -> None:
 
 def test_only_plain_hashes_of_words_can_be_written() -> None:
     for info in (MapInfo("ring", maps.RING, 0, 0, 64, 5), MapInfo("odd", maps.HASH, 8, 9, 64, 5)):
-        with pytest.raises(KernelError, match=f"{info.name} is not a plain hash"):
+        with pytest.raises(KernelError, match=f"{info.name} is neither a plain hash nor"):
             Written(info)
 
 

@@ -1,0 +1,128 @@
+"""Which names stand for an address, as each cgroup was told? Bounded, and each entry for a time of its own.
+
+Two ask: the collector `egress`, for the name of one destination (name()), and whoever allows destinations by the ends
+of names (known()): each address that is known there can be put on the list of what is allowed, from the next drain on.
+The first connection comes before that, so it is told, with the name in `dns.question.name`: a policy says then that it
+is allowed.
+
+A workload can have itself told what it likes, by a resolver of its own. Whoever allows anything by a name looks whose
+word it is (Known.resolver).
+"""
+
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+from agent.protocols.dns import Answer
+
+MOST_ADDRESSES = 8192
+"""Of all cgroups, 4 MiB."""
+
+MOST_OF_A_CGROUP = 1024
+"""What asks for more has its oldest forgotten, and nobody else's."""
+
+MOST_NAMES = 4
+"""Of an address: of virtual hosts, those that were asked for last."""
+
+LEAST_SECONDS = 600
+"""Programs go on using an address when its time is over: those with a pool of connections, or a cache of their own."""
+
+MOST_SECONDS = 86_400
+SECOND_NS: Final = 1_000_000_000
+SWEEP_SECONDS = 60
+"""Between two looks for what is over."""
+
+
+class Known(NamedTuple):
+    """since_ns: the first answer; until_ns: when it is forgotten. resolver: who said it last, 16 bytes."""
+
+    address: bytes
+    name: str
+    resolver: bytes
+    since_ns: int
+    until_ns: int
+
+
+class DnsTable:
+    """By the kernel's monotonic clock, as events have it. forgotten: addresses that had to go before their time, by
+    cgroup, until somebody takes them (take_forgotten). changes: rises with every address or name that is new."""
+
+    def __init__(self) -> None:
+        self.changes = 0
+        self._cgroups: dict[int, dict[bytes, dict[str, Known]]] = {}
+        self._addresses = 0
+        self._forgotten: dict[int, int] = {}
+        self._swept_ns = 0
+
+    def __len__(self) -> int:
+        """Addresses, each once a cgroup."""
+        return self._addresses
+
+    def add(self, cgroup_id: int, resolver: bytes, answer: Answer, time_ns: int) -> None:
+        """What a cgroup was told."""
+        if answer.addresses:
+            self._sweep(time_ns)
+        for address, seconds in answer.addresses:
+            until_ns = time_ns + min(max(seconds, LEAST_SECONDS), MOST_SECONDS) * SECOND_NS
+            self._add(cgroup_id, Known(address, answer.name, resolver, time_ns, until_ns))
+
+    def _add(self, cgroup_id: int, known: Known) -> None:
+        addresses = self._cgroups.setdefault(cgroup_id, {})
+        names = addresses.pop(known.address, None)
+        if names is None:
+            self._make_room(cgroup_id)
+            addresses = self._cgroups.setdefault(cgroup_id, {})
+            names = {}
+            self._addresses += 1
+        before = names.pop(known.name, None)
+        self.changes += before is None or before.resolver != known.resolver
+        if before:
+            known = known._replace(since_ns=before.since_ns, until_ns=max(before.until_ns, known.until_ns))
+        elif len(names) == MOST_NAMES:
+            del names[next(iter(names))]
+        names[known.name] = known
+        addresses[known.address] = names  # those that were told last stand last
+
+    def _make_room(self, cgroup_id: int) -> None:
+        if len(self._cgroups[cgroup_id]) >= MOST_OF_A_CGROUP:
+            self._forget_oldest(cgroup_id)
+        elif self._addresses >= MOST_ADDRESSES:
+            self._forget_oldest(max(self._cgroups, key=lambda each: len(self._cgroups[each])))
+
+    def _forget_oldest(self, cgroup_id: int) -> None:
+        self._remove(cgroup_id, next(iter(self._cgroups[cgroup_id])))
+        self._forgotten[cgroup_id] = self._forgotten.get(cgroup_id, 0) + 1
+
+    def _remove(self, cgroup_id: int, address: bytes) -> None:
+        del self._cgroups[cgroup_id][address]
+        self._addresses -= 1
+        if not self._cgroups[cgroup_id]:
+            del self._cgroups[cgroup_id]
+
+    def _sweep(self, now_ns: int) -> None:
+        if now_ns < self._swept_ns + SWEEP_SECONDS * SECOND_NS:
+            return
+        self._swept_ns = now_ns
+        for cgroup_id, addresses in list(self._cgroups.items()):
+            for address, names in list(addresses.items()):
+                for known in list(names.values()):
+                    if known.until_ns < now_ns:
+                        del names[known.name]
+                if not names:
+                    self._remove(cgroup_id, address)
+
+    def name(self, cgroup_id: int, address: bytes, time_ns: int) -> str:
+        """For which name it was told this address at that time: the last one that it asked for; empty for none."""
+        names = self._cgroups.get(cgroup_id, {}).get(address, {})
+        for known in reversed(names.values()):
+            if known.since_ns <= time_ns <= known.until_ns:
+                return known.name
+        return ""
+
+    def known(self, cgroup_id: int, now_ns: int) -> Iterator[Known]:
+        """All that this cgroup was told, and may still use."""
+        for names in self._cgroups.get(cgroup_id, {}).values():
+            yield from (known for known in names.values() if known.until_ns >= now_ns)
+
+    def take_forgotten(self) -> dict[int, int]:
+        taken, self._forgotten = self._forgotten, {}
+        return taken
