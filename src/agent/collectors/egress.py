@@ -93,8 +93,11 @@ def decode(record: bytes, names: DnsNames | None = None) -> Event:
         raise ValueError(f"a record of {len(record)} bytes")
     address, port, transport, call = _RECORD.unpack_from(record)
     told = processes.decode(record[_RECORD.size :])
+    of_process = told.attributes
+    if not told.vpid:  # the kernel's memory could not be read
+        del of_process["process.vpid"], of_process["process.parent_pid"]
     attributes: dict[str, Attribute] = {
-        **told.attributes,
+        **of_process,
         "network.peer.address": written(address),
         "network.peer.port": port,
         "network.transport": named(TRANSPORTS, transport),

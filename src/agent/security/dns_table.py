@@ -44,10 +44,12 @@ class Known(NamedTuple):
 
 class DnsTable:
     """By the kernel's monotonic clock, as events have it. forgotten: addresses that had to go before their time, by
-    cgroup, until somebody takes them (take_forgotten). changes: rises with every address or name that is new."""
+    cgroup, until somebody takes them (take_forgotten). changes: rises with every address or name that is new. most:
+    addresses of all cgroups."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = MOST_ADDRESSES) -> None:
         self.changes = 0
+        self._most = most
         self._cgroups: dict[int, dict[bytes, dict[str, Known]]] = {}
         self._addresses = 0
         self._forgotten: dict[int, int] = {}
@@ -85,7 +87,7 @@ class DnsTable:
     def _make_room(self, cgroup_id: int) -> None:
         if len(self._cgroups[cgroup_id]) >= MOST_OF_A_CGROUP:
             self._forget_oldest(cgroup_id)
-        elif self._addresses >= MOST_ADDRESSES:
+        elif self._addresses >= self._most:
             self._forget_oldest(max(self._cgroups, key=lambda each: len(self._cgroups[each])))
 
     def _forget_oldest(self, cgroup_id: int) -> None:
