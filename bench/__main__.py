@@ -40,6 +40,7 @@ def scrapes(folder: Path, quick: bool) -> Iterator[Row]:
 
 def execs_of(folder: Path, quick: bool) -> Iterator[Row]:
     yield from execs.measure(folder, QUICK_PAIRS if quick else PAIRS)
+    yield from execs.runs(folder)
     yield from execs.flood(folder)
 
 

@@ -139,10 +139,11 @@ static inline u32 is_watched(struct security_watch *watch)
 
 /* 1 if the workload may say one thing more. bucket: a cgroup's own word, 0 at first: when the bucket will be full again
  * (GCRA's theoretical arrival time, ITU-T I.371). CPUs that ask in the same moment may each get the last token, but none
- * is given twice beyond that: what was taken early is waited for. */
+ * is given twice beyond that: what was taken early is waited for. Where the order was another one when the tokens were
+ * taken, the bucket is empty now at worst. */
 static inline u32 take_token(struct security_watch *watch, u64 *bucket, u64 now_ns)
 {
-	u64 interval_ns = watch->interval_ns, full_ns;
+	u64 interval_ns = watch->interval_ns, burst_ns = watch->burst_ns, full_ns;
 
 	if (!bucket)
 		return 0;
@@ -151,8 +152,11 @@ static inline u32 take_token(struct security_watch *watch, u64 *bucket, u64 now_
 		*(volatile u64 *)bucket = now_ns + interval_ns;
 		return 1;
 	}
-	if (full_ns - now_ns + interval_ns > watch->burst_ns)
+	if (full_ns - now_ns + interval_ns > burst_ns) {
+		if (full_ns - now_ns > 2 * burst_ns)
+			*(volatile u64 *)bucket = now_ns + burst_ns;
 		return 0;
+	}
 	__sync_fetch_and_add(bucket, interval_ns);
 	return 1;
 }

@@ -313,6 +313,25 @@ def test_a_workload_says_its_share_and_the_rest_is_counted(execs: Execs, place: 
     assert execs.suppressed == {number(cgroup): books.rate_limit}
 
 
+def test_a_share_that_is_changed_is_another_one_at_once(execs: Execs, place: Place, binaries: Path) -> None:
+    cgroup = execs.watch(place("changed"), Watch(per_second=1, burst=500))
+    often = [str(binaries / "witness"), str(binaries / "nothing")]
+
+    def told(count: int) -> int:
+        cgroup.run(often, env={"WITNESS": str(count)})
+        return len(execs.read())
+
+    assert told(LOOP) >= 500
+    execs.watch(cgroup, Watch(per_second=100_000, burst=1_000))
+    assert told(LOOP) >= LOOP, "but for the first one"
+    execs.watch(cgroup, OFF)
+    assert told(23) == 0
+    execs.watch(cgroup, ALL)
+    assert told(23) == 24
+    books = execs.books()
+    assert books.seen == 2 * (LOOP + 1) + 24 == books.delivered + books.rate_limit
+
+
 def test_what_finds_no_room_in_the_ring_is_counted(place: Place, binaries: Path) -> None:
     with in_kernel(SmallExec()) as execs:
         cgroup = execs.watch(place("watched"))

@@ -14,6 +14,9 @@ from bpfleet import catalogue
 from bpfleet.api import Channel, Collector, Event, Maps, RawTracepoint, Sample
 from bpfleet.events import SECURITY_EXEC, Attribute
 
+LONGEST_LINE: Final = 1024
+"""Characters that a record holds of a text: quotes make a command line longer than what was kept of it."""
+
 _RECORD: Final = struct.Struct("=QQ")
 
 
@@ -53,9 +56,10 @@ def decode(record: bytes) -> Event:
         raise ValueError(f"a record with {len(told.rest)} of {kept} bytes of arguments")
     attributes = told.attributes
     attributes.update(_script(told.parts))
-    if kept:
-        attributes["process.command_line"] = command_line(told.rest[:kept])
-    if total > kept:
+    line = command_line(told.rest[:kept]) if kept else ""
+    if line:
+        attributes["process.command_line"] = line
+    if total > kept or len(line) > LONGEST_LINE:
         attributes["bpfleet.process.arguments.size"] = total
     return Event(SECURITY_EXEC, told.time_ns, told.cgroup_id, attributes)
 

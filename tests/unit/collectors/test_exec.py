@@ -43,6 +43,11 @@ def test_of_many_arguments_the_beginning_and_the_size_are_told() -> None:
     assert attributes["bpfleet.process.arguments.size"] == 2_200_025
 
 
+def test_the_size_is_told_where_quotes_make_the_line_too_long_for_a_record() -> None:
+    assert "bpfleet.process.arguments.size" not in decode(record(b"a\0" + b"x" * 1_000)).attributes
+    assert decode(record(b"a\0" + b"'" * 1_000)).attributes["bpfleet.process.arguments.size"] == 1_002
+
+
 def test_arguments_that_could_not_be_read_are_told_by_their_size() -> None:
     attributes = decode(record(b"", total=17)).attributes
     assert "process.command_line" not in attributes
