@@ -21,6 +21,7 @@ from tests.support import fast_starts
 from tests.support.cgroups import Cgroup, v2_root
 from tests.support.marks import needs
 from tests.support.namespaces import Namespace, veth_pair
+from tests.support.reaching import TCP_WAYS, UDP_WAYS
 
 from agent.collectors.dns_names import DnsNames
 from agent.collectors.egress import Egress
@@ -38,19 +39,8 @@ PORT, CLOSED = 5001, 9
 LOOPBACK = ("127.0.0.0/8", "::1/128")
 PLENTY = 1_000_000
 
-OF_TCP = ("tcp", "tcp_later", "fast_open", "fast_open_connect", "mptcp")
-OF_UDP = {
-    "udp_connected": 1,
-    "udp_with_control": 1,
-    "udp_twice": 2,
-    "udp_sendto": 3,
-    "udp_sendmsg": 1,
-    "udp_sendmmsg": 2,
-}
-"""How many destinations each one names."""
-
 EVERYWHERE = [
-    *((way, address, PORT) for way in (*OF_TCP, *OF_UDP) for address in (V4, V6, MAPPED)),
+    *((way, address, PORT) for way in (*TCP_WAYS, *UDP_WAYS) if way != "udp_own_peer" for address in (V4, V6, MAPPED)),
     *(("tcp", address, CLOSED) for address in (V4, V6)),
     *(("tcp", address, PORT) for address in ("192.0.2.23", "2001:db8:2::23")),  # no route there
 ]
@@ -186,7 +176,7 @@ def test_each_way_out_is_told_once_as_strace_saw_it_and_nothing_that_is_allowed(
     client, log = place("client", nodes[0]), tmp_path / "strace"
     _, unwatched = reach(client, EVERYWHERE)
     assert Counter(unwatched) == {
-        "hello": 3 * (len(OF_TCP) + len(OF_UDP) - 1),
+        "hello": 3 * (len(TCP_WAYS) + len(UDP_WAYS) - 2),
         "helloagain": 3,
         "ECONNREFUSED": 2,
         "ENETUNREACH": 2,
@@ -206,9 +196,9 @@ def test_each_way_out_is_told_once_as_strace_saw_it_and_nothing_that_is_allowed(
     assert answers == unwatched
     told = watched.told(client)
     assert [(event.attributes["process.pid"], *destination(event)) for event in told] == traced(log)
-    ways = [way for way, _, _ in EVERYWHERE for _ in range(OF_UDP.get(way, 1))]
+    ways = [way for way, _, _ in EVERYWHERE for _ in range(UDP_WAYS.get(way, 1))]
     assert [event.attributes["network.transport"] for event in told] == [
-        "udp" if way in OF_UDP else "tcp" for way in ways
+        "udp" if way in UDP_WAYS else "tcp" for way in ways
     ]
     assert [event.attributes["bpfleet.network.call"] for event in told] == [
         "send" if "_send" in way else "connect" for way in ways
@@ -233,6 +223,16 @@ def test_ways_that_strace_cannot_show_are_told_too(watched: Watched, place: Plac
     told = watched.told(client)
     assert [destination(event) for event in told] == [(V4, PORT), (V6, PORT), (V4, PORT)]
     assert {event.attributes["process.pid"] for event in told} == {process}
+
+
+def test_a_datagram_to_the_one_that_its_socket_is_connected_to_is_no_second_destination(
+    watched: Watched, place: Place, nodes: Pair
+) -> None:
+    client = place("client", nodes[0])
+    watched.watch({client: Watch(PLENTY, PLENTY)})
+    assert reach(client, [("udp_own_peer", address, PORT) for address in (V4, V6, MAPPED)])[1] == ["hello"] * 3
+    told = [(destination(event)[0], event.attributes["bpfleet.network.call"]) for event in watched.told(client)]
+    assert told == [(V4, "connect"), (V6, "connect"), (V4, "connect")]
 
 
 def test_the_address_of_all_zeros_is_this_host(watched: Watched, place: Place, nodes: Pair) -> None:

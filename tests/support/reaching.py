@@ -17,6 +17,18 @@ import struct
 import sys
 import threading
 
+TCP_WAYS = ("tcp", "tcp_later", "fast_open", "fast_open_connect", "mptcp")
+UDP_WAYS = {
+    "udp_connected": 1,
+    "udp_with_control": 1,
+    "udp_own_peer": 1,
+    "udp_twice": 2,
+    "udp_sendto": 3,
+    "udp_sendmsg": 1,
+    "udp_sendmmsg": 2,
+}
+"""How many destinations each of these names."""
+
 TIMEOUT_SECONDS = 5.0
 MSG_FASTOPEN = 0x20000000
 TCP_FASTOPEN_CONNECT = 30
@@ -112,6 +124,14 @@ def udp_with_control(address: str, port: int) -> str:
         return sock.recv(100).decode()
 
 
+def udp_own_peer(address: str, port: int) -> str:
+    """A connected socket whose datagram names the one that it is connected to."""
+    with datagrams(address) as sock:
+        sock.connect((address, port))
+        sock.sendto(b"hello", (address, port))
+        return sock.recv(100).decode()
+
+
 def udp_twice(address: str, port: int) -> str:
     """Connected, let go (which is no destination), and connected again."""
     with datagrams(address) as sock:
@@ -200,7 +220,8 @@ WAYS = {
     each.__name__: each
     for each in (
         *(tcp, mptcp, tcp_later, fast_open, fast_open_connect, uring),
-        *(udp_connected, udp_with_control, udp_twice, udp_sendto, udp_sendmsg, udp_sendmmsg, udp_unspecified),
+        *(udp_connected, udp_with_control, udp_own_peer, udp_twice),
+        *(udp_sendto, udp_sendmsg, udp_sendmmsg, udp_unspecified),
         *(raw, packet),
     )
 }
