@@ -149,7 +149,7 @@ class CgroupAddress(Probe):
     of a socket. `call` connect4 | connect6 | sendmsg4 | sendmsg6. Return 1: with anything else the call is refused."""
 
     call: str = "connect4"
-    capabilities = ("BPF", "NET_ADMIN")
+    capabilities: ClassVar[tuple[str, ...]] = ("BPF", "NET_ADMIN")
 
     @property
     def hook(self) -> str:

@@ -80,7 +80,8 @@ class Watched:
         )
         self.loaded = stack.enter_context(closing(KernelDoor().load(collectors, chosen)))
         for outcome in self.loaded.outcomes.values():
-            assert outcome.up and not outcome.reason, outcome
+            assert outcome.up, outcome
+        self.reason = self.loaded.outcomes["egress"].reason
         self.egress.meet(collectors)
         self.before = self.books()
 
@@ -133,7 +134,9 @@ def plain(address: str) -> str:
 @pytest.fixture(scope="module")
 def watched() -> Iterator[Watched]:
     with ExitStack() as stack:
-        yield Watched(stack)
+        found = Watched(stack)
+        assert not found.reason
+        yield found
 
 
 @pytest.fixture(scope="module")
@@ -428,3 +431,40 @@ def test_a_port_that_is_not_the_resolvers_says_nothing(watched: Watched, place: 
     watched.watch({client: Watch(PLENTY, PLENTY)})
     reach(client, [("udp_sendto", V4, PORT)])
     assert watched.grown("dns_names") == (0, 0, 0, 0)
+
+
+WITH_LESS = """
+import json, sys
+from contextlib import ExitStack
+sys.path[:0] = {path!r}
+from tests.kernel.test_egress import *
+with ExitStack() as stack:
+    watched, cgroup = Watched(stack), stack.enter_context(Cgroup("less"))
+    watched.watch({{cgroup: Watch(PLENTY, PLENTY)}})
+    cgroup.run([sys.executable, "-I", "-c", ASKS, "127.0.0.53", "1", "g"])
+    process, _ = reach(cgroup, [("tcp_later", "192.0.2.9", CLOSED)])
+    print(json.dumps([process, watched.reason, *(dict(event.attributes) for event in watched.told(cgroup))]))
+"""
+
+
+@needs("setpriv")
+@pytest.mark.parametrize("kept", ["bpf perfmon net_admin", "bpf net_admin"])
+def test_three_capabilities_are_enough_and_without_perfmon_less_is_said_of_the_process(
+    place: Place, stack: ExitStack, kept: str
+) -> None:
+    capabilities = ",".join(f"+{one}" for one in kept.split())
+    setpriv = ["setpriv", f"--bounding-set=-all,{capabilities}", f"--inh-caps=-all,{capabilities}"]
+    text = WITH_LESS.format(path=[str(Path(__file__).parents[2]), *filter(None, sys.path)])
+    here = stack.enter_context(Namespace("alone"))
+    place("bad", here).start([sys.executable, "-I", "-c", BAD_SERVER, "127.0.0.53"], ready="ready")
+    said = here.run([*setpriv, sys.executable, "-c", text])
+    process, reason, asked, reached = json.loads(said.stdout)
+    assert bool(reason) == ("perfmon" not in kept) == ("without the capability PERFMON" in reason)
+    assert (asked["network.peer.address"], asked["network.peer.port"]) == ("127.0.0.53", 53)
+    assert reached["process.pid"] == process
+    assert (reached["network.peer.address"], reached["dns.question.name"]) == ("192.0.2.9", "g000.test")
+    of_process = {name for name in reached if "process." in name}
+    if "perfmon" in kept:
+        assert of_process > {"process.vpid", "process.parent_pid", "process.executable.path"}
+    else:
+        assert of_process == {"process.pid", "process.user.id"}

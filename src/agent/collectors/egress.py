@@ -26,9 +26,15 @@ _RECORD: Final = struct.Struct("=16sHBB4x")
 _PREFIX: Final = struct.Struct("=II16s")
 
 
+class ReadingProcess(CgroupAddress):
+    """Reads what the kernel keeps of the process."""
+
+    capabilities = (*CgroupAddress.capabilities, "PERFMON")
+
+
 def _either(call: str, function: str) -> AnyOf:
-    """The second one says less of the process, and needs no PERFMON."""
-    return AnyOf((CgroupAddress(function, call=call), CgroupAddress(f"{function}_bare", call=call)))
+    """The second one says less of the process."""
+    return AnyOf((ReadingProcess(function, call=call), CgroupAddress(f"{function}_bare", call=call)))
 
 
 class Egress(Collector):
