@@ -4,8 +4,9 @@ of the packet program.
 For the collector `egress`, which tells destinations by name, and for policies that allow them by name."""
 
 import struct
+import time
 from collections import Counter as Tally
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 from agent.collectors import packet
@@ -38,8 +39,12 @@ class DnsNames(Collector):
     channels = (Channel("dns_names", lost=("rate_limit", "ring_full")),)
     default = False
 
-    def __init__(self, given: Mapping[str, OptionValue] | None = None) -> None:
+    def __init__(
+        self, given: Mapping[str, OptionValue] | None = None, clock: Callable[[], int] = time.monotonic_ns
+    ) -> None:
+        """clock: as the kernel's bpf_ktime_get_ns()."""
         super().__init__(given)
+        self._clock = clock
         self.table = DnsTable()
         self._maps: Maps | None = None
         self._answers: Tally[tuple[int, str]] = Tally()
@@ -56,6 +61,7 @@ class DnsNames(Collector):
     def collect(self, maps: Maps) -> Iterator[Sample]:
         self._maps = maps
         self.catch_up()
+        self.table.sweep(self._clock())
         answers, self._answers = self._answers, Tally()
         for (cgroup_id, result), count in answers.items():
             yield Sample(catalogue.DNS_NAMES_ANSWERS, count, cgroup_id, (result,))

@@ -11,6 +11,7 @@ from agent.collectors.http_log import named
 from agent.collectors.packet import MAPPED, TRANSPORTS
 from agent.collectors.tcp_states import written
 from agent.security import buckets, processes
+from agent.security.dns_table import DnsTable
 from agent.security.orders import Orders
 from bpfleet import catalogue
 from bpfleet.api import AnyOf, CgroupAddress, Channel, Collector, Event, Flow, Maps, Sample
@@ -53,13 +54,19 @@ class Egress(Collector):
 
     def __init__(self, given: Mapping[str, str | int | float | bool] | None = None) -> None:
         super().__init__(given)
-        self._names: DnsNames | None = None
+        self._resolving: DnsNames | None = None
+        self._nothing = DnsTable()
+
+    @property
+    def names(self) -> DnsTable:
+        """What the DNS has told watched workloads."""
+        return self._resolving.table if self._resolving else self._nothing
 
     def defines(self, limits: Mapping[str, int]) -> dict[str, str]:
         return {"MAX_CGROUPS": str(limits["cgroups"])}
 
     def meet(self, others: Sequence[Collector]) -> None:
-        self._names = next((each for each in others if isinstance(each, DnsNames)), None)
+        self._resolving = next((each for each in others if isinstance(each, DnsNames)), None)
 
     def steer(self, maps: Maps, orders: Orders) -> int:
         """The lists first: who is watched from now on has one. Returns how many rows found no room: what they allow is
@@ -73,11 +80,11 @@ class Egress(Collector):
     def events(self, maps: Maps) -> Iterator[Event]:
         """The answers are read after the records: what was known when the first of these was made is among them."""
         records = list(maps.records("egress"))
-        if records and self._names:
-            self._names.catch_up()
+        if records and self._resolving:
+            self._resolving.catch_up()
         for record in records:
             maps.deliver("egress", 1)
-            yield decode(record, self._names)
+            yield decode(record, self.names)
 
 
 def _prefixes(allowed: Mapping[int, frozenset[tuple[bytes, int]]]) -> Iterator[bytes]:
@@ -92,7 +99,7 @@ def masked(address: bytes, length: int) -> bytes:
     return (int.from_bytes(address, "big") & mask).to_bytes(ADDRESS_BITS // 8, "big")
 
 
-def decode(record: bytes, names: DnsNames | None = None) -> Event:
+def decode(record: bytes, names: DnsTable | None = None) -> Event:
     """`struct egress_record` of egress.bpf.c. What is not known is left out. Raises ValueError where there is less than
     it says."""
     if len(record) < _RECORD.size:
@@ -110,9 +117,10 @@ def decode(record: bytes, names: DnsNames | None = None) -> Event:
         "network.type": "ipv4" if address.startswith(MAPPED) else "ipv6",
         "bpfleet.network.call": named(CALLS, call),
     }
-    name = names.table.name(told.cgroup_id, address, told.time_ns) if names else ""
-    if name:
-        attributes["dns.question.name"] = name
+    known = names.known(told.cgroup_id, address, told.time_ns) if names else None
+    if known:
+        attributes["dns.question.name"] = known.name
+        attributes["bpfleet.dns.resolver.address"] = written(known.resolver)
     return Event(
         SECURITY_EGRESS, told.time_ns, told.cgroup_id, attributes, Flow(address, port, named(TRANSPORTS, transport))
     )
