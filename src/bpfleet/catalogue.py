@@ -310,6 +310,19 @@ REQUEST_LOG_OPENED = Gauge(
     labels=("what",),
     scope=Scope.AGENT,
 )
+SECURITY_EVENTS = Counter(
+    "security.events",
+    "Security events that a rule matched, also those that were folded or suppressed. One that several rules match "
+    "counts for each of them.",
+    labels=("rule", "severity"),
+)
+SECURITY_RULES = Gauge("security.rules", "Rules of the security policies in force.", scope=Scope.AGENT)
+SECURITY_POLICIES_SUCCESSFUL = Gauge(
+    "security.policies.last_reload.successful",
+    "1 if the security policies in force are what their files say, 0 if those cannot be used and the last good ones "
+    "are in force.",
+    scope=Scope.AGENT,
+)
 DRAIN_FAILURES = Counter(
     "drain.failures",
     "Steps of a drain that failed: a collector's by its name, identity, orders, totals, events, report. The other "

@@ -100,8 +100,8 @@ class Router(Generic[OwnerT]):
         self._stages = dict(stages or {})
         self._all_stages = tuple({id(stage): stage for stage in self._stages.values()}.values())
         self._holding = [stage for stage in self._all_stages if isinstance(stage, Holding)]
-        own = dict.fromkeys(reason for stage in self._stages.values() for reason in stage.reasons)
-        self._ledger = Ledger(PASSED, (*REASONS, *own), declared)
+        own = {name: stage.reasons for name, stage in self._stages.items()}
+        self._ledger = Ledger(PASSED, REASONS, declared, own)
         self._pending = Pending()
         self._limits: dict[str, Limit] = {}
         self._owners: dict[int, tuple[OwnerT, dict[str, str]]] = {}

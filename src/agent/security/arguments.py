@@ -18,7 +18,7 @@ CUT = "..."
 MAX_DEPTH = 4
 """Command lines within command lines; what is deeper is not told."""
 
-MAX_TRIES = 32
+MAX_TRIES = 6
 """To find the last whole word of a line that ends within quotes, of which there may be some."""
 
 SHORT = frozenset(("-p", "-P", "-u", "-U", "-a", "-w", "-W", "-k", "-K", "-x", "-s", "-t", "-H", "-b", "-pw"))

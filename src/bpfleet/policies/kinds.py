@@ -65,12 +65,14 @@ class Inside:
         self.network = network
 
     @property
-    def mapped(self) -> IPv6Network:
-        """As the kernel's tables have it."""
-        if isinstance(self.network, IPv6Network):
-            return self.network
-        base = IPv6Address(b"\x00" * 10 + b"\xff\xff" + self.network.network_address.packed)
-        return IPv6Network((base, 96 + self.network.prefixlen))
+    def mapped(self) -> tuple[IPv6Network, ...]:
+        """As the kernel's tables have it, where IPv4 is a part of IPv6: so that part is no part of a larger network."""
+        if isinstance(self.network, IPv4Network):
+            base = IPv6Address(_MAPPED.network_address.packed[:12] + self.network.network_address.packed)
+            return (IPv6Network((base, _MAPPED.prefixlen + self.network.prefixlen)),)
+        if _MAPPED.subnet_of(self.network):
+            return tuple(self.network.address_exclude(_MAPPED))
+        return (self.network,)
 
     def matches(self, value: Any) -> bool:
         return (address := parsed(value)) is not None and address in self.network

@@ -23,7 +23,7 @@ class Asked(NamedTuple):
         return any(pattern.matches(value) for value in self.field.look(facts) for pattern in self.patterns)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Alternative:
     """All that is asked has to hold. place: file and line."""
 
@@ -45,7 +45,7 @@ class Alternative:
 EVERYTHING: Final = (Alternative(()),)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Scope:
     """Whose events a policy is about: all of these have to hold. namespaces, containers: any of them, and none of those
     that begin with `!`. workloads: `Kind/name`, or a name. labels: of the pod, by key."""
@@ -77,7 +77,7 @@ def _any(globs: Iterable[TextGlob], text: str) -> bool:
     return not globs or any(glob.matches(text) for glob in globs)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Rule:
     """Fires for what matches, but neither an exception nor anything allowed. match: EVERYTHING where the rule says what
     is allowed, and all else is unusual. place: file and line."""
@@ -101,7 +101,7 @@ class Rule:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Policy:
     name: str
     version: int

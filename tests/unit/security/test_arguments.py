@@ -110,6 +110,6 @@ def test_whatever_it_is_given_it_returns() -> None:
     for text in STRINGS:
         redacted(text)
         redacted(shlex.join(["tool", text]), is_cut=True)
-    for _ in range(2_000):
+    for _ in range(500):
         line = "".join(dice.choices("ab -'\"\\=:/@|%\n\t", k=dice.randrange(200)))
         redacted(line, is_cut=bool(dice.randrange(2)))
