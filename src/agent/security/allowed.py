@@ -2,8 +2,7 @@
 whatever else is true of the event: a rule that looks at more than the address leaves the decision to user space.
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from ipaddress import IPv6Address, IPv6Network
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from bpfleet.policies.kinds import Inside, Pattern
@@ -12,10 +11,17 @@ from bpfleet.policies.model import EVERYTHING, Alternative, Rule
 MAX_ALLOWED: Final = 1024
 """Prefixes of one group in the kernel's table. A shorter list means more events, and no other decision."""
 
-WHOLE: Final = (IPv6Network("::/0"),)
 HOST_BITS: Final = 128
 
-Networks = tuple[IPv6Network, ...]
+Network = tuple[int, int]
+"""How many bits of an address count, and their value: as the list is made anew whenever the DNS tells of an address,
+and ipaddress takes 100 times as long."""
+
+Networks = tuple[Network, ...]
+"""None within another one."""
+
+WHOLE: Final = ((0, 0),)
+
 Entry = tuple[bytes, int]
 
 
@@ -44,7 +50,9 @@ def entries(rules: Iterable[Rule], names: Names = NO_NAMES) -> frozenset[Entry]:
         found = _both(found, _silent(rule, names))
         if not found:
             break
-    return frozenset((each.network_address.packed, each.prefixlen) for each in found[:MAX_ALLOWED])
+    return frozenset(
+        ((value << (HOST_BITS - bits)).to_bytes(HOST_BITS // 8, "big"), bits) for bits, value in found[:MAX_ALLOWED]
+    )
 
 
 def _silent(rule: Rule, names: Names) -> Networks:
@@ -61,7 +69,7 @@ def _silent(rule: Rule, names: Names) -> Networks:
     return _distinct((*_without(WHOLE, told), *allowed))
 
 
-def _whole(one: Alternative, names: Names) -> Iterable[IPv6Network]:
+def _whole(one: Alternative, names: Names) -> Iterable[Network]:
     """What is allowed by its address alone."""
     if one.fields == {"address"}:
         return _networks(one.patterns("address"))
@@ -69,22 +77,27 @@ def _whole(one: Alternative, names: Names) -> Iterable[IPv6Network]:
         (field,) = one.fields
         patterns = one.patterns(field)
         found = names.addresses(field, lambda text: any(pattern.matches(text) for pattern in patterns))
-        return [IPv6Network((IPv6Address(address), HOST_BITS)) for address in found]
+        return [(HOST_BITS, int.from_bytes(address, "big")) for address in found]
     return ()
 
 
 def _networks(patterns: Iterable[Pattern]) -> Networks:
-    return tuple(network for each in patterns if isinstance(each, Inside) for network in each.mapped)
+    return tuple(
+        (network.prefixlen, int(network.network_address) >> (HOST_BITS - network.prefixlen))
+        for each in patterns
+        if isinstance(each, Inside)
+        for network in each.mapped
+    )
 
 
-def _distinct(networks: Iterable[IPv6Network]) -> Networks:
+def _distinct(networks: Iterable[Network]) -> Networks:
     """The largest first; none within another one."""
-    found: dict[IPv6Network, None] = {}
+    found: dict[Network, None] = {}
     lengths: set[int] = set()
-    for each in sorted(set(networks), key=lambda network: network.prefixlen):
-        if not any(each.supernet(new_prefix=bits) in found for bits in lengths):
-            found[each] = None
-            lengths.add(each.prefixlen)
+    for bits, value in sorted(set(networks)):
+        if not any((length, value >> (bits - length)) in found for length in lengths):
+            found[bits, value] = None
+            lengths.add(bits)
     return tuple(found)
 
 
@@ -93,22 +106,20 @@ def _both(ours: Networks, theirs: Networks) -> Networks:
     return _distinct((*_inside(ours, theirs), *_inside(theirs, ours)))
 
 
-def _inside(these: Networks, those: Networks) -> Sequence[IPv6Network]:
-    known, lengths = set(those), {each.prefixlen for each in those}
-    return [
-        each
-        for each in these
-        if any(bits <= each.prefixlen and each.supernet(new_prefix=bits) in known for bits in lengths)
-    ]
+def _inside(these: Networks, those: Networks) -> Iterator[Network]:
+    known, lengths = set(those), {bits for bits, _ in those}
+    for bits, value in these:
+        if any(length <= bits and (length, value >> (bits - length)) in known for length in lengths):
+            yield bits, value
 
 
-def _without(networks: Networks, taken: Iterable[IPv6Network]) -> Networks:
-    for each in taken:
-        left: list[IPv6Network] = []
-        for network in networks:
-            if each.subnet_of(network):
-                left += network.address_exclude(each)
-            elif not network.subnet_of(each):
-                left.append(network)
+def _without(networks: Networks, taken: Iterable[Network]) -> Networks:
+    for bits, value in taken:
+        left: list[Network] = []
+        for each in networks:
+            if each[0] <= bits and value >> (bits - each[0]) == each[1]:  # it holds what is taken: its other parts stay
+                left += ((length, (value >> (bits - length)) ^ 1) for length in range(each[0] + 1, bits + 1))
+            elif each[0] <= bits or each[1] >> (each[0] - bits) != value:
+                left.append(each)
         networks = tuple(left)
     return networks
