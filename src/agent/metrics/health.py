@@ -192,7 +192,7 @@ class Health(Collector):
         if self._security:
             security = self._security()
             yield _gauge(catalogue.SECURITY_RULES, {(): security.rules})
-            yield _gauge(catalogue.SECURITY_POLICIES_SUCCESSFUL, {(): float(security.successful)})
+            yield _gauge(catalogue.SECURITY_POLICIES_RELOAD_SUCCESSFUL, {(): float(security.successful)})
         build = _info(catalogue.BUILD_INFO)
         _add_info(build, catalogue.BUILD_INFO, (self.build.version, self.build.kernel, self.build.headers))
         yield build
