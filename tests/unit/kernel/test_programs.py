@@ -85,7 +85,7 @@ def test_a_fragment_that_leaves_by_a_tail_call_is_called_last(place: Path) -> No
         place, "leaving", Packet("on_packet_leaving"), TailCall("go_on", table="leaving"), text="\n"
     )
     staying = made_collector(place, "staying", text="\n")
-    assert programs.packet_functions([leaving, staying]) == ["on_packet_staying", "on_packet_leaving"]
+    assert programs.called_functions([leaving, staying], Packet) == ["on_packet_staying", "on_packet_leaving"]
 
 
 def test_a_base_keeps_the_constants_of_the_collectors_that_were_left_out(place: Path) -> None:
