@@ -243,6 +243,13 @@ TCP_SEND_WINDOW = Histogram(
     bounds="send_window_bytes",
     in_kernel=False,
 )
+SECURITY_SUPPRESSED = Counter(
+    "security.suppressed",
+    "Security events that were not told because the workload had told its share already, by the collector whose they "
+    "are: exec, file_open, chmod, ptrace, egress.",
+    unit="{event}",
+    labels=("event",),
+)
 
 CONTAINER_INFO = Info(
     "container", "What is known of a container; the image as its specification names it.", labels=("node", "image")
