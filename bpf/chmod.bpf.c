@@ -292,11 +292,11 @@ int on_chmod_begins(u64 *ctx)
 	return 0;
 }
 
-/* args: the path, the mode; 0 or an error */
-int on_chmod_ends(u64 *ctx)
+static inline void tell_changed(u64 *ctx, u32 call)
 {
 	struct changing c = {};
 
+	c.call = call;
 	c.task = (void *)bpf_get_current_task();
 	read_kernel(c.mount, (void *)ctx[0], struct path, mnt);
 	read_kernel(c.dentry, (void *)ctx[0], struct path, dentry);
@@ -304,5 +304,20 @@ int on_chmod_ends(u64 *ctx)
 	c.old_mode = take_old_mode();
 	c.mode = c.result ? ctx[1] : mode_of(c.dentry);
 	tell_chmod(&c, CHMOD_OF_FUNCTION);
+}
+
+/* args: the path, the mode; 0 or an error */
+int on_chmod_ends(u64 *ctx)
+{
+	tell_changed(ctx, CHANGES_NOTHING);
+	return 0;
+}
+
+int on_chmod_ends_with_its_call(u64 *ctx)
+{
+	void *task = running_task();
+	u32 number = number_of(registers_of(task));
+
+	tell_changed(ctx, is_32_bit(task) ? compat_chmod_call_of(number) : chmod_call_of(number));
 	return 0;
 }

@@ -194,6 +194,8 @@ static inline u32 open_call_of(u32 number)
 		return OPENS_BY_OPEN;
 	if (number == NR_OPENAT2)
 		return OPENS_BY_OPENAT2;
+	if (number == NR_IO_URING_ENTER)
+		return OPENS_BY_IO_URING;
 	return number == NR_CREAT ? OPENS_BY_CREAT : OPENS_NOTHING;
 }
 
@@ -210,7 +212,7 @@ static inline u32 compat_open_call_of(u32 number)
 
 static inline void file_open_ended(struct system_call *call)
 {
-	u32 native = open_call_of(call->number), other = compat_open_call_of(call->number), compat, named;
+	u32 native = call->number == NR_IO_URING_ENTER ? 0 : open_call_of(call->number), other = compat_open_call_of(call->number), compat, named;
 	struct opening o = {};
 	u64 flags;
 
@@ -238,8 +240,7 @@ static inline void file_open_ended(struct system_call *call)
 }
 
 #ifdef HAS_open_flags /* fs/internal.h: not among headers, and needed where there is function tracing only */
-/* args: a directory's descriptor, the name, flags; the file or an error (fs/namei.c) */
-int on_file_open(u64 *ctx)
+static inline void tell_opened(u64 *ctx, u32 call)
 {
 	void *options = (void *)ctx[2];
 	u32 open_flag = 0, lookup_flags = 0;
@@ -249,9 +250,9 @@ int on_file_open(u64 *ctx)
 	read_kernel(open_flag, options, struct open_flags, open_flag);
 	read_kernel(lookup_flags, options, struct open_flags, lookup_flags);
 	if (open_flag & OPENED_FOR_EXEC)
-		return 0;
+		return;
 	if (o.result == TRY_AGAIN && lookup_flags & LOOKUP_IS_CACHED) /* io_uring comes again, in a worker */
-		return 0;
+		return;
 	o.task = (void *)bpf_get_current_task();
 	if (o.result < -4095 || o.result >= 0) { /* include/linux/err.h */
 		o.file = (void *)o.result;
@@ -259,9 +260,25 @@ int on_file_open(u64 *ctx)
 	}
 	o.directory = (int)ctx[0];
 	o.is_kernel = 1;
+	o.call = call;
 	o.flags = open_flag;
 	read_kernel(o.name, (void *)ctx[1], struct filename, name);
 	tell_open(&o, OPEN_OF_FUNCTION);
+}
+
+/* args: a directory's descriptor, the name, flags; the file or an error (fs/namei.c) */
+int on_file_open(u64 *ctx)
+{
+	tell_opened(ctx, OPENS_NOTHING);
+	return 0;
+}
+
+int on_file_open_with_its_call(u64 *ctx)
+{
+	void *task = running_task();
+	u32 number = number_of(registers_of(task));
+
+	tell_opened(ctx, is_32_bit(task) ? compat_open_call_of(number) : open_call_of(number));
 	return 0;
 }
 #endif

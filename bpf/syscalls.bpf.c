@@ -61,6 +61,11 @@ struct name_search {
 	u32 pad;
 };
 
+/* The registers with which the running process came into the kernel, for programs on functions, from 5.15 on
+ * (dd6e10fbd9fb, "bpf: Add bpf_task_pt_regs() helper"). Under names of our own, as copy_from_kernel in net.h. */
+static void *(*running_task)(void) = (void *)BPF_FUNC_get_current_task_btf;
+static void *(*registers_of)(void *task) = (void *)BPF_FUNC_task_pt_regs;
+
 static inline u32 is_32_bit(void *task)
 {
 #ifdef ON_ARM64

@@ -14,6 +14,11 @@ from bpfleet.events import SECURITY_CHMOD, Attribute
 CALLS: Final = ("", "chmod", "fchmod", "fchmodat", "fchmodat2")
 """`enum chmod_call` of chmod.bpf.c"""
 
+FUNCTION: Final = "chmod_common"
+"""Of the kernel, where all of them meet."""
+
+ENDS: Final = ("on_chmod_ends_with_its_call", "on_chmod_ends")
+
 UNKNOWN: Final = 0xFFFF
 """MODE_UNKNOWN"""
 
@@ -28,19 +33,17 @@ class Chmod(Collector):
     base = syscalls.SYSCALLS
     default = False
     probes = (
-        AnyOf((TracingFunction("on_chmod_ends", kernel_function="chmod_common"), SystemCall("chmod_ended"))),
+        AnyOf((*(TracingFunction(each, kernel_function=FUNCTION) for each in ENDS), SystemCall("chmod_ended"))),
         AnyOf(
             (
-                TracingFunction(
-                    "on_chmod_begins", kernel_function="chmod_common", at="entry", beside="on_chmod_ends"
-                ),
+                *(TracingFunction("on_chmod_begins", kernel_function=FUNCTION, at="entry", beside=end) for end in ENDS),
                 RawTracepoint("on_fchmod", tracepoint="sys_enter", beside="chmod_ended"),
             ),
             optional=True,
         ),
     )
     metrics = (catalogue.SECURITY_SUPPRESSED,)
-    channels = (Channel("chmod", lost=("rate_limit", "ring_full"), runs=("on_chmod_ends",)),)
+    channels = (Channel("chmod", lost=("rate_limit", "ring_full"), runs=ENDS),)
     event_names = (SECURITY_CHMOD,)
 
     def defines(self, limits: Mapping[str, int]) -> dict[str, str]:

@@ -16,10 +16,14 @@ from bpfleet.events import SECURITY_FILE_OPEN, Attribute
 CALLS: Final = ("", "open", "creat", "openat", "openat2", "io_uring")
 """`enum open_call` of file_open.bpf.c. io_uring is none, but a way to the same."""
 
+FUNCTIONS: Final = ("do_filp_open", "do_file_open")
+"""Of the kernel, through which all opens go. The second one is its name since 7.0."""
+
 UNKNOWN: Final = 1 << 31
 """RESULT_UNKNOWN: it was asked for."""
 
 ACCESS: Final = ("O_RDONLY", "O_WRONLY", "O_RDWR", "O_ACCMODE")
+RUNS: Final = ("on_file_open_with_its_call", "on_file_open", "on_io_uring_request")
 LARGE_FILES: Final = {"x86_64": 0o100000, "aarch64": 0o400000}
 """O_LARGEFILE, which the kernel adds for 64-bit programs, and Python says is 0."""
 
@@ -40,8 +44,8 @@ class FileOpen(Collector):
     probes = (
         AnyOf(
             (
-                TracingFunction("on_file_open", kernel_function="do_filp_open"),
-                TracingFunction("on_file_open", kernel_function="do_file_open"),
+                *(TracingFunction("on_file_open_with_its_call", kernel_function=name) for name in FUNCTIONS),
+                *(TracingFunction("on_file_open", kernel_function=name) for name in FUNCTIONS),
                 SystemCall("file_open_ended"),
             )
         ),
@@ -51,7 +55,7 @@ class FileOpen(Collector):
         ),
     )
     metrics = (catalogue.SECURITY_SUPPRESSED,)
-    channels = (Channel("file_open", lost=("rate_limit", "ring_full"), runs=("on_file_open", "on_io_uring_request")),)
+    channels = (Channel("file_open", lost=("rate_limit", "ring_full"), runs=RUNS),)
     event_names = (SECURITY_FILE_OPEN,)
 
     def defines(self, limits: Mapping[str, int]) -> dict[str, str]:

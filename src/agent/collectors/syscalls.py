@@ -48,7 +48,7 @@ NUMBERS: Final[Mapping[str, Mapping[str, int]]] = {
 """By machine (uname -m): of 64-bit programs (arch/*/include/generated/uapi/asm/unistd_64.h), and of 32-bit ones, which
 have their own. Since 5.1 new calls have the same number everywhere."""
 
-EVERYWHERE: Final = {"OPENAT2": 437, "FCHMODAT2": 452}
+EVERYWHERE: Final = {"IO_URING_ENTER": 426, "OPENAT2": 437, "FCHMODAT2": 452}
 NO_NUMBER: Final = 0xFFFFFFFF
 """Of a call that a machine does not have: no process makes one of this number."""
 
