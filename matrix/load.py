@@ -1,6 +1,6 @@
 """In a guest: the real agent, a known load, and whether every count is the kernel's own. One JSON object a line.
 
-Usage: python3 -m matrix.load [capabilities]
+Usage: python3 -m matrix.load [capabilities|security]
 """
 
 import contextlib
@@ -28,7 +28,7 @@ from tests.support.relay import Relay
 
 from agent.collectors import BUILT_IN
 from agent.kernel import facts
-from matrix import web
+from matrix import security, web
 
 ALL = ("bpf", "perfmon", "net_admin", "sys_resource")
 """What the agent can have use for on some kernel; each is taken away in turn."""
@@ -269,7 +269,10 @@ def main(arguments: Sequence[str]) -> None:
         lockdown=lockdown(),
         cpus=os.cpu_count(),
     )
-    if "capabilities" not in arguments:
+    if "security" in arguments:
+        hooks, rows = security.compare()
+        say(run="security", hooks=hooks, checks=[row._asdict() for row in rows])
+    elif "capabilities" not in arguments:
         measure("all", [])
     else:
         resource.setrlimit(resource.RLIMIT_MEMLOCK, (MEMLOCK_BYTES, MEMLOCK_BYTES))
@@ -303,6 +306,8 @@ def measure(name: str, prefix: Sequence[str]) -> None:
             load.end()
             up = {collector for collector, state in states.items() if state["up"]}
             checks = settled(agent, load, up, events, before)
+            if name == "all" and up.issuperset(kind.name for kind in security.COLLECTORS):
+                checks += [Check(*row) for row in security.compare()[1]]
             say(
                 run=name,
                 collectors=states,

@@ -1,11 +1,12 @@
-"""In a guest: file_open, chmod and ptrace without an agent, by the best hooks that this kernel has, and whether they
-tell what programs say that they did."""
+"""In a guest: file_open, chmod and ptrace without an agent, by the functions of the kernel and by its system calls, and
+whether they tell what programs say that they did."""
 
 import json
 import platform
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +18,7 @@ from agent.collectors.chmod import Chmod
 from agent.collectors.file_open import FileOpen
 from agent.collectors.ptrace import Ptrace
 from agent.kernel import facts
+from bpfleet.api import AnyOf, Collector, TracingFunction
 
 COLLECTORS = (FileOpen, Chmod, Ptrace)
 ORDINARY = 10_000
@@ -38,20 +40,36 @@ class Row(NamedTuple):
     witness: float
 
 
-def hooks(watched: Watching) -> dict[str, tuple[str, ...]]:
-    return {kind.name: watched.outcome(kind.name).hooks for kind in COLLECTORS}
+def by_system_calls(kind: type[Collector]) -> type[Collector]:
+    """The same on a kernel without function tracing."""
+    probes = []
+    for one in kind.probes:
+        kept = tuple(each for each in getattr(one, "probes", ()) if not isinstance(each, TracingFunction))
+        probes += [replace(one, probes=kept)] if isinstance(one, AnyOf) and kept else []
+    return type(kind.__name__, (kind,), {"probes": tuple(probes), "__module__": kind.__module__})
 
 
-def compare() -> tuple[dict[str, tuple[str, ...]], list[Row]]:
+def compare() -> tuple[dict[str, list[str]], list[Row]]:
     """Hooks in use, by collector, and every check."""
-    with watching(*(kind() for kind in COLLECTORS)) as watched, Cgroup("watched") as place, Cgroup("other") as other:
+    hooks: dict[str, list[str]] = {kind.name: [] for kind in COLLECTORS}
+    rows = []
+    for kinds, how in ((COLLECTORS, ""), (tuple(map(by_system_calls, COLLECTORS)), ", by its number")):
+        used, found = compare_with(*(kind() for kind in kinds))
+        rows += [row._replace(what=row.what + how) for row in found]
+        for name, each in used.items():
+            hooks[name] += each
+    return hooks, rows
+
+
+def compare_with(*collectors: Collector) -> tuple[Mapping[str, Sequence[str]], list[Row]]:
+    with watching(*collectors) as watched, Cgroup("watched") as place, Cgroup("other") as other:
         with tempfile.TemporaryDirectory() as folder:
             rows = [*_opens(watched, place, Path(folder)), *_modes(watched, place, Path(folder))]
         rows += _traces(watched, place, other)
         for kind in COLLECTORS:
             books = watched.books(kind.name)
             rows.append(Row(kind.name, "seen = delivered + lost", books.delivered + sum(books.lost.values()), books.seen))
-        return hooks(watched), rows
+        return {kind.name: watched.outcome(kind.name).hooks for kind in COLLECTORS}, rows
 
 
 def said_by(place: Cgroup, program: str, *arguments: str) -> Any:
@@ -97,7 +115,9 @@ def _modes(watched: Watching, place: Cgroup, folder: Path) -> Iterator[Row]:
         (folder / call).touch(0o755)
         asked.append({"call": call, "path": str(folder / call), "mode": 0o4755})
     said = said_by(place, "modes.py", json.dumps(asked))
-    wanted = [(each["path"], each["old"], each["new"], True) for each in said]
+    traced = "fexit/chmod_common" in watched.outcome("chmod").hooks
+    known = calls if traced else ["fchmod"]
+    wanted = [(each["path"], each["old"] if each["call"] in known else "", each["new"], True) for each in said]
     found = [
         (
             event["file.path"],
@@ -107,7 +127,7 @@ def _modes(watched: Watching, place: Cgroup, folder: Path) -> Iterator[Row]:
         )
         for event in watched.told("chmod")
     ]
-    yield Row("chmod", f"{len(calls)} calls that set setuid, by path and both modes", matches(found, wanted), len(calls))
+    yield Row("chmod", f"{len(calls)} calls that set setuid, by path and {'both modes' if traced else 'mode'}", matches(found, wanted), len(calls))
 
 
 def _traces(watched: Watching, place: Cgroup, other: Cgroup) -> Iterator[Row]:
