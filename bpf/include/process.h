@@ -6,8 +6,10 @@
  *
  *	struct thing_record { u64 own_members; ...; struct process_record process; };  // process is the last one
  *
- *	watch = thing_watches.lookup(&cgroup_id);         // null: nobody asked, leave
- *	if (!take_token(watch, now_ns)) ...               // counted as rate_limit, and in thing_suppressed
+ *	watch = thing_watches.lookup(&cgroup_id);         // none: the row of cgroup 0
+ *	if (!is_watched(watch)) return 0;
+ *	bucket = thing_buckets.lookup_or_try_init(&cgroup_id, &zero);      // an LRU hash of u64
+ *	if (!take_token(watch, bucket, now_ns)) ...       // counted as rate_limit, and in thing_suppressed
  *	begin_process(&record->process, task, now_ns, cgroup_id);
  *	tell_path(&record->process, PART_..., mount, dentry);          // further parts, each once
  *	thing.ringbuf_output(record, offsetof(struct thing_record, process.bytes) + told_bytes(&record->process), ...)
@@ -57,7 +59,7 @@ struct mount_beginning {
 #define PATH_BYTES 512
 
 /* Directories and mounts up to the root. A deeper path is told from its end on, and said to be cut. */
-#define PATH_STEPS 96
+#define PATH_STEPS 256
 
 /* A name in a directory has 255 bytes at most (NAME_MAX). */
 #define NAME_BYTES 256
@@ -66,9 +68,9 @@ struct mount_beginning {
 #define ANCESTOR_BYTES 64
 #define ANCESTORS 5
 
-/* Room for all parts of a record: two paths, five names and a text as it was given. */
+/* Room for all parts of a record: two paths, five names and two texts are 3,400 bytes at most. */
 #ifndef TOLD_BYTES
-#define TOLD_BYTES 2048
+#define TOLD_BYTES 4096
 #endif
 
 /* What one write may go beyond that, so that the verifier need not know where it begins. */
@@ -101,13 +103,12 @@ struct mount_beginning {
 /* include/linux/sched.h, include/linux/dcache.h: TASK_COMM_LEN */
 #define COMM_BYTES 16
 
-/* agent.security.processes.watch_row: a token each interval_ns, as many at once as burst_ns has intervals. arrival_ns is
- * the program's own: when the bucket will be full again (GCRA's theoretical arrival time, ITU-T I.371). */
+/* agent.security.orders.Watch.row: a token each interval_ns, as many at once as burst_ns has intervals. An interval of 0:
+ * not watched. The row of cgroup 0 is of all that have none of their own (see is_watched). */
 struct security_watch {
 	u64 interval_ns;
 	u64 burst_ns;
 	u64 group;
-	u64 arrival_ns;
 };
 
 struct process_record {
@@ -131,20 +132,28 @@ static int (*text_from_process)(void *destination, u32 size, const void *source)
 /* The compiler may not know more of a value than the verifier does. */
 #define UNKNOWN_TO_COMPILER(value) asm volatile("" : "+r"(value))
 
-/* 1 if the workload may say one thing more. CPUs that ask in the same moment may each get the last token, but no token
- * is given twice beyond that: what was taken early is waited for. */
-static inline u32 take_token(struct security_watch *watch, u64 now_ns)
+static inline u32 is_watched(struct security_watch *watch)
 {
-	volatile u64 *place = &watch->arrival_ns;
-	u64 arrival_ns = *place, interval_ns = watch->interval_ns;
+	return watch && watch->interval_ns;
+}
 
-	if (arrival_ns <= now_ns) {
-		*place = now_ns + interval_ns;
+/* 1 if the workload may say one thing more. bucket: a cgroup's own word, 0 at first: when the bucket will be full again
+ * (GCRA's theoretical arrival time, ITU-T I.371). CPUs that ask in the same moment may each get the last token, but none
+ * is given twice beyond that: what was taken early is waited for. */
+static inline u32 take_token(struct security_watch *watch, u64 *bucket, u64 now_ns)
+{
+	u64 interval_ns = watch->interval_ns, full_ns;
+
+	if (!bucket)
+		return 0;
+	full_ns = *(volatile u64 *)bucket;
+	if (full_ns <= now_ns) {
+		*(volatile u64 *)bucket = now_ns + interval_ns;
 		return 1;
 	}
-	if (arrival_ns - now_ns + interval_ns > watch->burst_ns)
+	if (full_ns - now_ns + interval_ns > watch->burst_ns)
 		return 0;
-	__sync_fetch_and_add(&watch->arrival_ns, interval_ns);
+	__sync_fetch_and_add(bucket, interval_ns);
 	return 1;
 }
 
@@ -199,7 +208,7 @@ static inline void end_part(struct process_record *record, u32 start, u32 marks)
 	if (length >= TOLD_BYTES) { /* the last text found no room for its end */
 		record->bytes[TOLD_BYTES - 2] = 0;
 		length = TOLD_BYTES - 1;
-		record->bytes[place] |= PART_CUT;
+		record->bytes[place] |= PART_BROKEN;
 	}
 	record->bytes[length] = 0;
 	record->length = length + 1;

@@ -39,7 +39,7 @@ from agent.requests import wishes
 from agent.requests.durations import RouteDurations
 from agent.requests.policy import Policies
 from agent.requests.stage import RequestStage
-from agent.requests.steering import Steering
+from agent.requests.steering import LogOrders, Steering
 from agent.running import Running, describe, lonely
 from agent.server import Application, Heartbeat, Server
 from agent.settings import Settings
@@ -186,7 +186,7 @@ def serve(
             *(loaded, collectors, identity, totals, events, observe, time.monotonic),
             intervals=paces(settings),
             most=guarding.most(settings.limits.flows),
-            modes=modes,
+            steering=[LogOrders(modes)],
             told=requests.durations.samples if requests.durations else tuple,
         )
         off = [each for each in collectors if not loaded.outcomes[each.name].up]

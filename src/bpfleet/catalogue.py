@@ -319,8 +319,8 @@ REQUEST_LOG_OPENED = Gauge(
 )
 DRAIN_FAILURES = Counter(
     "drain.failures",
-    "Steps of a drain that failed: a collector's by its name, identity, totals, events, report. The other steps went "
-    "on.",
+    "Steps of a drain that failed: a collector's by its name, identity, orders, totals, events, report. The other "
+    "steps went on.",
     labels=("step",),
     scope=Scope.AGENT,
 )

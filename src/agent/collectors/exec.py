@@ -31,7 +31,7 @@ class Exec(Collector):
 
     def steer(self, maps: Maps, orders: Orders) -> int:
         """From now on these are watched and no others. Returns how many found no room."""
-        return maps.replace("exec_watches", buckets.rows(orders.watches.get(self.name, {})))
+        return maps.replace("exec_watches", orders.rows(self.name))
 
     def collect(self, maps: Maps) -> Iterator[Sample]:
         return buckets.suppressed(maps, self.name)

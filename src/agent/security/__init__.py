@@ -1,1 +1,1 @@
-"""What watched workloads do: who is watched, what the kernel tells, what policies say to it."""
+"""What watched workloads did and what policies say of it: orders for the kernel, decisions about each event."""

@@ -4,7 +4,7 @@ A record has fixed members, then parts: a byte that says which one, texts that e
 A path is its names from the last one on."""
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from bpfleet.events import Attribute
@@ -46,7 +46,11 @@ class Part(NamedTuple):
 
     @property
     def path(self) -> str:
-        return path(self)
+        """`/a/b/c`; `/a/.../c` where its middle is left out; `.../b/c` where its beginning is."""
+        names = [text(each) for each in reversed(self.texts)]
+        if self.is_cut and names:
+            names.insert(1, LEFT_OUT)
+        return (f"{LEFT_OUT}/" if self.is_broken else "/") + "/".join(names)
 
 
 class Told(NamedTuple):
@@ -118,14 +122,6 @@ def _texts(data: bytes, at: int) -> tuple[tuple[bytes, ...], int]:
         texts.append(data[at:end])
         at = end + 1
     return tuple(texts), at + 1
-
-
-def path(part: Part) -> str:
-    """`/a/b/c`; `/a/.../c` where its middle is left out; `.../b/c` where its beginning is."""
-    names: Sequence[str] = [text(each) for each in reversed(part.texts)]
-    if part.is_cut and names:
-        names = [names[0], LEFT_OUT, *names[1:]]
-    return ("".join([LEFT_OUT, "/"]) if part.is_broken else "/") + "/".join(names)
 
 
 def text(data: bytes) -> str:
