@@ -63,12 +63,26 @@ struct chmod_books {
 };
 
 BPF_RINGBUF_OUTPUT(chmods, CHMOD_RING_PAGES);
-BPF_HASH(chmod_watches, u64, struct security_watch, MAX_CGROUPS);
+BPF_HASH(chmod_watches, u64, struct security_watch, MAX_CGROUPS + 1);
+/* A bucket that is forgotten is full again. */
+BPF_TABLE("lru_hash", u64, u64, chmod_buckets, MAX_CGROUPS);
 BPF_HASH(chmod_names, struct file_name, u64, MAX_CHMOD_NAMES);
+/* What finds no room here is counted in the books alone. */
 BPF_HASH(chmod_suppressed, u64, u64, MAX_CGROUPS);
 BPF_TABLE("lru_hash", u64, u64, chmod_old_modes, MAX_CHMODS);
 BPF_PERCPU_ARRAY(chmod_scratches, struct chmod_scratch, CHMOD_PROGRAMS);
 BPF_PERCPU_ARRAY(books_chmod, struct chmod_books, 1);
+
+/* Null where nobody watches. */
+static inline struct security_watch *chmod_watch(u64 cgroup_id)
+{
+	struct security_watch *watch = chmod_watches.lookup(&cgroup_id);
+	u64 others = 0;
+
+	if (!watch)
+		watch = chmod_watches.lookup(&others);
+	return is_watched(watch) ? watch : 0;
+}
 
 static inline u32 path_is_asked_for_chmod(struct climb *at)
 {
@@ -139,7 +153,7 @@ static inline void tell_chmod(struct changing *c, u32 row)
 	struct climb directory = {};
 	int first = 0;
 
-	watch = chmod_watches.lookup(&cgroup_id);
+	watch = chmod_watch(cgroup_id);
 	if (!watch)
 		return;
 	scratch = chmod_scratches.lookup(&row);
@@ -148,7 +162,7 @@ static inline void tell_chmod(struct changing *c, u32 row)
 		return;
 	__sync_fetch_and_add(&books->seen, 1);
 	now_ns = bpf_ktime_get_ns();
-	if (!take_token(watch, now_ns)) {
+	if (!take_token(watch, chmod_buckets.lookup_or_try_init(&cgroup_id, &zero), now_ns)) {
 		__sync_fetch_and_add(&books->rate_limit, 1);
 		suppressed = chmod_suppressed.lookup_or_try_init(&cgroup_id, &zero);
 		if (suppressed)
@@ -187,7 +201,7 @@ static inline void keep_old_mode(void *dentry)
 {
 	u64 cgroup_id = bpf_get_current_cgroup_id(), thread = bpf_get_current_pid_tgid(), mode;
 
-	if (!chmod_watches.lookup(&cgroup_id))
+	if (!chmod_watch(cgroup_id))
 		return;
 	mode = mode_of(dentry);
 	chmod_old_modes.update(&thread, &mode);

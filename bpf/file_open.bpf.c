@@ -74,11 +74,25 @@ struct file_open_books {
 };
 
 BPF_RINGBUF_OUTPUT(file_opens, FILE_OPEN_RING_PAGES);
-BPF_HASH(file_open_watches, u64, struct security_watch, MAX_CGROUPS);
+BPF_HASH(file_open_watches, u64, struct security_watch, MAX_CGROUPS + 1);
+/* A bucket that is forgotten is full again. */
+BPF_TABLE("lru_hash", u64, u64, file_open_buckets, MAX_CGROUPS);
 BPF_HASH(file_open_names, struct file_name, u64, MAX_FILE_OPEN_NAMES);
+/* What finds no room here is counted in the books alone. */
 BPF_HASH(file_open_suppressed, u64, u64, MAX_CGROUPS);
 BPF_PERCPU_ARRAY(file_open_scratches, struct file_open_scratch, OPEN_PROGRAMS);
 BPF_PERCPU_ARRAY(books_file_open, struct file_open_books, 1);
+
+/* Null where nobody watches. */
+static inline struct security_watch *file_open_watch(u64 cgroup_id)
+{
+	struct security_watch *watch = file_open_watches.lookup(&cgroup_id);
+	u64 others = 0;
+
+	if (!watch)
+		watch = file_open_watches.lookup(&others);
+	return is_watched(watch) ? watch : 0;
+}
 
 static inline u32 path_is_asked_for_open(struct climb *at)
 {
@@ -149,7 +163,7 @@ static inline void tell_open(struct opening *o, u32 row)
 	struct climb directory = {};
 	int first = 0;
 
-	watch = file_open_watches.lookup(&cgroup_id);
+	watch = file_open_watch(cgroup_id);
 	if (!watch)
 		return;
 	scratch = file_open_scratches.lookup(&row);
@@ -158,7 +172,7 @@ static inline void tell_open(struct opening *o, u32 row)
 		return;
 	__sync_fetch_and_add(&books->seen, 1);
 	now_ns = bpf_ktime_get_ns();
-	if (!take_token(watch, now_ns)) {
+	if (!take_token(watch, file_open_buckets.lookup_or_try_init(&cgroup_id, &zero), now_ns)) {
 		__sync_fetch_and_add(&books->rate_limit, 1);
 		suppressed = file_open_suppressed.lookup_or_try_init(&cgroup_id, &zero);
 		if (suppressed)

@@ -46,12 +46,26 @@ struct ptrace_books {
 };
 
 BPF_RINGBUF_OUTPUT(ptraces, PTRACE_RING_PAGES);
-BPF_HASH(ptrace_watches, u64, struct security_watch, MAX_CGROUPS);
+BPF_HASH(ptrace_watches, u64, struct security_watch, MAX_CGROUPS + 1);
+/* A bucket that is forgotten is full again. */
+BPF_TABLE("lru_hash", u64, u64, ptrace_buckets, MAX_CGROUPS);
+/* What finds no room here is counted in the books alone. */
 BPF_HASH(ptrace_suppressed, u64, u64, MAX_CGROUPS);
 BPF_PERCPU_ARRAY(ptrace_scratches, struct ptrace_record, PTRACE_PROGRAMS);
 BPF_PERCPU_ARRAY(books_ptrace, struct ptrace_books, 1);
 
 /* The pid namespace that a task lives in (kernel/pid.c: ns_of_pid(task_pid(task))). */
+/* Null where nobody watches. */
+static inline struct security_watch *ptrace_watch(u64 cgroup_id)
+{
+	struct security_watch *watch = ptrace_watches.lookup(&cgroup_id);
+	u64 others = 0;
+
+	if (!watch)
+		watch = ptrace_watches.lookup(&others);
+	return is_watched(watch) ? watch : 0;
+}
+
 static inline void *active_namespace(void *task)
 {
 	struct upid own = {};
@@ -116,14 +130,14 @@ static inline void tell_ptrace(struct system_call *call, u32 compat, void *task,
 
 	if (request != REQUEST_ATTACH && request != REQUEST_SEIZE && request != REQUEST_TRACEME)
 		return;
-	watch = ptrace_watches.lookup(&cgroup_id);
+	watch = ptrace_watch(cgroup_id);
 	record = ptrace_scratches.lookup(&row);
 	books = books_ptrace.lookup(&first);
 	if (!watch || !record || !books)
 		return;
 	__sync_fetch_and_add(&books->seen, 1);
 	now_ns = bpf_ktime_get_ns();
-	if (!take_token(watch, now_ns)) {
+	if (!take_token(watch, ptrace_buckets.lookup_or_try_init(&cgroup_id, &zero), now_ns)) {
 		__sync_fetch_and_add(&books->rate_limit, 1);
 		suppressed = ptrace_suppressed.lookup_or_try_init(&cgroup_id, &zero);
 		if (suppressed)

@@ -64,7 +64,7 @@ class FileOpen(Collector):
     def steer(self, maps: Maps, orders: Orders) -> int:
         """From now on these are watched, for these names, and no others. Returns how many found no room."""
         left_out = maps.replace("file_open_names", syscalls.names(orders.names.get(self.name, ())))
-        return left_out + maps.replace("file_open_watches", buckets.rows(orders.watches.get(self.name, {})))
+        return left_out + maps.replace("file_open_watches", orders.rows(self.name))
 
     def collect(self, maps: Maps) -> Iterator[Sample]:
         return buckets.suppressed(maps, self.name)

@@ -35,7 +35,7 @@ class Ptrace(Collector):
 
     def steer(self, maps: Maps, orders: Orders) -> int:
         """From now on these are watched and no others. Returns how many found no room."""
-        return maps.replace("ptrace_watches", buckets.rows(orders.watches.get(self.name, {})))
+        return maps.replace("ptrace_watches", orders.rows(self.name))
 
     def collect(self, maps: Maps) -> Iterator[Sample]:
         return buckets.suppressed(maps, self.name)
