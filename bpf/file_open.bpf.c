@@ -226,7 +226,8 @@ static inline u32 compat_open_call_of(u32 number)
 
 static inline void file_open_ended(struct system_call *call)
 {
-	u32 native = call->number == NR_IO_URING_ENTER ? 0 : open_call_of(call->number), other = compat_open_call_of(call->number), compat, named;
+	u32 native = call->number == NR_IO_URING_ENTER ? 0 : open_call_of(call->number),
+	    other = compat_open_call_of(call->number), compat, named;
 	struct opening o = {};
 	u64 flags;
 

@@ -68,7 +68,9 @@ def compare_with(*collectors: Collector) -> tuple[Mapping[str, Sequence[str]], l
         rows += _traces(watched, place, other)
         for kind in COLLECTORS:
             books = watched.books(kind.name)
-            rows.append(Row(kind.name, "seen = delivered + lost", books.delivered + sum(books.lost.values()), books.seen))
+            rows.append(
+                Row(kind.name, "seen = delivered + lost", books.delivered + sum(books.lost.values()), books.seen)
+            )
         return {kind.name: watched.outcome(kind.name).hooks for kind in COLLECTORS}, rows
 
 
@@ -127,7 +129,12 @@ def _modes(watched: Watching, place: Cgroup, folder: Path) -> Iterator[Row]:
         )
         for event in watched.told("chmod")
     ]
-    yield Row("chmod", f"{len(calls)} calls that set setuid, by path and {'both modes' if traced else 'mode'}", matches(found, wanted), len(calls))
+    yield Row(
+        "chmod",
+        f"{len(calls)} calls that set setuid, by path and {'both modes' if traced else 'mode'}",
+        matches(found, wanted),
+        len(calls),
+    )
 
 
 def _traces(watched: Watching, place: Cgroup, other: Cgroup) -> Iterator[Row]:

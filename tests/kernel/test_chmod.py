@@ -97,9 +97,7 @@ def test_what_was_set_before_is_not_set_again(watched: Watching, workload: Cgrou
     assert [event["bpfleet.file.is_setgid"] for event in told] == [False, False, True]
 
 
-def test_relative_names_have_their_directory(
-    watched: Watching, workload: Cgroup, tmp_path: Path, file: Path
-) -> None:
+def test_relative_names_have_their_directory(watched: Watching, workload: Cgroup, tmp_path: Path, file: Path) -> None:
     folder = str(tmp_path)
     said = changed(
         workload,
@@ -147,9 +145,7 @@ def test_only_names_that_are_asked_for_are_told(
     assert [event["file.path"] for event in watched.told("chmod")] == [str(wanted / "file")]
 
 
-def test_bytes_of_any_kind_in_a_name_are_told_as_they_are(
-    watched: Watching, workload: Cgroup, tmp_path: Path
-) -> None:
+def test_bytes_of_any_kind_in_a_name_are_told_as_they_are(watched: Watching, workload: Cgroup, tmp_path: Path) -> None:
     name = b"\xff\x1b]0;owned\x07\n"
     Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name)).touch()
     for call in ("chmod", "fchmod"):

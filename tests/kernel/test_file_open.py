@@ -172,7 +172,12 @@ def test_opens_that_fail_are_told_by_what_was_asked_for(
         {"call": "open", "path": "/nowhere/shadow"},
         {"call": "openat", "path": "token", "cwd": "/tmp"},
         {"call": "openat", "path": "shadow/nothing", "directory": str(tmp_path)},
-        {"call": "openat2", "path": "shadow", "directory": str(tmp_path), "flags": os.O_CREAT | os.O_EXCL | os.O_WRONLY},
+        {
+            "call": "openat2",
+            "path": "shadow",
+            "directory": str(tmp_path),
+            "flags": os.O_CREAT | os.O_EXCL | os.O_WRONLY,
+        },
         {"call": "openat2", "path": f"{tmp_path}/link/token", "resolve": NO_SYMLINKS},
         {"call": "creat", "path": "/proc/shadow"},
     )
@@ -268,9 +273,7 @@ def test_a_process_that_renames_itself_is_told_by_its_program(
     assert event["process.executable.path"] == os.path.realpath(sys.executable)
 
 
-def test_who_has_the_process_id_of_another_is_told_as_itself(
-    watched: Watching, workload: Cgroup, shadow: Path
-) -> None:
+def test_who_has_the_process_id_of_another_is_told_as_itself(watched: Watching, workload: Cgroup, shadow: Path) -> None:
     script = REUSED.format(before=4_000, file=shadow)
     workload.run(["unshare", "--pid", "--mount", "--fork", "sh", "-c", script])
     told = watched.told("file_open")

@@ -118,9 +118,7 @@ def test_gdb_at_a_running_process_is_told(watched: Watching, tracer: Cgroup, tra
     assert target(event) == the_sleeper(process, tracee)
 
 
-def test_attempts_that_fail_are_told_with_whom_they_were_for(
-    watched: Watching, tracer: Cgroup, tracee: Cgroup
-) -> None:
+def test_attempts_that_fail_are_told_with_whom_they_were_for(watched: Watching, tracer: Cgroup, tracee: Cgroup) -> None:
     process = sleeper(tracee)
     assert traced(tracer, "attach", process.pid, NOBODY)["error"] == "EPERM"
     (event,) = watched.told("ptrace")
@@ -155,9 +153,7 @@ def test_32_bit_calls_are_told_as_well(watched: Watching, tracer: Cgroup, tracee
     assert target(event) == the_sleeper(process, tracee)
 
 
-def test_who_is_not_watched_is_not_told(
-    watched: Watching, tracer: Cgroup, tracee: Cgroup, place: Place
-) -> None:
+def test_who_is_not_watched_is_not_told(watched: Watching, tracer: Cgroup, tracee: Cgroup, place: Place) -> None:
     before = watched.books("ptrace").seen
     traced(place("neighbour"), "seize", sleeper(tracee).pid)
     assert watched.told("ptrace") == []

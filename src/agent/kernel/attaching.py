@@ -11,7 +11,6 @@ from agent.kernel import btf, syscalls
 from agent.kernel.compiled import maps_of
 from agent.kernel.failure import Failure
 
-
 FUNCTIONS = {"fentry": syscalls.ATTACH_ENTRY, "fexit": syscalls.ATTACH_EXIT}
 
 

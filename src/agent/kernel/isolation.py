@@ -151,9 +151,7 @@ class Isolation:
             return str(error)
         return ""
 
-    def _load_base(
-        self, unit: Unit, kept: Sequence[Collector], idle: Collection[str] = ()
-    ) -> list[dict[str, Any]]:
+    def _load_base(self, unit: Unit, kept: Sequence[Collector], idle: Collection[str] = ()) -> list[dict[str, Any]]:
         """Compile, and have the base's programs verified. Returns the maps."""
         answer = self._child.ask("compile", text=programs.text(unit, kept, self._limits, self._bounds, idle))
         if "error" in answer:
