@@ -64,8 +64,8 @@ class Chmod(Collector):
 
 
 def decode(record: bytes) -> Event:
-    """`struct chmod_record` of chmod.bpf.c. What is not known is left out. Raises ValueError where there is less than it
-    says."""
+    """`struct chmod_record` of chmod.bpf.c. What is not known is left out. Raises ValueError where there is less
+    than it says."""
     if len(record) < _RECORD.size:
         raise ValueError(f"a record of {len(record)} bytes")
     result, call, mode, old = _RECORD.unpack_from(record)

@@ -59,7 +59,7 @@ _ROW: Final = (1,)
 
 
 def functions(function: str, call: str, *, compat: bool = False, beside: str = "") -> tuple[Probe, ...]:
-    """The kernel's own function of a system call, by each machine's name for it. compat: of that for 32-bit programs."""
+    """The kernel's own function of a system call, by each machine's name for it. compat: for 32-bit programs."""
     prefixes = ("__ia32_compat_sys_", "__arm64_compat_sys_") if compat else ("__x64_sys_", "__arm64_sys_")
     return tuple(TracingFunction(function, kernel_function=f"{one}{call}", beside=beside) for one in prefixes)
 
