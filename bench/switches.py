@@ -1,4 +1,4 @@
-"""All default collectors, loaded as the agent loads them, to be put on their hooks and taken off within a millisecond.
+"""Collectors, loaded as the agent loads them, to be put on their hooks and taken off within a millisecond.
 
 The programs are the agent's own, from its own door. A link names its program; with the program in hand (root may ask
 for it by its id) the links can be closed and made anew, which is what a start and an end of the agent do to a host.
@@ -60,7 +60,12 @@ ITERATOR = "iter"
 
 
 class Switch:
-    """Loaded and off when it is entered; nothing stays when it is left."""
+    """Loaded and off when it is entered; nothing stays when it is left. names: of collectors, the default ones unless
+    given."""
+
+    def __init__(self, *names: str) -> None:
+        self._kinds = [kind for kind in BUILT_IN if (kind.name in names if names else kind.default)]
+        self._is_default = not names
 
     def __enter__(self) -> "Switch":
         settings = Settings()
@@ -70,13 +75,13 @@ class Switch:
             self.cgroup = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
             stack.callback(os.close, self.cgroup)
             before = descriptors()
-            collectors = [kind() for kind in BUILT_IN if kind.default]
+            collectors = [kind() for kind in self._kinds]
             kernel = KernelSettings(limits=asdict(settings.limits), bounds=asdict(settings.histograms))
             loaded = KernelDoor().load(collectors, kernel)
             stack.callback(loaded.close)
             off = {name: outcome.reason for name, outcome in loaded.outcomes.items() if not outcome.up}
             if off:
-                raise RuntimeError(f"not all default collectors run here: {off}")
+                raise RuntimeError(f"not all of these collectors run here: {off}")
             self.hooks: list[Hook] = []
             stack.callback(self._let_go)
             loaded.begin_drain()
@@ -98,7 +103,8 @@ class Switch:
                 self.hooks.append(hook_of(link))
                 os.dup2(nothing, descriptor, inheritable=False)
         os.close(nothing)
-        if {hook.direction for hook in self.hooks} != {-1, syscalls.ATTACH_INGRESS, syscalls.ATTACH_EGRESS}:
+        found = {hook.direction for hook in self.hooks}
+        if self._is_default and found != {-1, syscalls.ATTACH_INGRESS, syscalls.ATTACH_EGRESS}:
             raise RuntimeError(f"expected packet programs and tracepoints, found {self.hooks}")
 
     def _let_go(self) -> None:

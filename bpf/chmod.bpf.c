@@ -38,11 +38,6 @@ struct chmod_record {
 	struct process_record process;
 };
 
-struct chmod_scratch {
-	struct chmod_record record;
-	struct name_search search;
-};
-
 /* dentry: null where it is not known; then name, in the process' memory, and where it begins. */
 struct changing {
 	void *task;
@@ -54,6 +49,12 @@ struct changing {
 	u32 call;
 	u16 mode;
 	u16 old_mode;
+};
+
+struct chmod_scratch {
+	struct changing asked;
+	struct name_search search;
+	struct chmod_record record;
 };
 
 struct chmod_books {
@@ -71,6 +72,7 @@ BPF_HASH(chmod_names, struct file_name, u64, MAX_CHMOD_NAMES);
 BPF_HASH(chmod_suppressed, u64, u64, MAX_CGROUPS);
 BPF_TABLE("lru_hash", u64, u64, chmod_old_modes, MAX_CHMODS);
 BPF_PERCPU_ARRAY(chmod_scratches, struct chmod_scratch, CHMOD_PROGRAMS);
+BPF_PROG_ARRAY(chmod_calls, 1);
 BPF_PERCPU_ARRAY(books_chmod, struct chmod_books, 1);
 
 /* Null where nobody watches. */
@@ -84,7 +86,7 @@ static inline struct security_watch *chmod_watch(u64 cgroup_id)
 	return is_watched(watch) ? watch : 0;
 }
 
-static inline u32 path_is_asked_for_chmod(struct climb *at)
+static inline u32 path_is_asked_for_chmod(struct name_search *at)
 {
 	u32 more = 1;
 
@@ -104,9 +106,9 @@ static inline u32 text_is_asked_for_chmod(struct name_search *search)
 
 	begin_search(search);
 #pragma clang loop unroll(disable)
-	for (u32 place = 0; place < PATH_BYTES; place++) {
+	for (u32 place = 0; place < SEARCHED_BYTES; place++) {
 		UNKNOWN_TO_COMPILER(place);
-		if (place >= PATH_BYTES)
+		if (place >= SEARCHED_BYTES)
 			return 0;
 		letter = search->text[place];
 		if (!goes_on(search, letter))
@@ -122,43 +124,52 @@ static inline u32 text_is_asked_for_chmod(struct name_search *search)
 
 static inline u32 chmod_is_asked_for(struct name_search *search, struct changing *c)
 {
-	struct climb at = {};
+	struct file_name all = {};
 
-	if (chmod_names.lookup(&at.name)) /* the empty name: all paths */
+	if (chmod_names.lookup(&all))
 		return 1;
-	if (c->dentry) {
-		at.mount = c->mount;
-		at.dentry = c->dentry;
-		return path_is_asked_for_chmod(&at);
+	search->mount = c->mount;
+	search->dentry = c->dentry;
+	if (c->name) {
+		search->text[0] = 0;
+		text_from_process(search->text, sizeof(search->text), c->name);
+		if (text_is_asked_for_chmod(search))
+			return 1;
+		if (search->text[0] == '/')
+			return 0;
+		start_at_directory(search, c->task, c->directory);
 	}
-	if (!c->name)
-		return 0;
-	search->text[0] = 0;
-	text_from_process(search->text, sizeof(search->text), c->name);
-	if (text_is_asked_for_chmod(search))
-		return 1;
-	if (search->text[0] == '/')
-		return 0;
-	start_at_directory(&at, c->task, c->directory);
-	return path_is_asked_for_chmod(&at);
+	return path_is_asked_for_chmod(search);
 }
 
-static inline void tell_chmod(struct changing *c, u32 row)
+/* Null where nobody watches. */
+static inline struct chmod_scratch *begin_chmod(u32 row)
+{
+	struct chmod_scratch *scratch;
+
+	if (!chmod_watch(bpf_get_current_cgroup_id()))
+		return 0;
+	scratch = chmod_scratches.lookup(&row);
+	if (!scratch)
+		return 0;
+	__builtin_memset(&scratch->asked, 0, sizeof(scratch->asked));
+	scratch->asked.task = (void *)bpf_get_current_task();
+	scratch->asked.old_mode = MODE_UNKNOWN;
+	return scratch;
+}
+
+static inline void tell_chmod(struct chmod_scratch *scratch)
 {
 	u64 cgroup_id = bpf_get_current_cgroup_id(), now_ns, zero = 0, *suppressed;
-	struct chmod_scratch *scratch;
-	struct chmod_record *record;
-	struct security_watch *watch;
+	struct security_watch *watch = chmod_watch(cgroup_id);
+	struct process_record *process = &scratch->record.process;
+	struct name_search *search = &scratch->search;
+	struct changing *c = &scratch->asked;
 	struct chmod_books *books;
-	struct climb directory = {};
 	int first = 0;
 
-	watch = chmod_watch(cgroup_id);
-	if (!watch)
-		return;
-	scratch = chmod_scratches.lookup(&row);
 	books = books_chmod.lookup(&first);
-	if (!scratch || !books || !chmod_is_asked_for(&scratch->search, c))
+	if (!watch || !books || !chmod_is_asked_for(search, c))
 		return;
 	__sync_fetch_and_add(&books->seen, 1);
 	now_ns = bpf_ktime_get_ns();
@@ -169,20 +180,18 @@ static inline void tell_chmod(struct changing *c, u32 row)
 			__sync_fetch_and_add(suppressed, 1);
 		return;
 	}
-	record = &scratch->record;
-	record->result = c->result;
-	record->call = c->call;
-	record->mode = c->mode & MODE_BITS;
-	record->old_mode = c->old_mode;
-	begin_process(&record->process, c->task, now_ns, cgroup_id);
-	if (c->dentry) {
-		tell_path(&record->process, PART_FILE, c->mount, c->dentry);
-	} else if (c->name) {
-		start_at_directory(&directory, c->task, c->directory);
-		tell_path(&record->process, PART_DIRECTORY, directory.mount, directory.dentry);
-		tell_user_text(&record->process, PART_GIVEN, c->name);
-	}
-	if (chmods.ringbuf_output(record, offsetof(struct chmod_record, process.bytes) + told_bytes(&record->process),
+	scratch->record.result = c->result;
+	scratch->record.call = c->call;
+	scratch->record.mode = c->mode & MODE_BITS;
+	scratch->record.old_mode = c->old_mode;
+	begin_process(process, c->task, now_ns, cgroup_id);
+	search->mount = c->mount;
+	search->dentry = c->dentry;
+	if (c->name)
+		start_at_directory(search, c->task, c->directory);
+	tell_path(process, c->name ? PART_DIRECTORY : PART_FILE, search->mount, search->dentry);
+	tell_user_text(process, PART_GIVEN, c->name);
+	if (chmods.ringbuf_output(&scratch->record, offsetof(struct chmod_record, process.bytes) + told_bytes(process),
 				  BPF_RB_NO_WAKEUP))
 		__sync_fetch_and_add(&books->ring_full, 1);
 }
@@ -243,46 +252,54 @@ static inline u32 compat_chmod_call_of(u32 number)
 
 static inline void chmod_ended(struct system_call *call)
 {
-	u32 native = chmod_call_of(call->number), other = compat_chmod_call_of(call->number), compat, by_path;
-	struct changing c = {};
-	struct climb file = {};
+	if (chmod_call_of(call->number) || compat_chmod_call_of(call->number))
+		chmod_calls.call(call->ctx, 0);
+}
 
-	if (!native && !other)
-		return;
-	c.task = (void *)bpf_get_current_task();
-	compat = is_32_bit(c.task);
-	c.call = compat ? other : native;
-	if (!c.call)
-		return;
-	c.result = call->result;
-	c.old_mode = MODE_UNKNOWN;
-	c.directory = AT_FDCWD;
-	if (c.call == CHANGES_BY_FCHMODAT || c.call == CHANGES_BY_FCHMODAT2) {
-		c.directory = argument(call->regs, compat, 0);
-		c.name = (void *)argument(call->regs, compat, 1);
-		c.mode = argument(call->regs, compat, 2);
+/* args: registers, result (include/trace/events/syscalls.h) */
+int on_chmod_call(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct chmod_scratch *scratch = begin_chmod(CHMOD_OF_SYSTEM_CALL);
+	void *regs = (void *)ctx->args[0];
+	struct changing *c;
+	u32 number, compat;
+
+	if (!scratch)
+		return 0;
+	c = &scratch->asked;
+	number = number_of(regs);
+	compat = is_32_bit(c->task);
+	c->call = compat ? compat_chmod_call_of(number) : chmod_call_of(number);
+	if (!c->call)
+		return 0;
+	c->result = ctx->args[1];
+	c->directory = AT_FDCWD;
+	if (c->call == CHANGES_BY_FCHMODAT || c->call == CHANGES_BY_FCHMODAT2) {
+		c->directory = argument(regs, compat, 0);
+		c->name = (void *)argument(regs, compat, 1);
+		c->mode = argument(regs, compat, 2);
 	} else {
-		c.mode = argument(call->regs, compat, 1);
-		if (c.call == CHANGES_BY_CHMOD)
-			c.name = (void *)argument(call->regs, compat, 0);
+		c->mode = argument(regs, compat, 1);
+		if (c->call == CHANGES_BY_CHMOD)
+			c->name = (void *)argument(regs, compat, 0);
 	}
-	if (c.call == CHANGES_BY_FCHMOD) {
-		c.old_mode = take_old_mode();
-		start_at_file(&file, file_of(c.task, argument(call->regs, compat, 0)));
-		c.mount = file.mount;
-		c.dentry = file.dentry;
-		if (c.dentry && !c.result)
-			c.mode = mode_of(c.dentry);
+	if (c->call == CHANGES_BY_FCHMOD) {
+		c->old_mode = take_old_mode();
+		start_at_file(&scratch->search, file_of(c->task, argument(regs, compat, 0)));
+		c->mount = scratch->search.mount;
+		c->dentry = scratch->search.dentry;
+		if (c->dentry && !c->result)
+			c->mode = mode_of(c->dentry);
 	}
-	tell_chmod(&c, CHMOD_OF_SYSTEM_CALL);
+	tell_chmod(scratch);
+	return 0;
 }
 
 /* args: registers, number (include/trace/events/syscalls.h) */
 int on_fchmod(struct bpf_raw_tracepoint_args *ctx)
 {
 	u32 number = (u32)ctx->args[1] & ~X32_BIT, compat;
-	void *regs = (void *)ctx->args[0], *task;
-	struct climb file = {};
+	void *regs = (void *)ctx->args[0], *dentry = 0, *task, *file;
 
 	if (number != NR_FCHMOD && number != NR32_FCHMOD)
 		return 0;
@@ -290,9 +307,11 @@ int on_fchmod(struct bpf_raw_tracepoint_args *ctx)
 	compat = is_32_bit(task);
 	if (number != (compat ? NR32_FCHMOD : NR_FCHMOD))
 		return 0;
-	start_at_file(&file, file_of(task, argument(regs, compat, 0)));
-	if (file.dentry)
-		keep_old_mode(file.dentry);
+	file = file_of(task, argument(regs, compat, 0));
+	if (!file)
+		return 0;
+	read_kernel(dentry, file, struct file, f_path.dentry);
+	keep_old_mode(dentry);
 	return 0;
 }
 
@@ -308,16 +327,19 @@ int on_chmod_begins(u64 *ctx)
 
 static inline void tell_changed(u64 *ctx, u32 call)
 {
-	struct changing c = {};
+	struct chmod_scratch *scratch = begin_chmod(CHMOD_OF_FUNCTION);
+	struct changing *c;
 
-	c.call = call;
-	c.task = (void *)bpf_get_current_task();
-	read_kernel(c.mount, (void *)ctx[0], struct path, mnt);
-	read_kernel(c.dentry, (void *)ctx[0], struct path, dentry);
-	c.result = (int)ctx[2];
-	c.old_mode = take_old_mode();
-	c.mode = c.result ? ctx[1] : mode_of(c.dentry);
-	tell_chmod(&c, CHMOD_OF_FUNCTION);
+	if (!scratch)
+		return;
+	c = &scratch->asked;
+	c->call = call;
+	read_kernel(c->mount, (void *)ctx[0], struct path, mnt);
+	read_kernel(c->dentry, (void *)ctx[0], struct path, dentry);
+	c->result = (int)ctx[2];
+	c->old_mode = take_old_mode();
+	c->mode = c->result ? ctx[1] : mode_of(c->dentry);
+	tell_chmod(scratch);
 }
 
 /* args: the path, the mode; 0 or an error */

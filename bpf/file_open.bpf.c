@@ -50,11 +50,6 @@ struct file_open_record {
 	struct process_record process;
 };
 
-struct file_open_scratch {
-	struct file_open_record record;
-	struct name_search search;
-};
-
 /* An open that has ended. file: null where it failed; name: of the kernel or in the process' memory. */
 struct opening {
 	void *task;
@@ -65,6 +60,12 @@ struct opening {
 	u32 is_kernel;
 	s64 result;
 	u64 flags;
+};
+
+struct file_open_scratch {
+	struct opening asked;
+	struct name_search search;
+	struct file_open_record record;
 };
 
 struct file_open_books {
@@ -81,6 +82,7 @@ BPF_HASH(file_open_names, struct file_name, u64, MAX_FILE_OPEN_NAMES);
 /* What finds no room here is counted in the books alone. */
 BPF_HASH(file_open_suppressed, u64, u64, MAX_CGROUPS);
 BPF_PERCPU_ARRAY(file_open_scratches, struct file_open_scratch, OPEN_PROGRAMS);
+BPF_PROG_ARRAY(file_open_calls, 1);
 BPF_PERCPU_ARRAY(books_file_open, struct file_open_books, 1);
 
 /* Null where nobody watches. */
@@ -94,7 +96,7 @@ static inline struct security_watch *file_open_watch(u64 cgroup_id)
 	return is_watched(watch) ? watch : 0;
 }
 
-static inline u32 path_is_asked_for_open(struct climb *at)
+static inline u32 path_is_asked_for_open(struct name_search *at)
 {
 	u32 more = 1;
 
@@ -114,9 +116,9 @@ static inline u32 text_is_asked_for_open(struct name_search *search)
 
 	begin_search(search);
 #pragma clang loop unroll(disable)
-	for (u32 place = 0; place < PATH_BYTES; place++) {
+	for (u32 place = 0; place < SEARCHED_BYTES; place++) {
 		UNKNOWN_TO_COMPILER(place);
-		if (place >= PATH_BYTES)
+		if (place >= SEARCHED_BYTES)
 			return 0;
 		letter = search->text[place];
 		if (!goes_on(search, letter))
@@ -132,43 +134,54 @@ static inline u32 text_is_asked_for_open(struct name_search *search)
 
 static inline u32 open_is_asked_for(struct name_search *search, struct opening *o)
 {
-	struct climb at = {};
+	struct file_name all = {};
 
-	if (file_open_names.lookup(&at.name)) /* the empty name: all paths */
+	if (file_open_names.lookup(&all))
 		return 1;
 	if (o->file) {
-		start_at_file(&at, o->file);
-		return path_is_asked_for_open(&at);
+		start_at_file(search, o->file);
+	} else {
+		search->text[0] = 0;
+		if (o->is_kernel)
+			text_from_kernel(search->text, sizeof(search->text), o->name);
+		else
+			text_from_process(search->text, sizeof(search->text), o->name);
+		if (text_is_asked_for_open(search))
+			return 1;
+		if (search->text[0] == '/')
+			return 0;
+		start_at_directory(search, o->task, o->directory);
 	}
-	search->text[0] = 0;
-	if (o->is_kernel)
-		text_from_kernel(search->text, sizeof(search->text), o->name);
-	else
-		text_from_process(search->text, sizeof(search->text), o->name);
-	if (text_is_asked_for_open(search))
-		return 1;
-	if (search->text[0] == '/')
-		return 0;
-	start_at_directory(&at, o->task, o->directory);
-	return path_is_asked_for_open(&at);
+	return path_is_asked_for_open(search);
 }
 
-static inline void tell_open(struct opening *o, u32 row)
+/* Null where nobody watches. */
+static inline struct file_open_scratch *begin_open(u32 row)
+{
+	struct file_open_scratch *scratch;
+
+	if (!file_open_watch(bpf_get_current_cgroup_id()))
+		return 0;
+	scratch = file_open_scratches.lookup(&row);
+	if (!scratch)
+		return 0;
+	__builtin_memset(&scratch->asked, 0, sizeof(scratch->asked));
+	scratch->asked.task = (void *)bpf_get_current_task();
+	return scratch;
+}
+
+static inline void tell_open(struct file_open_scratch *scratch)
 {
 	u64 cgroup_id = bpf_get_current_cgroup_id(), now_ns, zero = 0, *suppressed;
-	struct file_open_scratch *scratch;
-	struct file_open_record *record;
-	struct security_watch *watch;
+	struct security_watch *watch = file_open_watch(cgroup_id);
+	struct process_record *process = &scratch->record.process;
+	struct name_search *search = &scratch->search;
+	struct opening *o = &scratch->asked;
 	struct file_open_books *books;
-	struct climb directory = {};
 	int first = 0;
 
-	watch = file_open_watch(cgroup_id);
-	if (!watch)
-		return;
-	scratch = file_open_scratches.lookup(&row);
 	books = books_file_open.lookup(&first);
-	if (!scratch || !books || !open_is_asked_for(&scratch->search, o))
+	if (!watch || !books || !open_is_asked_for(search, o))
 		return;
 	__sync_fetch_and_add(&books->seen, 1);
 	now_ns = bpf_ktime_get_ns();
@@ -179,23 +192,21 @@ static inline void tell_open(struct opening *o, u32 row)
 			__sync_fetch_and_add(suppressed, 1);
 		return;
 	}
-	record = &scratch->record;
-	record->result = o->result;
-	record->flags = o->flags;
-	record->call = o->call;
-	begin_process(&record->process, o->task, now_ns, cgroup_id);
-	if (o->file) {
-		tell_file(&record->process, PART_FILE, o->file);
-	} else {
-		start_at_directory(&directory, o->task, o->directory);
-		tell_path(&record->process, PART_DIRECTORY, directory.mount, directory.dentry);
-	}
-	if (o->is_kernel)
-		tell_text(&record->process, PART_GIVEN, o->name);
+	scratch->record.result = o->result;
+	scratch->record.flags = o->flags;
+	scratch->record.call = o->call;
+	begin_process(process, o->task, now_ns, cgroup_id);
+	if (o->file)
+		start_at_file(search, o->file);
 	else
-		tell_user_text(&record->process, PART_GIVEN, o->name);
-	if (file_opens.ringbuf_output(record,
-				      offsetof(struct file_open_record, process.bytes) + told_bytes(&record->process),
+		start_at_directory(search, o->task, o->directory);
+	tell_path(process, o->file ? PART_FILE : PART_DIRECTORY, search->mount, search->dentry);
+	if (o->is_kernel)
+		tell_text(process, PART_GIVEN, o->name);
+	else
+		tell_user_text(process, PART_GIVEN, o->name);
+	if (file_opens.ringbuf_output(&scratch->record,
+				      offsetof(struct file_open_record, process.bytes) + told_bytes(process),
 				      BPF_RB_NO_WAKEUP))
 		__sync_fetch_and_add(&books->ring_full, 1);
 }
@@ -208,8 +219,6 @@ static inline u32 open_call_of(u32 number)
 		return OPENS_BY_OPEN;
 	if (number == NR_OPENAT2)
 		return OPENS_BY_OPENAT2;
-	if (number == NR_IO_URING_ENTER)
-		return OPENS_BY_IO_URING;
 	return number == NR_CREAT ? OPENS_BY_CREAT : OPENS_NOTHING;
 }
 
@@ -226,59 +235,72 @@ static inline u32 compat_open_call_of(u32 number)
 
 static inline void file_open_ended(struct system_call *call)
 {
-	u32 native = call->number == NR_IO_URING_ENTER ? 0 : open_call_of(call->number),
-	    other = compat_open_call_of(call->number), compat, named;
-	struct opening o = {};
+	if (open_call_of(call->number) || compat_open_call_of(call->number))
+		file_open_calls.call(call->ctx, 0);
+}
+
+/* args: registers, result (include/trace/events/syscalls.h) */
+int on_file_open_call(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct file_open_scratch *scratch = begin_open(OPEN_OF_SYSTEM_CALL);
+	void *regs = (void *)ctx->args[0];
+	u32 number, compat, named;
+	struct opening *o;
 	u64 flags;
 
-	if (!native && !other)
-		return;
-	o.task = (void *)bpf_get_current_task();
-	compat = is_32_bit(o.task);
-	o.call = compat ? other : native;
-	if (!o.call)
-		return;
-	named = o.call == OPENS_BY_OPENAT || o.call == OPENS_BY_OPENAT2; /* after a directory's descriptor */
-	o.directory = named ? (int)argument(call->regs, compat, 0) : AT_FDCWD;
-	o.name = (void *)(named ? argument(call->regs, compat, 1) : argument(call->regs, compat, 0));
-	flags = named ? argument(call->regs, compat, 2) : argument(call->regs, compat, 1);
-	if (o.call == OPENS_BY_CREAT)
-		o.flags = CREAT_FLAGS;
-	else if (o.call == OPENS_BY_OPENAT2)
-		copy_from_process(&o.flags, sizeof(o.flags), (void *)flags); /* struct open_how begins with them */
+	if (!scratch)
+		return 0;
+	o = &scratch->asked;
+	number = number_of(regs);
+	compat = is_32_bit(o->task);
+	o->call = compat ? compat_open_call_of(number) : open_call_of(number);
+	if (!o->call)
+		return 0;
+	named = o->call == OPENS_BY_OPENAT || o->call == OPENS_BY_OPENAT2; /* after a directory's descriptor */
+	o->directory = named ? (int)argument(regs, compat, 0) : AT_FDCWD;
+	o->name = (void *)(named ? argument(regs, compat, 1) : argument(regs, compat, 0));
+	flags = named ? argument(regs, compat, 2) : argument(regs, compat, 1);
+	if (o->call == OPENS_BY_CREAT)
+		o->flags = CREAT_FLAGS;
+	else if (o->call == OPENS_BY_OPENAT2)
+		copy_from_process(&o->flags, sizeof(o->flags), (void *)flags); /* struct open_how begins with them */
 	else
-		o.flags = (u32)flags;
-	o.result = (int)call->result;
-	if (o.result >= 0)
-		o.file = file_of(o.task, o.result);
-	tell_open(&o, OPEN_OF_SYSTEM_CALL);
+		o->flags = (u32)flags;
+	o->result = (int)ctx->args[1];
+	if (o->result >= 0)
+		o->file = file_of(o->task, o->result);
+	tell_open(scratch);
+	return 0;
 }
 
 #ifdef HAS_open_flags /* fs/internal.h: not among headers, and needed where there is function tracing only */
 static inline void tell_opened(u64 *ctx, u32 call)
 {
-	void *options = (void *)ctx[2];
+	struct file_open_scratch *scratch = begin_open(OPEN_OF_FUNCTION);
 	u32 open_flag = 0, lookup_flags = 0;
-	struct opening o = {};
+	void *options = (void *)ctx[2];
+	s64 result = ctx[3];
+	struct opening *o;
 
-	o.result = (s64)ctx[3];
+	if (!scratch)
+		return;
+	o = &scratch->asked;
 	read_kernel(open_flag, options, struct open_flags, open_flag);
 	read_kernel(lookup_flags, options, struct open_flags, lookup_flags);
 	if (open_flag & OPENED_FOR_EXEC)
 		return;
-	if (o.result == TRY_AGAIN && lookup_flags & LOOKUP_IS_CACHED) /* io_uring comes again, in a worker */
+	if (result == TRY_AGAIN && lookup_flags & LOOKUP_IS_CACHED) /* io_uring comes again, in a worker */
 		return;
-	o.task = (void *)bpf_get_current_task();
-	if (o.result < -4095 || o.result >= 0) { /* include/linux/err.h */
-		o.file = (void *)o.result;
-		o.result = 0;
-	}
-	o.directory = (int)ctx[0];
-	o.is_kernel = 1;
-	o.call = call;
-	o.flags = open_flag;
-	read_kernel(o.name, (void *)ctx[1], struct filename, name);
-	tell_open(&o, OPEN_OF_FUNCTION);
+	if (result < -4095 || result >= 0) /* include/linux/err.h */
+		o->file = (void *)result;
+	else
+		o->result = result;
+	o->directory = (int)ctx[0];
+	o->is_kernel = 1;
+	o->call = call;
+	o->flags = open_flag;
+	read_kernel(o->name, (void *)ctx[1], struct filename, name);
+	tell_open(scratch);
 }
 
 /* args: a directory's descriptor, the name, flags; the file or an error (fs/namei.c) */
@@ -291,9 +313,10 @@ int on_file_open(u64 *ctx)
 int on_file_open_with_its_call(u64 *ctx)
 {
 	void *task = running_task();
-	u32 number = number_of(registers_of(task));
+	u32 number = number_of(registers_of(task)), call;
 
-	tell_opened(ctx, is_32_bit(task) ? compat_open_call_of(number) : open_call_of(number));
+	call = is_32_bit(task) ? compat_open_call_of(number) : open_call_of(number);
+	tell_opened(ctx, number == NR_IO_URING_ENTER ? OPENS_BY_IO_URING : call);
 	return 0;
 }
 #endif
@@ -303,22 +326,26 @@ int on_file_open_with_its_call(u64 *ctx)
 int on_io_uring_request(struct bpf_raw_tracepoint_args *ctx)
 {
 	void *request = (void *)ctx->args[0], *name = 0;
-	struct opening o = {};
+	struct file_open_scratch *scratch;
+	struct opening *o;
 	u8 operation = 0;
 
 	read_kernel(operation, request, struct io_kiocb, opcode);
 	if (operation != IO_URING_OPENAT && operation != IO_URING_OPENAT2)
 		return 0;
-	o.task = (void *)bpf_get_current_task();
+	scratch = begin_open(OPEN_OF_IO_URING);
+	if (!scratch)
+		return 0;
+	o = &scratch->asked;
 	/* The request begins with what its operation keeps there (io_kiocb_to_cmd). */
-	read_kernel(o.directory, request, struct io_open, dfd);
+	read_kernel(o->directory, request, struct io_open, dfd);
 	read_kernel(name, request, struct io_open, filename);
-	read_kernel(o.name, name, struct filename, name);
-	read_kernel(o.flags, request, struct io_open, how.flags);
-	o.is_kernel = 1;
-	o.call = OPENS_BY_IO_URING;
-	o.result = RESULT_UNKNOWN;
-	tell_open(&o, OPEN_OF_IO_URING);
+	read_kernel(o->name, name, struct filename, name);
+	read_kernel(o->flags, request, struct io_open, how.flags);
+	o->is_kernel = 1;
+	o->call = OPENS_BY_IO_URING;
+	o->result = RESULT_UNKNOWN;
+	tell_open(scratch);
 	return 0;
 }
 #endif

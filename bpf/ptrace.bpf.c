@@ -52,6 +52,7 @@ BPF_TABLE("lru_hash", u64, u64, ptrace_buckets, MAX_CGROUPS);
 /* What finds no room here is counted in the books alone. */
 BPF_HASH(ptrace_suppressed, u64, u64, MAX_CGROUPS);
 BPF_PERCPU_ARRAY(ptrace_scratches, struct ptrace_record, PTRACE_PROGRAMS);
+BPF_PROG_ARRAY(ptrace_calls, 1);
 BPF_PERCPU_ARRAY(books_ptrace, struct ptrace_books, 1);
 
 /* The pid namespace that a task lives in (kernel/pid.c: ns_of_pid(task_pid(task))). */
@@ -118,10 +119,10 @@ static inline u64 cgroup_of(void *task)
 	return id;
 }
 
-static inline void tell_ptrace(struct system_call *call, u32 compat, void *task, u32 row)
+static inline void tell_ptrace(void *regs, int result, u32 compat, void *task, u32 row)
 {
 	u64 cgroup_id = bpf_get_current_cgroup_id(), now_ns, zero = 0, *suppressed;
-	u64 request = argument(call->regs, compat, 0);
+	u64 request = argument(regs, compat, 0);
 	struct ptrace_record *record;
 	struct security_watch *watch;
 	struct ptrace_books *books;
@@ -144,14 +145,14 @@ static inline void tell_ptrace(struct system_call *call, u32 compat, void *task,
 			__sync_fetch_and_add(suppressed, 1);
 		return;
 	}
-	record->result = call->result;
+	record->result = result;
 	record->request = request;
 	record->target_vpid = 0;
 	record->target_pid = 0;
 	record->target_cgroup_id = 0;
 	record->pad = 0;
 	if (request != REQUEST_TRACEME) {
-		record->target_vpid = argument(call->regs, compat, 1);
+		record->target_vpid = argument(regs, compat, 1);
 		target = task_by_id(active_namespace(task), record->target_vpid);
 	}
 	begin_process(&record->process, task, now_ns, cgroup_id);
@@ -167,30 +168,30 @@ static inline void tell_ptrace(struct system_call *call, u32 compat, void *task,
 
 static inline void ptrace_ended(struct system_call *call)
 {
-	void *task;
-	u32 compat;
+	if (call->number == NR_PTRACE || call->number == NR32_PTRACE)
+		ptrace_calls.call(call->ctx, 0);
+}
 
-	if (call->number != NR_PTRACE && call->number != NR32_PTRACE)
-		return;
-	task = (void *)bpf_get_current_task();
-	compat = is_32_bit(task);
-	if (call->number == (compat ? NR32_PTRACE : NR_PTRACE))
-		tell_ptrace(call, !!compat, task, PTRACE_OF_SYSTEM_CALL);
+/* args: registers, result (include/trace/events/syscalls.h) */
+int on_ptrace_call(struct bpf_raw_tracepoint_args *ctx)
+{
+	void *regs = (void *)ctx->args[0], *task = (void *)bpf_get_current_task();
+	u32 compat = is_32_bit(task);
+
+	if (number_of(regs) == (compat ? NR32_PTRACE : NR_PTRACE))
+		tell_ptrace(regs, (int)ctx->args[1], !!compat, task, PTRACE_OF_SYSTEM_CALL);
+	return 0;
 }
 
 /* args: registers; the result (kernel/ptrace.c) */
 int on_ptrace(u64 *ctx)
 {
-	struct system_call call = {.regs = (void *)ctx[0], .result = (int)ctx[1]};
-
-	tell_ptrace(&call, 0, (void *)bpf_get_current_task(), PTRACE_OF_FUNCTION);
+	tell_ptrace((void *)ctx[0], (int)ctx[1], 0, (void *)bpf_get_current_task(), PTRACE_OF_FUNCTION);
 	return 0;
 }
 
 int on_compat_ptrace(u64 *ctx)
 {
-	struct system_call call = {.regs = (void *)ctx[0], .result = (int)ctx[1]};
-
-	tell_ptrace(&call, 1, (void *)bpf_get_current_task(), PTRACE_OF_COMPAT);
+	tell_ptrace((void *)ctx[0], (int)ctx[1], 1, (void *)bpf_get_current_task(), PTRACE_OF_COMPAT);
 	return 0;
 }

@@ -3,8 +3,9 @@
  *
  * Hook:  where the kernel has function tracing, each fragment hooks into its own functions, and nobody else pays. Where
  *        it has not, raw tracepoint sys_exit, once for all fragments: every system call of the machine goes the slow way
- *        out and comes here; by their number nearly all leave after a few comparisons. At the exit the arguments are
- *        still there, so nothing is kept from the entry.
+ *        out and comes here; by their number nearly all leave after a few comparisons. For the others a fragment leaves
+ *        by a tail call to a program of its own, which the verifier sees by itself. No number is of two fragments. At
+ *        the exit the arguments are still there, so nothing is kept from the entry.
  * Owner: the cgroup of the task.
  * Order: number, whether the cgroup is watched, whether a component of the path is asked for, the cgroup's tokens.
  * Also:  32-bit programs, by their own numbers and registers.
@@ -27,6 +28,9 @@
  * agent.collectors.syscalls.name_key writes them. */
 #define FILE_NAME_BYTES 32
 
+/* Of a name that leads nowhere as it was given; what stands behind them is not searched. Nearly all are shorter. */
+#define SEARCHED_BYTES 256
+
 /* One of a 64-bit program (x86: arch/x86/include/asm/thread_info.h TS_COMPAT; arm64: TIF_32BIT). */
 #define X86_COMPAT 0x0002
 #define ARM64_COMPAT (1UL << 22)
@@ -34,9 +38,9 @@
 /* arch/x86/include/uapi/asm/unistd.h: set in the numbers of x32, which are those of 64 bits without it. */
 #define X32_BIT 0x40000000
 
+/* One that has ended. number: as 64-bit and as 32-bit programs have it, who made it is not known yet. */
 struct system_call {
-	void *regs;
-	long result;
+	void *ctx;
 	u32 number;
 };
 
@@ -44,21 +48,16 @@ struct file_name {
 	u8 bytes[FILE_NAME_BYTES];
 };
 
-/* On the way from a file to the root. */
-struct climb {
+/* On the way from a file to the root, or through a text: the names that there are, one after the other. This, and all
+ * that a program goes by, lies in a map's row: what it reads from there is nothing that the verifier knows, so that it
+ * walks each loop once and not for each value. */
+struct name_search {
 	void *mount;
 	void *dentry;
-	void *root;
-	struct file_name name;
-};
-
-/* A text that is searched for names, and how far its last one goes: in a map's row, so that the verifier has one state
- * for all lengths. */
-struct name_search {
-	u8 text[PATH_BYTES];
 	struct file_name name;
 	u32 length;
 	u32 pad;
+	u8 text[SEARCHED_BYTES];
 };
 
 /* The registers with which the running process came into the kernel, for programs on functions, from 5.15 on
@@ -137,14 +136,16 @@ static inline void *file_of(void *task, u32 descriptor)
 	return file;
 }
 
-static inline void start_at_file(struct climb *at, void *file)
+static inline void start_at_file(struct name_search *at, void *file)
 {
+	at->mount = 0;
+	at->dentry = 0;
 	read_kernel(at->mount, file, struct file, f_path.mnt);
 	read_kernel(at->dentry, file, struct file, f_path.dentry);
 }
 
 /* Where a relative name begins. */
-static inline void start_at_directory(struct climb *at, void *task, int descriptor)
+static inline void start_at_directory(struct name_search *at, void *task, int descriptor)
 {
 	void *fs = 0;
 
@@ -158,29 +159,23 @@ static inline void start_at_directory(struct climb *at, void *task, int descript
 }
 
 /* The next component of a path, from its end on; 0 where it was the last. One without a name is a mount that was left. */
-static inline u32 climb(struct climb *at)
+static inline u32 climb(struct name_search *at)
 {
-	void *parent = 0, *name = 0, *here = at->mount - offsetof(MOUNT, mnt);
+	void *parent = 0, *name = 0, *root = 0, *dentry = at->dentry, *here = at->mount - offsetof(MOUNT, mnt);
 
 	__builtin_memset(&at->name, 0, sizeof(at->name));
-	if (!at->root)
-		read_kernel(at->root, at->mount, struct vfsmount, mnt_root);
-	if (at->dentry == at->root) {
+	read_kernel(root, here, MOUNT, mnt.mnt_root);
+	if (dentry == root) {
 		read_kernel(parent, here, MOUNT, mnt_parent);
-		if (!parent || parent == here)
-			return 0;
 		read_kernel(at->dentry, here, MOUNT, mnt_mountpoint);
 		at->mount = parent + offsetof(MOUNT, mnt);
-		at->root = 0;
-		return 1;
+		return parent && parent != here;
 	}
-	read_kernel(name, at->dentry, struct dentry, d_name.name);
-	read_kernel(parent, at->dentry, struct dentry, d_parent);
+	read_kernel(name, dentry, struct dentry, d_name.name);
+	read_kernel(parent, dentry, struct dentry, d_parent);
 	text_from_kernel(&at->name, sizeof(at->name), name);
-	if (!parent || parent == at->dentry)
-		return 0;
 	at->dentry = parent;
-	return 1;
+	return parent && parent != dentry;
 }
 
 static inline void begin_search(struct name_search *search)
@@ -211,9 +206,8 @@ int on_system_call_end(struct bpf_raw_tracepoint_args *ctx)
 {
 	struct system_call ended = {}, *call = &ended;
 
-	call->regs = (void *)ctx->args[0];
-	call->result = ctx->args[1];
-	call->number = number_of(call->regs);
+	call->ctx = ctx;
+	call->number = number_of((void *)ctx->args[0]);
 	//! on_system_call
 	return 0;
 }

@@ -147,7 +147,8 @@ class CgroupPacket(Probe):
 @dataclass(frozen=True)
 class TailCall(Probe):
     """`int f(struct __sk_buff *skb)`, in which the fragment's function can leave the packet program of a direction:
-    `BPF_PROG_ARRAY(table, 1)` and `table.call(skb, 0)`. Such a fragment is called after all others."""
+    `BPF_PROG_ARRAY(table, 1)` and `table.call(skb, 0)`. Such a fragment is called after all others. direction sys_exit:
+    `int f(struct bpf_raw_tracepoint_args *ctx)`, and it leaves the program of syscalls.bpf.c."""
 
     direction: str = "ingress"
     table: str = ""

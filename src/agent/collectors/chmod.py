@@ -41,6 +41,7 @@ class Chmod(Collector):
             ),
             optional=True,
         ),
+        syscalls.leaving("chmod"),
     )
     metrics = (catalogue.SECURITY_SUPPRESSED,)
     channels = (Channel("chmod", lost=("rate_limit", "ring_full"), runs=ENDS),)

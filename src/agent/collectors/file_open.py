@@ -53,6 +53,7 @@ class FileOpen(Collector):
             (RawTracepoint("on_io_uring_request", tracepoint="io_uring_submit_req", beside="file_open_ended"),),
             optional=True,
         ),
+        syscalls.leaving("file_open"),
     )
     metrics = (catalogue.SECURITY_SUPPRESSED,)
     channels = (Channel("file_open", lost=("rate_limit", "ring_full"), runs=RUNS),)

@@ -25,6 +25,7 @@ class Ptrace(Collector):
     probes = (
         AnyOf((*syscalls.functions("on_ptrace", "ptrace"), SystemCall("ptrace_ended"))),
         AnyOf(syscalls.functions("on_compat_ptrace", "ptrace", compat=True, beside="on_ptrace"), optional=True),
+        syscalls.leaving("ptrace"),
     )
     metrics = (catalogue.SECURITY_SUPPRESSED,)
     channels = (Channel("ptrace", lost=("rate_limit", "ring_full"), runs=("on_ptrace", "on_compat_ptrace")),)

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Final
 
 from agent.security import processes
-from bpfleet.api import Fragment, Probe, RawTracepoint, TracingFunction
+from bpfleet.api import Fragment, Probe, RawTracepoint, TailCall, TracingFunction
 from bpfleet.events import Attribute
 
 SYSCALLS = Fragment("syscalls.bpf.c", (RawTracepoint("on_system_call_end", tracepoint="sys_exit"),))
@@ -62,6 +62,11 @@ def functions(function: str, call: str, *, compat: bool = False, beside: str = "
     """The kernel's own function of a system call, by each machine's name for it. compat: for 32-bit programs."""
     prefixes = ("__ia32_compat_sys_", "__arm64_compat_sys_") if compat else ("__x64_sys_", "__arm64_sys_")
     return tuple(TracingFunction(function, kernel_function=f"{one}{call}", beside=beside) for one in prefixes)
+
+
+def leaving(name: str) -> Probe:
+    """Where a collector's fragment goes on, once a system call's number is one of its own."""
+    return TailCall(f"on_{name}_call", direction="sys_exit", table=f"{name}_calls", beside=f"{name}_ended")
 
 
 def defines(limits: Mapping[str, int]) -> dict[str, str]:

@@ -37,7 +37,7 @@ class Attaching:
     def load(self, function: str, hook: str) -> dict[str, Any]:
         kind, _, where = hook.partition("/")
         program_type, attach_type, btf_id = syscalls.PROG_RAW_TRACEPOINT, 0, 0
-        if kind in ("cgroup_skb", "tail_call"):
+        if kind in ("cgroup_skb", "tail_call") and not where.startswith("sys_exit/"):
             program_type = syscalls.PROG_CGROUP_SKB
             attach_type = _direction(where.partition("/")[0])
         elif kind == "tp_btf":

@@ -192,11 +192,12 @@ class Isolation:
         return attached
 
     def _hook(self, collector: Collector, wanted: Probe | AnyOf, uses: Uses, base: Sequence[Probe]) -> None:
-        """Use the first alternative that works. Raises Culprit if there is none and one is needed."""
+        """Use the first alternative that works. Raises Culprit if there is none and one is needed: none is of what only
+        completes functions that are not in use."""
         reasons = []
-        for probe in wanted.probes if isinstance(wanted, AnyOf) else (wanted,):
-            if probe.beside and probe.beside not in uses.functions:
-                continue
+        probes = wanted.probes if isinstance(wanted, AnyOf) else (wanted,)
+        probes = tuple(each for each in probes if not each.beside or each.beside in uses.functions)
+        for probe in probes:
             try:
                 if not isinstance(probe, CALLED):
                     self._load(probe)
@@ -208,7 +209,7 @@ class Isolation:
                 uses.functions.add(probe.function)
                 uses.notes += reasons
                 return
-        if not (isinstance(wanted, AnyOf) and wanted.optional):
+        if probes and not (isinstance(wanted, AnyOf) and wanted.optional):
             raise Culprit(collector, "; ".join(dict.fromkeys(reasons)))
         uses.notes += reasons
 
