@@ -63,7 +63,7 @@ def cpu_ns(cgroup: Cgroup, folder: Path, starts: int) -> float:
 
 def measure(folder: Path, pairs: int) -> Iterator[Row]:
     programs = exec_witness.compiled(folder)
-    with Switch((Exec,)) as switch, Cgroup("bench-execs") as cgroup, Cgroup("bench-calm") as calm:
+    with Switch("exec") as switch, Cgroup("bench-execs") as cgroup, Cgroup("bench-calm") as calm:
         exec, maps = Exec(), switch.loaded.maps("exec")
         number = cgroup.path.stat().st_ino
 
@@ -95,7 +95,7 @@ def measure(folder: Path, pairs: int) -> Iterator[Row]:
 def runs(folder: Path) -> Iterator[Row]:
     """What the hook's program takes, by the kernel's own clock: a start takes so much longer that it is lost in it."""
     programs = exec_witness.compiled(folder)
-    with Switch((Exec,)) as switch, Cgroup("bench-execs") as cgroup:
+    with Switch("exec") as switch, Cgroup("bench-execs") as cgroup:
         exec, maps, number = Exec(), switch.loaded.maps("exec"), cgroup.path.stat().st_ino
         (hook,) = switch.hooks
         switch.on()
