@@ -1,6 +1,8 @@
-"""C3: what do the default collectors cost a process that has nothing to do with the network?
+"""C3: what do collectors cost a process that nobody watches?
 
-A process makes system calls as fast as it can; the hooks go on and off. CPU per call, from schedstat.
+A process makes system calls as fast as it can; the hooks go on and off. CPU per call, from schedstat. The default
+collectors have a goal. Those of security events are off unless asked for, and their price is told: by which hooks a
+kernel has them says the row's `hooks`.
 """
 
 import mmap
@@ -18,6 +20,9 @@ from bench.switches import Nothing, Switch, paired
 CALLS_A_ROUND = 1000
 WINDOW_SECONDS = 0.1
 LIMIT = 1.02
+
+SECURITY = (("exec",), ("file_open", "ptrace"), ("file_open", "chmod", "ptrace"))
+"""What is switched on together. chmod has a hook more, where the kernel has no function tracing."""
 
 
 def loop(counter: mmap.mmap) -> None:
@@ -47,12 +52,21 @@ def measure(pairs: int) -> Iterator[Row]:
         after = calls(), cpu_ns(pid)
         return (after[1] - before[1]) / (after[0] - before[0])
 
+    def prices(switch: Nothing | Switch, what: str, **facts: object) -> Iterator[Row]:
+        found = paired(switch, pairs, window)
+        yield rows.of("C3", f"{what}, nobody watches: CPU a call", "1", [on / off for off, on in found], **facts)
+        yield rows.of("C3", f"{what}, nobody watches: added a call", "ns", [on - off for off, on in found], **facts)
+
     try:
         with Switch() as switch:
             aa = [on / off for off, on in paired(Nothing(), pairs, window)]
             yield rows.of("A/A", "CPU a system call, process that nobody watches", "1", aa)
             found = [on / off for off, on in paired(switch, pairs, window)]
             yield rows.of("C3", "CPU a system call, process that nobody watches", "1", found, LIMIT)
+        yield from prices(Nothing(), "A/A")
+        for names in SECURITY:
+            with Switch(*names) as security:
+                yield from prices(security, ", ".join(names), hooks=[hook.tracepoint for hook in security.hooks])
     finally:
         process.kill()
         process.join()

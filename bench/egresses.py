@@ -54,7 +54,7 @@ def cpu_ns(cgroup: Cgroup, program: Path, kind: str, turns: int) -> float:
 
 def measure(folder: Path, pairs: int) -> Iterator[Row]:
     program = compiled(folder)
-    with Switch((Egress,)) as switch, Cgroup("bench-egress") as cgroup, Cgroup("bench-calm") as calm:
+    with Switch("egress") as switch, Cgroup("bench-egress") as cgroup, Cgroup("bench-calm") as calm:
         for kind in CALLS:
             yield from _of(kind, switch, pairs, cgroup, calm, program)
 
@@ -86,7 +86,7 @@ def _of(kind: str, switch: Switch, pairs: int, cgroup: Cgroup, calm: Cgroup, pro
 def runs(folder: Path) -> Iterator[Row]:
     """What a run of the hooks' programs takes, by the kernel's own clock (it adds some 30 ns)."""
     program = compiled(folder)
-    with Switch((Egress,)) as switch, Cgroup("bench-egress") as cgroup:
+    with Switch("egress") as switch, Cgroup("bench-egress") as cgroup:
         egress, maps, own = Egress(), switch.loaded.maps("egress"), cgroup.path.stat().st_ino
         switch.on()
         stats = syscalls.Attributes().call(ENABLE_STATS, "=I", RUN_TIME)

@@ -1,6 +1,6 @@
 """In a guest: the real agent, a known load, and whether every count is the kernel's own. One JSON object a line.
 
-Usage: python3 -m matrix.load [capabilities]
+Usage: python3 -m matrix.load [capabilities|security]
 """
 
 import contextlib
@@ -28,7 +28,7 @@ from tests.support.relay import Relay
 
 from agent.collectors import BUILT_IN
 from agent.kernel import facts
-from matrix import egresses, execs, web
+from matrix import egresses, execs, security, web
 
 ALL = ("bpf", "perfmon", "net_admin", "sys_resource")
 """What the agent can have use for on some kernel; each is taken away in turn."""
@@ -269,7 +269,9 @@ def main(arguments: Sequence[str]) -> None:
         lockdown=lockdown(),
         cpus=os.cpu_count(),
     )
-    if "capabilities" not in arguments:
+    if "security" in arguments:
+        measure_security()
+    elif "capabilities" not in arguments:
         measure("all", [])
     else:
         resource.setrlimit(resource.RLIMIT_MEMLOCK, (MEMLOCK_BYTES, MEMLOCK_BYTES))
@@ -307,6 +309,8 @@ def measure(name: str, prefix: Sequence[str]) -> None:
                 checks += [Check("exec", *found) for found in execs.checks()]
             if name == "all" and {"egress", "dns_names"} <= up:
                 checks += [Check("egress", *found) for found in egresses.checks()]
+            if name == "all" and up.issuperset(kind.name for kind in security.COLLECTORS):
+                checks += [Check(*row) for row in security.compare()[1]]
             say(
                 run=name,
                 collectors=states,
@@ -318,6 +322,16 @@ def measure(name: str, prefix: Sequence[str]) -> None:
             )
     except Exception as error:  # the next run may still tell something
         say(run=name, failed=f"{type(error).__name__}: {error}")
+
+
+def measure_security() -> None:
+    """One line: hooks, and every check."""
+    try:
+        hooks, rows = security.compare()
+    except Exception as error:  # whatever this kernel refuses is what the line tells
+        say(run="security", failed=f"{type(error).__name__}: {error}")
+    else:
+        say(run="security", hooks=hooks, checks=[row._asdict() for row in rows])
 
 
 def loaded(agent: Agent) -> Mapping[str, dict[str, Any]] | str:

@@ -58,7 +58,9 @@ __all__ = [
     "SocketIterator",
     "Summary",
     "Summed",
+    "SystemCall",
     "TailCall",
+    "TracingFunction",
     "TracingTracepoint",
     "Unavailable",
     "UpDownCounter",
@@ -159,7 +161,8 @@ class CgroupAddress(Probe):
 @dataclass(frozen=True)
 class TailCall(Probe):
     """`int f(struct __sk_buff *skb)`, in which the fragment's function can leave the packet program of a direction:
-    `BPF_PROG_ARRAY(table, 1)` and `table.call(skb, 0)`. Such a fragment is called after all others."""
+    `BPF_PROG_ARRAY(table, 1)` and `table.call(skb, 0)`. Such a fragment is called after all others. direction sys_exit:
+    `int f(struct bpf_raw_tracepoint_args *ctx)`, and it leaves the program of syscalls.bpf.c."""
 
     direction: str = "ingress"
     table: str = ""
@@ -193,6 +196,35 @@ class TracingTracepoint(Probe):
     @property
     def hook(self) -> str:
         return f"tp_btf/{self.tracepoint}"
+
+
+@dataclass(frozen=True)
+class TracingFunction(Probe):
+    """A function of the kernel (`int f(u64 *ctx)`: its arguments, and at its exit what it returns behind them). Nobody
+    pays but who calls it. Needs BTF, and a kernel with function tracing, which not every one is built with."""
+
+    kernel_function: str = ""
+    at: str = "exit"
+    """entry | exit"""
+
+    capabilities = ("BPF", "PERFMON")
+
+    @property
+    def hook(self) -> str:
+        return f"f{self.at}/{self.kernel_function}"
+
+
+@dataclass(frozen=True)
+class SystemCall(Probe):
+    """A function `static inline void f(struct system_call *call)` called where a system call ends; its file is a
+    fragment of syscalls.bpf.c. Every process of the machine pays for that hook, so it is the last of alternatives:
+    where no collector has come to it, nothing is attached."""
+
+    capabilities = ("BPF", "PERFMON")
+
+    @property
+    def hook(self) -> str:
+        return "raw_tracepoint/sys_exit"
 
 
 @dataclass(frozen=True)

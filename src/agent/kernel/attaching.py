@@ -11,6 +11,8 @@ from agent.kernel import btf, syscalls
 from agent.kernel.compiled import maps_of
 from agent.kernel.failure import Failure
 
+FUNCTIONS = {"fentry": syscalls.ATTACH_ENTRY, "fexit": syscalls.ATTACH_EXIT}
+
 
 class Code(Protocol):
     """What a text was compiled to, and the types of the kernel where they are known."""
@@ -35,7 +37,7 @@ class Attaching:
     def load(self, function: str, hook: str) -> dict[str, Any]:
         kind, _, where = hook.partition("/")
         program_type, attach_type, btf_id = syscalls.PROG_RAW_TRACEPOINT, 0, 0
-        if kind in ("cgroup_skb", "tail_call"):
+        if kind in ("cgroup_skb", "tail_call") and not where.startswith("sys_exit/"):
             program_type = syscalls.PROG_CGROUP_SKB
             attach_type = _direction(where.partition("/")[0])
         elif kind == "cgroup":
@@ -43,6 +45,9 @@ class Attaching:
         elif kind == "tp_btf":
             program_type, attach_type = syscalls.PROG_TRACING, syscalls.ATTACH_RAW_TRACEPOINT
             btf_id = self._btf_id(f"btf_trace_{where}", btf.TYPEDEF, f"tracepoint {where}")
+        elif kind in FUNCTIONS:
+            program_type, attach_type = syscalls.PROG_TRACING, FUNCTIONS[kind]
+            btf_id = self._btf_id(where, btf.FUNC, f"function {where}")
         elif kind == "iter":
             program_type, attach_type = syscalls.PROG_TRACING, syscalls.ATTACH_ITER
             target = where.partition("/")[0]
@@ -79,7 +84,7 @@ class Attaching:
             elif kind == "iter":
                 table = where.partition("/")[2]
                 self.links[function] = syscalls.link_iterator(program, self._map(table) if table else None)
-            else:  # a tp_btf program knows its own hook
+            else:  # a tp_btf program knows its own hook, and so does one on a function
                 self.links[function] = syscalls.open_raw_tracepoint(program, where if kind == "raw_tracepoint" else "")
                 self._tracing.add(function)
         except OSError as error:
@@ -103,7 +108,7 @@ class Attaching:
             os.close(link)
 
     def tracing(self) -> dict[str, int]:
-        """The programs that hang on tracepoints, of which the kernel may leave out runs."""
+        """The programs that hang on tracepoints and functions, of which the kernel may leave out runs."""
         return {function: self._programs[function] for function in self.links if function in self._tracing}
 
     def maps(self) -> set[int]:

@@ -19,7 +19,7 @@ from agent.kernel import btf, helper_numbers
 from agent.kernel.declarations import Declarations
 from agent.kernel.failure import Failure
 
-FORMAT = "1"  # part of the cache key: raised when this file writes the tree differently
+FORMAT = "2"  # part of the cache key: raised when this file writes the tree differently
 KEPT_TREES = 4  # in the cache: of this kernel and the one before, with and without a change of collectors
 PROGRAMS = "programs"  # in the same directory: what was compiled (unit_cache.py)
 SCRATCH = "bpfleet-headers-"  # begins the name of a tree that is made for one start
@@ -133,7 +133,8 @@ def write(
     for number in sorted(types.find(base.tags - names.taken, btf.RECORDS).values()):
         declarations.mention(number)
     tags = ((names.tags | base.by_value) - names.taken) | set(extra)
-    for number in sorted(types.find(tags, (*btf.RECORDS, *btf.ENUMS)).values()):
+    found = types.find(tags, (*btf.RECORDS, *btf.ENUMS))
+    for number in sorted(found.values()):
         declarations.require(number)
     helpers = types.find({"bpf_func_id"}, btf.ENUMS)
     known = [name for number in helpers.values() for name, _ in types.values(number)]
@@ -148,7 +149,9 @@ def write(
         (include / name).write_text("#pragma once\n")
     architecture = ARCHITECTURES.get(machine, machine)
     (destination / "arch" / architecture / "include").mkdir(parents=True, exist_ok=True)
-    vmlinux = f"#ifndef __VMLINUX_H__\n#define __VMLINUX_H__\n{declarations.text()}#endif\n"
+    # What a kernel may be built without: a text can ask (#ifdef HAS_io_open), as it can where there are headers.
+    has = "".join(f"#define HAS_{tag}\n" for tag in sorted(found.keys() & names.tags))
+    vmlinux = f"#ifndef __VMLINUX_H__\n#define __VMLINUX_H__\n{declarations.text()}{has}#endif\n"
     (include / "vmlinux.h").write_text(vmlinux)
     (include / "layout_proof.h").write_text("\n".join([*declarations.assertions, ""]))
     (include / "linux" / "kconfig.h").write_text(kconfig)

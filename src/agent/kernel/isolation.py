@@ -5,7 +5,7 @@ nothing; this file decides and does nothing.
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from errno import EINVAL
 from typing import Any, Protocol
@@ -14,12 +14,15 @@ from agent.kernel import facts, programs
 from agent.kernel.child import LoaderGone
 from agent.kernel.facts import Facts
 from agent.kernel.programs import Culprit, Unit
-from bpfleet.api import AnyOf, Collector, Packet, Probe, RawTracepoint, SocketIterator, TailCall
+from bpfleet.api import AnyOf, Collector, Packet, Probe, RawTracepoint, SocketIterator, SystemCall, TailCall
 from bpfleet.errors import CompileError, HeadersError, HostError, KernelError, LoadError
 
 LAYOUT_PROOF = "layout_proof.h"
 READS_KERNEL = "PERFMON"
 """What a program needs that reads the kernel's own structures. Packets it has in a form that is the same everywhere."""
+CALLED = (Packet, SystemCall)
+"""Functions that a base's programs call: there is nothing more of them to load."""
+
 MAP = "bpf map"  # in BCC's message that one cannot be made
 
 
@@ -148,9 +151,9 @@ class Isolation:
             return str(error)
         return ""
 
-    def _load_base(self, unit: Unit, kept: Sequence[Collector]) -> list[dict[str, Any]]:
+    def _load_base(self, unit: Unit, kept: Sequence[Collector], idle: Collection[str] = ()) -> list[dict[str, Any]]:
         """Compile, and have the base's programs verified. Returns the maps."""
-        answer = self._child.ask("compile", text=programs.text(unit, kept, self._limits, self._bounds))
+        answer = self._child.ask("compile", text=programs.text(unit, kept, self._limits, self._bounds, idle))
         if "error" in answer:
             if of := {"headers": HeadersError, "host": HostError}.get(answer.get("of", "")):
                 raise of(answer["error"])
@@ -160,46 +163,53 @@ class Isolation:
         maps: list[dict[str, Any]] = answer["maps"]
         return maps
 
-    def _attempt(self, unit: Unit, kept: Sequence[Collector]) -> Attached:
-        """All of them, or an exception."""
-        attached = Attached(maps=self._load_base(unit, kept))
+    def _attempt(self, unit: Unit, kept: Sequence[Collector], idle: frozenset[str] = frozenset()) -> Attached:
+        """All of them, or an exception. idle: functions that the base need not call, because their collectors have a
+        better hook."""
+        attached = Attached(maps=self._load_base(unit, kept, idle))
         base = unit.base.probes if unit.base else ()
         uses = {each.name: Uses() for each in kept}
         walks: list[tuple[Collector, Probe | AnyOf]] = []
         for collector in kept:
             for probe in collector.probes:
-                if isinstance(probe, Packet):
-                    uses[collector.name].hooks += [each.hook for each in base]
-                elif _walks(probe):  # only when what follows new sockets is in place
+                if _walks(probe):  # only when what follows new sockets is in place
                     walks.append((collector, probe))
                 else:
-                    self._hook(collector, probe, uses[collector.name])
+                    self._hook(collector, probe, uses[collector.name], base)
         for collector, wanted in walks:
-            self._hook(collector, wanted, uses[collector.name])
-        for probe in base:  # last, so that the first packet of an old socket finds what the walk has noted
+            self._hook(collector, wanted, uses[collector.name], base)
+        offered = {name for kind in CALLED for name in programs.called_functions(kept, kind)}
+        called = offered & {name for used in uses.values() for name in used.functions}
+        if called and offered - called - idle:
+            return self._attempt(unit, kept, frozenset(offered - called))
+        # Last, so that the first packet of an old socket finds what the walk has noted. Where all have a better hook,
+        # not at all.
+        for probe in base if called or not offered else ():
             self._attach(probe)
         attached.descriptors = self._child.hand_over()
         for name, used in uses.items():
             attached.outcomes[name] = Outcome(True, tuple(dict.fromkeys(used.hooks)), "; ".join(used.notes))
         return attached
 
-    def _hook(self, collector: Collector, wanted: Probe | AnyOf, uses: Uses) -> None:
-        """Use the first alternative that works. Raises Culprit if there is none and one is needed."""
+    def _hook(self, collector: Collector, wanted: Probe | AnyOf, uses: Uses, base: Sequence[Probe]) -> None:
+        """Use the first alternative that works. Raises Culprit if there is none and one is needed: none is of what only
+        completes functions that are not in use."""
         reasons = []
-        for probe in wanted.probes if isinstance(wanted, AnyOf) else (wanted,):
-            if probe.beside and probe.beside not in uses.functions:
-                continue
+        probes = wanted.probes if isinstance(wanted, AnyOf) else (wanted,)
+        probes = tuple(each for each in probes if not each.beside or each.beside in uses.functions)
+        for probe in probes:
             try:
-                self._load(probe)
-                self._attach(probe)
+                if not isinstance(probe, CALLED):
+                    self._load(probe)
+                    self._attach(probe)
             except LoadError as error:
                 reasons.append(str(error))
             else:
-                uses.hooks.append(probe.hook)
+                uses.hooks += [each.hook for each in base] if isinstance(probe, CALLED) else [probe.hook]
                 uses.functions.add(probe.function)
                 uses.notes += reasons
                 return
-        if not (isinstance(wanted, AnyOf) and wanted.optional):
+        if probes and not (isinstance(wanted, AnyOf) and wanted.optional):
             raise Culprit(collector, "; ".join(dict.fromkeys(reasons)))
         uses.notes += reasons
 

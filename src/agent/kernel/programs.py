@@ -1,24 +1,30 @@
 """Which texts there are to compile, and how each is put together: a base program and its fragments, or one file alone.
 
-A base file has two marker lines: `//! fragments`, where the fragments' texts go, and `//! on_packet`, where their
-functions are called. `#line` directives make compile errors name the real file and line.
+A base file has two marker lines: `//! fragments`, where the fragments' texts go, and `//! on_packet` (or
+`//! on_system_call`), where their functions are called. `#line` directives make compile errors name the real file and
+line.
 """
 
 import math
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from bpfleet.api import Collector, Fragment, Packet, TailCall
+from bpfleet.api import AnyOf, Collector, Fragment, Packet, Probe, SystemCall, TailCall
 from bpfleet.errors import KernelError, LoadError
 from bpfleet.metrics import Histogram
 
 FRAGMENTS = "//! fragments"
-ON_PACKET = "//! on_packet"
+CALLS: Mapping[str, tuple[type[Probe], str]] = {
+    "//! on_packet": (Packet, "{}(skb, p);"),
+    "//! on_system_call": (SystemCall, "{}(call);"),
+}
+"""By marker: which functions of fragments are called there, and how."""
+
 NANOSECONDS = 1_000_000_000
 _SUFFIX = ".bpf.c"
 
@@ -98,21 +104,26 @@ class Culprit(LoadError):
 
 
 def text(
-    unit: Unit, kept: Sequence[Collector], limits: Mapping[str, int], bounds: Mapping[str, Sequence[float]]
+    unit: Unit,
+    kept: Sequence[Collector],
+    limits: Mapping[str, int],
+    bounds: Mapping[str, Sequence[float]],
+    idle: Collection[str] = (),
 ) -> str:
-    """The text of a unit with some of its collectors; the base's constants are those of all. Raises Culprit, or
-    KernelError if the base itself is missing."""
+    """The text of a unit with some of its collectors; the base's constants are those of all. idle: functions of
+    fragments that are not called. Raises Culprit, or KernelError if the base itself is missing."""
     parts = [prelude(kept, unit.collectors, limits, bounds)]
     if unit.base is None:
         return "".join([*parts, *map(_fragment, kept)])
     base = source(unit.base.program, unit.collectors).splitlines()
     fragments = "".join(map(_fragment, kept))
-    calls = " ".join(f"{function}(skb, p);" for function in packet_functions(kept))
     for number, line in enumerate(base, 1):
         if line.strip() == FRAGMENTS:
             base[number - 1] = f'{fragments}#line {number + 1} "{unit.base.program}"'
-        elif line.strip() == ON_PACKET:
-            base[number - 1] = calls
+        elif line.strip() in CALLS:
+            kind, call = CALLS[line.strip()]
+            functions = [each for each in called_functions(kept, kind) if each not in idle]
+            base[number - 1] = " ".join(map(call.format, functions))
     return "".join([*parts, _file(unit.base.program, "\n".join(base))])
 
 
@@ -123,10 +134,16 @@ def _fragment(collector: Collector) -> str:
         raise Culprit(collector, str(error)) from error
 
 
-def packet_functions(collectors: Iterable[Collector]) -> list[str]:
-    """Those that may leave by a tail call come last: behind it nothing runs."""
+def called_functions(collectors: Iterable[Collector], kind: type[Probe]) -> list[str]:
+    """That the base's programs call. Those that may leave by a tail call come last: behind it nothing runs."""
     ordered = sorted(collectors, key=lambda each: any(isinstance(probe, TailCall) for probe in each.probes))
-    return [probe.function for each in ordered for probe in each.probes if isinstance(probe, Packet)]
+    probes = (probe for each in ordered for probe in alternatives(each.probes))
+    return [probe.function for probe in probes if isinstance(probe, kind)]
+
+
+def alternatives(probes: Iterable[Probe | AnyOf]) -> list[Probe]:
+    """All of them, one by one."""
+    return [each for probe in probes for each in (probe.probes if isinstance(probe, AnyOf) else (probe,))]
 
 
 def _file(name: str, body: str) -> str:

@@ -19,7 +19,8 @@ MAP_LOOKUP_AND_DELETE, MAP_LOOKUP_BATCH = 21, 24
 LINK_CREATE, ITER_CREATE = 28, 33
 
 PROG_CGROUP_SKB, PROG_RAW_TRACEPOINT, PROG_CGROUP_ADDRESS, PROG_TRACING = 8, 17, 18, 26
-ATTACH_INGRESS, ATTACH_EGRESS, ATTACH_RAW_TRACEPOINT, ATTACH_ITER = 0, 1, 23, 28
+ATTACH_INGRESS, ATTACH_EGRESS = 0, 1
+ATTACH_RAW_TRACEPOINT, ATTACH_ENTRY, ATTACH_EXIT, ATTACH_ITER = 23, 24, 25, 28
 ATTACH_ADDRESS = {"connect4": 10, "connect6": 11, "sendmsg4": 14, "sendmsg6": 15}
 
 LOG_SIZE = 1 << 20  # the end of a verifier's log tells why; a longer one is cut by the kernel with ENOSPC
@@ -129,7 +130,7 @@ def link_iterator(program: int, table: int | None = None) -> int:
 
 
 def open_raw_tracepoint(program: int, tracepoint: str = "") -> int:
-    """tracepoint: empty for a program that knows its own (tp_btf)."""
+    """tracepoint: empty for a program that knows its own (tp_btf, fentry, fexit)."""
     name = bytearray(tracepoint.encode() + b"\0")
     return Attributes().call(RAW_TRACEPOINT_OPEN, "=QI", address(name) if tracepoint else 0, program)
 

@@ -15,6 +15,9 @@ from typing import Final, NamedTuple, Protocol, runtime_checkable
 
 from bpfleet.api import Maps
 
+WATCH: Final = ("off", "annotated", "all")
+"""`security.watch`: nobody, who asks for it, everybody."""
+
 OTHERS: Final = 0
 """In the place of a cgroup's id: all that have no row of their own. Without such a row they are not watched."""
 

@@ -30,7 +30,7 @@ def kernel() -> Btf:
     return made.btf()
 
 
-@pytest.mark.parametrize("hook", ["tp_btf/known", "iter/task_file"])
+@pytest.mark.parametrize("hook", ["tp_btf/known", "iter/task_file", "fexit/do_known"])
 def test_what_needs_type_information_says_so_where_there_is_none(hook: str) -> None:
     with pytest.raises(Failure, match="needs BTF"):
         Attaching(Code(None)).load("f", hook)
@@ -42,6 +42,7 @@ def test_what_needs_type_information_says_so_where_there_is_none(hook: str) -> N
         ("tp_btf/unknown", "this kernel has no tracepoint unknown"),
         ("iter/task_file", "this kernel has no iterator task_file"),
         ("tp_btf/known", "there is no function f in the text"),
+        ("fexit/do_unknown", "this kernel has no function do_unknown"),
         ("raw_tracepoint/any", "there is no function f in the text"),
         ("tail_call/egress/table", "there is no function f in the text"),
     ],

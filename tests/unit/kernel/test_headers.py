@@ -49,6 +49,7 @@ def test_a_tree_holds_the_types_that_are_named_and_nothing_else(tmp_path: Path) 
     for wanted in ("struct sock {", "struct kernfs_node {", "struct stack {", "IPPROTO_TCP = 6", "__VMLINUX_H__"):
         assert wanted in vmlinux
     assert "unrelated" not in vmlinux
+    assert [line for line in vmlinux.splitlines() if line.startswith("#define HAS_")] == ["#define HAS_sock"]
     kconfig = (tmp_path / "include/linux/kconfig.h").read_text()
     assert f"#define LINUX_VERSION_CODE {(6 << 16) + (18 << 8) + 4}" in kconfig
     assert "#define CONFIG_X86_64 1" in kconfig

@@ -10,7 +10,18 @@ from tests.support.made_collectors import BASE, made_collector
 from agent.kernel.facts import Facts
 from agent.kernel.isolation import Attached, Isolation, Outcome
 from agent.kernel.programs import Unit
-from bpfleet.api import AnyOf, Collector, Packet, Probe, RawTracepoint, SocketIterator, TailCall, TracingTracepoint
+from bpfleet.api import (
+    AnyOf,
+    Collector,
+    Packet,
+    Probe,
+    RawTracepoint,
+    SocketIterator,
+    SystemCall,
+    TailCall,
+    TracingFunction,
+    TracingTracepoint,
+)
 from bpfleet.errors import HeadersError, HostError
 
 PACKETS = ("cgroup_skb/ingress", "cgroup_skb/egress")
@@ -29,7 +40,7 @@ class Script:
         self.attach_errors: dict[str, str] = {}
         self.verifier: dict[str, str] = {}
         self.log: list[str] = []
-        self._text = ""
+        self.texts: list[str] = []
         self.compile_answer: dict[str, Any] = {}
         self.stale: set[str] = set()
         self.stale_later: set[str] = set()
@@ -42,7 +53,7 @@ class Script:
         return {"map:rows": 7, "link:on_ingress": 8}
 
     def _compile(self, text: str) -> dict[str, Any]:
-        self._text = text
+        self.texts.append(text)
         self.log.append("compile")
         if self.compile_answer:
             return self.compile_answer
@@ -53,7 +64,7 @@ class Script:
 
     def _load(self, function: str, hook: str) -> Mapping[str, Any]:
         for word, log in self.verifier.items():
-            if word in self._text:
+            if word in self.texts[-1]:
                 self.stale |= self.stale_later
                 self.stale_later = set()
                 return {"error": "Permission denied", "log": log}
@@ -216,6 +227,40 @@ def test_what_completes_a_function_is_used_only_beside_it(
     assert [line for line in script.log if line.startswith("walk")] == [f"walk {walked}"]
     reason = "tp_btf/new: on_new: Invalid argument: unknown func bpf_new#200 (in kernels since 5.11)"
     assert outcome.reason == (reason if refused else "")
+
+
+def of_system_calls(place: Path, name: str) -> Collector:
+    function = TracingFunction(f"on_{name}", kernel_function=f"do_{name}")
+    beside = AnyOf((RawTracepoint(f"on_{name}_begin", tracepoint="begin", beside=f"{name}_ended"),), optional=True)
+    return fragment(place, name, AnyOf((function, SystemCall(f"{name}_ended"))), beside)
+
+
+def test_what_everybody_would_pay_for_is_not_attached_where_all_have_a_better_hook(script: Script, place: Path) -> None:
+    attached = attach(script, of_system_calls(place, "open"), of_system_calls(place, "chmod"))
+    assert attached.outcomes == {
+        "open": Outcome(True, ("fexit/do_open",)),
+        "chmod": Outcome(True, ("fexit/do_chmod",)),
+    }
+    assert script.log == ["compile", "attach on_open", "attach on_chmod", "hand over"]
+
+
+def test_without_a_better_hook_the_base_is_attached_and_what_completes_it(script: Script, place: Path) -> None:
+    script.refusals["on_open"] = {"error": "no"}
+    outcome = attach(script, of_system_calls(place, "open")).outcomes["open"]
+    assert outcome == Outcome(True, (*PACKETS, "raw_tracepoint/begin"), "fexit/do_open: on_open: no")
+    assert script.log == [*("compile", "attach on_open_begin", "attach on_ingress", "attach on_egress", "hand over")]
+
+
+def test_where_some_have_a_better_hook_the_base_calls_the_others_alone(script: Script, place: Path) -> None:
+    (place / "base.bpf.c").write_text("//! fragments\n//! on_system_call\n")
+    script.refusals["on_open"] = {"error": "no"}
+    attached = attach(script, of_system_calls(place, "open"), of_system_calls(place, "chmod"))
+    assert [text.splitlines()[-1] for text in script.texts] == [
+        "open_ended(call); chmod_ended(call);",
+        "open_ended(call);",
+    ]
+    assert attached.outcomes["chmod"] == Outcome(True, ("fexit/do_chmod",))
+    assert attached.outcomes["open"].hooks == (*PACKETS, "raw_tracepoint/begin")
 
 
 def test_without_any_alternative_the_collector_is_off_unless_it_can_do_without(script: Script, place: Path) -> None:

@@ -5,7 +5,7 @@ from tests.support.made_collectors import BASE, made_collector
 
 from agent.kernel import programs
 from agent.kernel.programs import Culprit, Unit
-from bpfleet.api import Histogram, Packet, RawTracepoint, TailCall
+from bpfleet.api import AnyOf, Histogram, Packet, RawTracepoint, SystemCall, TailCall, TracingFunction
 from bpfleet.errors import KernelError
 
 WAIT = Histogram("wait", "How long.", unit="s", bounds="wait_seconds")
@@ -85,7 +85,17 @@ def test_a_fragment_that_leaves_by_a_tail_call_is_called_last(place: Path) -> No
         place, "leaving", Packet("on_packet_leaving"), TailCall("go_on", table="leaving"), text="\n"
     )
     staying = made_collector(place, "staying", text="\n")
-    assert programs.packet_functions([leaving, staying]) == ["on_packet_staying", "on_packet_leaving"]
+    assert programs.called_functions([leaving, staying], Packet) == ["on_packet_staying", "on_packet_leaving"]
+
+
+def test_functions_of_a_system_calls_end_are_called_unless_they_are_idle(place: Path) -> None:
+    (place / "base.bpf.c").write_text("//! fragments\n//! on_system_call\n//! on_packet\n")
+    either = AnyOf((TracingFunction("on_open", kernel_function="do_open"), SystemCall("open_ended")))
+    opens = made_collector(place, "opens", either, text="int o;")
+    modes = made_collector(place, "modes", SystemCall("mode_ended"), text="int m;")
+    unit = Unit(BASE, (opens, modes))
+    assert programs.text(unit, unit.collectors, {}, {}).endswith("\nopen_ended(call); mode_ended(call);\n")
+    assert programs.text(unit, unit.collectors, {}, {}, ["open_ended"]).endswith("\nmode_ended(call);\n")
 
 
 def test_a_base_keeps_the_constants_of_the_collectors_that_were_left_out(place: Path) -> None:
