@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from bpfleet import documents
 from bpfleet.documents import Document
 from bpfleet.errors import PolicyError
 from bpfleet.events import Attribute
@@ -42,7 +41,7 @@ def read_file(file: Path) -> list[tuple[Policy, list[Case]]]:
     """Policies with their tests. Raises PolicyError with a line for each problem."""
     policies = reading.read_file(file)
     found, problems = [], []
-    for policy, document in zip(policies, documents.read(file, PolicyError), strict=True):
+    for policy, document in zip(policies, reading.of(file), strict=True):
         cases, wrong = parse(document, policy)
         found.append((policy, cases))
         problems += wrong

@@ -53,7 +53,7 @@ def explain(policies: Policies, facts: Facts) -> list[Look]:
 def _look(rule: Rule, facts: Facts) -> Look:
     if not rule.scope.holds(facts.owner):
         return Look(rule, False, "out of the policy's scope")
-    matched = _first(rule.match, facts)
+    matched = _first(rule.match, facts, in_doubt=True)
     if matched is None:
         return Look(rule, False, f"nothing matches: {'; '.join(_missing(each, facts) for each in rule.match)}")
     for word, alternatives in (("allowed by", rule.allowed), ("an exception", rule.exceptions)):
@@ -64,13 +64,13 @@ def _look(rule: Rule, facts: Facts) -> Look:
     return Look(rule, True, f"{_described(matched)} ({matched.place})")
 
 
-def _first(alternatives: Sequence[Alternative], facts: Facts) -> Alternative | None:
-    return next((each for each in alternatives if each.holds(facts)), None)
+def _first(alternatives: Sequence[Alternative], facts: Facts, in_doubt: bool = False) -> Alternative | None:
+    return next((each for each in alternatives if each.holds(facts, in_doubt)), None)
 
 
 def _missing(alternative: Alternative, facts: Facts) -> str:
     """The first field that does not match."""
-    asked = next(each for each in alternative.asked if not each.holds(facts))
+    asked = next(each for each in alternative.asked if not each.holds(facts, in_doubt=True))
     values = [str(value) for value in asked.field.look(facts) if value != ""]
     return f"{asked.field.name} is {ascii(', '.join(values))[:200] if values else 'not known'} ({alternative.place})"
 

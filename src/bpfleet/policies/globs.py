@@ -12,6 +12,9 @@ MAX_PATTERN = 512
 
 ANY, DEEP = "*", "**"
 
+LEFT_OUT = "..."
+"""In the place of components that the kernel's programs had no room to tell."""
+
 
 class Piece:
     """Fixed length: characters, and `?` for any one."""
@@ -109,6 +112,16 @@ class PathGlob:
             if start > end:
                 return False
         return True
+
+    def may_match(self, path: str) -> bool:
+        """Of a path with components left out: whether those that are told are no reason against it."""
+        parts = path.lstrip("/").split("/")
+        if self._is_name or LEFT_OUT not in parts:
+            return False
+        first, last = parts.index(LEFT_OUT), len(parts) - 1 - parts[::-1].index(LEFT_OUT)
+        before, after = parts[:first], parts[last + 1 :]
+        head, tail = self._runs[0][: len(before)], self._runs[-1][-len(after) :] if after else []
+        return _fits(head, before, 0) and _fits(tail, after, len(after) - len(tail))
 
 
 def checked(pattern: str) -> str:

@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 
 from bpfleet.policies.facts import Facts, Owner
 from bpfleet.policies.fields import Field
-from bpfleet.policies.globs import TextGlob
+from bpfleet.policies.globs import PathGlob, TextGlob
 from bpfleet.policies.kinds import Pattern
 
 SEVERITIES: Final = ("critical", "warning", "info")
@@ -19,8 +19,13 @@ class Asked(NamedTuple):
     field: Field
     patterns: tuple[Pattern, ...]
 
-    def holds(self, facts: Facts) -> bool:
-        return any(pattern.matches(value) for value in self.field.look(facts) for pattern in self.patterns)
+    def holds(self, facts: Facts, in_doubt: bool = False) -> bool:
+        """in_doubt: also where what was left out of a path may be what is asked for."""
+        values = tuple(self.field.look(facts))
+        if any(pattern.matches(value) for value in values for pattern in self.patterns):
+            return True
+        paths = (pattern for pattern in self.patterns if in_doubt and isinstance(pattern, PathGlob))
+        return any(path.may_match(str(value)) for path in paths for value in values)
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,8 +35,8 @@ class Alternative:
     asked: tuple[Asked, ...]
     place: str = ""
 
-    def holds(self, facts: Facts) -> bool:
-        return all(each.holds(facts) for each in self.asked)
+    def holds(self, facts: Facts, in_doubt: bool = False) -> bool:
+        return all(each.holds(facts, in_doubt) for each in self.asked)
 
     def patterns(self, field: str) -> Sequence[Pattern]:
         """Empty where it is not asked for."""
@@ -79,8 +84,8 @@ def _any(globs: Iterable[TextGlob], text: str) -> bool:
 
 @dataclass(frozen=True, eq=False)
 class Rule:
-    """Fires for what matches, but neither an exception nor anything allowed. match: EVERYTHING where the rule says what
-    is allowed, and all else is unusual. place: file and line."""
+    """Fires for what matches, in doubt, too, but neither an exception nor anything allowed. match: EVERYTHING where the
+    rule says what is allowed, and all else is unusual. place: file and line."""
 
     name: str
     event: str
@@ -95,7 +100,7 @@ class Rule:
 
     def fires(self, facts: Facts) -> bool:
         return (
-            any(each.holds(facts) for each in self.match)
+            any(each.holds(facts, in_doubt=True) for each in self.match)
             and not any(each.holds(facts) for each in self.exceptions)
             and not any(each.holds(facts) for each in self.allowed)
         )

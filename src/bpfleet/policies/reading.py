@@ -148,7 +148,7 @@ def read_file(file: Path) -> list[Policy]:
     except OSError as error:
         raise PolicyError(f"{file}: {error.strerror}") from error
     policies, problems = [], []
-    for document in documents.read(file, PolicyError):
+    for document in of(file):
         policy, wrong = parse(document)
         policies.append(policy)
         problems += wrong
@@ -156,6 +156,14 @@ def read_file(file: Path) -> list[Policy]:
         more = [f"{file}: {len(problems) - MAX_PROBLEMS} more"] if len(problems) > MAX_PROBLEMS else []
         raise PolicyError("\n".join([*problems[:MAX_PROBLEMS], *more]))
     return policies
+
+
+def of(file: Path) -> list[Document]:
+    """Those that are policies. Objects of Kubernetes, which may stand beside them, are none."""
+    found = documents.read(file, PolicyError)
+    return [
+        each for each in found if not (isinstance(each.value, Mapping) and {"apiVersion", "kind"} <= each.value.keys())
+    ]
 
 
 def clashes(policies: Sequence[Policy]) -> list[str]:

@@ -30,6 +30,25 @@ def test_a_path_is_matched_by_its_components(pattern: str, inside: list[str], ou
 
 
 @pytest.mark.parametrize(
+    ("pattern", "path", "may"),
+    [
+        ("/tmp/**", "/tmp/.../x", True),
+        ("/tmp/**", ".../a/x", True),
+        ("/tmp/**", "/usr/.../x", False),
+        ("/etc/shadow", "/etc/.../shadow", True),
+        ("/etc/shadow", ".../shadow", True),
+        ("/etc/shadow", ".../passwd", False),
+        ("/a/**/b", "/a/x/.../b", True),
+        ("/a/**/b", "/a/x/.../c", False),
+        ("/tmp/**", "/tmp/x", False),
+        ("shadow", ".../shadow", False),
+    ],
+)
+def test_what_was_left_out_of_a_path_may_be_what_is_asked_for(pattern: str, path: str, may: bool) -> None:
+    assert PathGlob(pattern).may_match(path) == may
+
+
+@pytest.mark.parametrize(
     ("pattern", "anchor"),
     [
         ("/etc/shadow", b"shadow"),

@@ -1,0 +1,46 @@
+from agent.security.folding import MAX_KEYS, REPEATS, Folding
+from bpfleet.events import Record
+
+
+def record(number: int) -> Record:
+    return Record("test", number, {}, {"n": number})
+
+
+def test_a_key_is_open_for_its_time_and_leaves_with_the_last() -> None:
+    folding = Folding(10.0)
+    assert not folding.is_open("a")
+    folding.begin("a", 100.0)
+    assert folding.is_open("a") and not folding.is_open("b")
+    assert [folding.fold("a", lambda n=n: record(n)) for n in (1, 2, 3)] == [False, True, True]  # type: ignore[misc]
+    assert folding.waiting == 1
+    assert list(folding.due(109.9)) == []
+    assert list(folding.due(110.0)) == [Record("test", 3, {}, {"n": 3, REPEATS: 3})]
+    assert folding.waiting == 0 and not folding.is_open("a")
+
+
+def test_what_did_not_repeat_leaves_nothing() -> None:
+    folding = Folding(10.0)
+    folding.begin("a", 100.0)
+    assert list(folding.due(110.0)) == [] and not folding.is_open("a")
+
+
+def test_at_the_end_all_leave_in_their_order() -> None:
+    folding = Folding(10.0)
+    for number in range(3):
+        folding.begin(number, 100.0 + number)
+        folding.fold(number, lambda n=number: record(n))  # type: ignore[misc]
+    assert [each.time_ns for each in folding.due(100.0, is_end=True)] == [0, 1, 2]
+    assert folding.waiting == 0
+
+
+def test_beyond_its_room_nothing_is_folded() -> None:
+    folding = Folding(10.0)
+    for number in range(MAX_KEYS + 23):
+        folding.begin(number, 100.0)
+    assert not folding.is_open(MAX_KEYS) and folding.is_open(MAX_KEYS - 1)
+
+
+def test_no_time_is_no_folding() -> None:
+    folding = Folding(0.0)
+    folding.begin("a", 100.0)
+    assert not folding.is_open("a")
