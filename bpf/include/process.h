@@ -279,7 +279,8 @@ static inline void tell_path(struct process_record *record, u32 part, void *moun
 		if (!size || !parent)
 			break;
 		if (record->length - start > PATH_BYTES) {
-			marks |= PART_CUT;
+			if (kept)
+				marks |= PART_CUT;
 			kept = size; /* the next one is written over it */
 		} else {
 			told_more(record, size);
