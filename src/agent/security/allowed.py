@@ -25,13 +25,17 @@ WHOLE: Final = ((0, 0),)
 Entry = tuple[bytes, int]
 
 
+Way = Callable[[Callable[[str], bool]], Iterable[bytes]]
+"""From a question about names to addresses."""
+
+
 class Names:
     """How addresses are found for what is allowed by name: in the DNS, and among the cluster's Services."""
 
     def __init__(
         self,
-        dns: Callable[[Callable[[str], bool]], Iterable[bytes]] | None = None,
-        services: Callable[[Callable[[str], bool]], Iterable[bytes]] | None = None,
+        dns: Way | None = None,
+        services: Way | None = None,
     ) -> None:
         self._ways = {"name": dns, "service": services}
 

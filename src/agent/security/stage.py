@@ -38,6 +38,7 @@ ALSO: Final = "bpfleet.security.rules"
 COMMAND_LINE: Final = "process.command_line"
 WHOLE_SIZE: Final = "bpfleet.process.arguments.size"
 TARGET: Final = "bpfleet.ptrace.target."
+RESOLVER, QUESTION = "bpfleet.dns.resolver", "dns.question.name"
 IMAGE: Final = names.OPENTELEMETRY["image"]
 
 MAX_LIMITS: Final = 4096
@@ -140,7 +141,11 @@ class SecurityStage:
         return records.facts(event, attributes, found.owner, services)
 
     def _known(self, record: Record, owner: Owner) -> Mapping[str, Attribute]:
-        """With what identity knows of the process that is traced."""
+        """With what identity knows of the process that is traced, and without a name of which only the workload itself
+        says that it stands for the address."""
+        if record.name.endswith(EGRESS) and (resolver := addresses.parse(record.attributes.get(RESOLVER))):
+            if addresses.is_loopback(resolver):
+                return {key: value for key, value in record.attributes.items() if key != QUESTION}
         if not record.name.endswith(PTRACE):
             return record.attributes
         attributes = dict(record.attributes)

@@ -359,6 +359,18 @@ def test_a_destination_is_allowed_by_its_address_name_or_service(attributes: dic
     assert isinstance(answer, Record) if fires else answer == "unmatched"
 
 
+def test_a_name_that_only_the_workload_itself_vouches_for_allows_nothing() -> None:
+    asked = {
+        "network__peer__address": "192.0.2.1",
+        "dns__question__name": "api.example.com",
+        "network__peer__port": 443,
+    }
+    bench = Bench(policies(EGRESS))
+    told = bench.tell(record("egress", bpfleet__dns__resolver="127.0.0.1", **asked))
+    assert isinstance(told, Record) and "dns.question.name" not in told.attributes
+    assert bench.tell(record("egress", bpfleet__dns__resolver="10.96.0.10", **asked)) == "unmatched"
+
+
 def test_an_allow_list_without_an_entry_allows_nothing() -> None:
     bench = Bench(policies("rules:\n  - {name: out, event: egress, severity: info, allow: []}\n"))
     assert isinstance(bench.tell(record("egress", network__peer__address="10.0.0.1")), Record)

@@ -1,4 +1,5 @@
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from typing import NamedTuple
 
 from tests.unit.security.bench import (
     DB_ID,
@@ -46,20 +47,35 @@ class Watcher(Collector):
         return 7
 
 
-class Names:
-    version = 0
+class Known(NamedTuple):
+    address: bytes
+    name: str
+    resolver: bytes = addresses.parse("10.96.0.10") or b""
+
+
+class Table:
+    """As agent.security.dns_table has it."""
 
     def __init__(self) -> None:
-        self.known = {"api.example.com": addresses.parse("198.51.100.7"), "evil.test": addresses.parse("198.51.100.8")}
+        self.changes = 0
+        self.rows: dict[int, list[Known]] = {}
 
-    def addresses(self, is_wanted: Callable[[str], bool]) -> Iterable[bytes]:
-        return [address for name, address in self.known.items() if address and is_wanted(name)]
+    @property
+    def table(self) -> "Table":
+        return self
+
+    def known(self, cgroup_id: int, now_ns: int) -> Iterable[Known]:
+        return self.rows.get(cgroup_id, [])
+
+    def learn(self, cgroup_id: int, name: str, address: str, **more: bytes) -> None:
+        self.changes += 1
+        self.rows.setdefault(cgroup_id, []).append(Known(addresses.parse(address) or b"", name, **more))
 
 
 class Knowing(Watcher):
     def __init__(self) -> None:
         super().__init__("egress")
-        self.names = Names()
+        self.names = Table()
 
 
 def given(
@@ -141,15 +157,22 @@ def test_destinations_that_no_rule_can_fire_for_are_not_told() -> None:
     assert orders.allowed == {1: frozenset({(V4 + bytes((10, 0, 0, 0)), 104), (address, 128)})}
 
 
-def test_addresses_of_names_come_when_the_dns_tells_them() -> None:
-    made, watcher = SecurityOrders(scopes(policies(OUT)), settings()), Knowing()
-    for version, known in ((0, {"198.51.100.7"}), (1, {"198.51.100.7", "198.51.100.9"})):
-        watcher.names.version = version
+def test_addresses_of_names_come_when_the_dns_tells_them_to_who_may_reach_them() -> None:
+    made, watcher = SecurityOrders(scopes(policies(OUT)), settings(), lambda: 0), Knowing()
+
+    def listed() -> set[tuple[bytes, int]]:
         made.begin()
         made.steer(watcher, maps())
-        expected = {(addresses.parse(each), 128) for each in known}
-        assert watcher.orders.allowed[1] == {(V4 + bytes((10, 0, 0, 0)), 104), *expected}
-        watcher.names.known["www.example.com"] = addresses.parse("198.51.100.9")
+        return set(watcher.orders.allowed[1]) - {(V4 + bytes((10, 0, 0, 0)), 104)}
+
+    assert listed() == set()
+    watcher.names.learn(WEB_ID, "api.example.com", "198.51.100.7")
+    assert listed() == {(addresses.parse("198.51.100.7"), 128)}
+    watcher.names.learn(DB_ID, "example.com", "2001:db8::7")
+    watcher.names.learn(WEB_ID, "evil.test", "198.51.100.8")
+    watcher.names.learn(LAB_ID, "api.example.com", "198.51.100.9")  # not watched
+    watcher.names.learn(WEB_ID, "api.example.com", "198.51.100.10", resolver=addresses.parse("127.0.0.1") or b"")
+    assert listed() == {(addresses.parse("198.51.100.7"), 128), (addresses.parse("2001:db8::7"), 128)}
 
 
 def test_workloads_with_the_same_rules_share_a_group_and_others_do_not() -> None:
