@@ -73,7 +73,8 @@ struct mount_beginning {
 #define TOLD_BYTES 4096
 #endif
 
-/* What one write may go beyond that, so that the verifier need not know where it begins. */
+/* What one write may go beyond that, so that the verifier need not know where it begins: the longest that there is, of
+ * PATH_BYTES here, or a program's own. */
 #ifndef TOLD_SLACK
 #define TOLD_SLACK 1024
 #endif
