@@ -18,7 +18,7 @@ from agent.collectors.chmod import Chmod
 from agent.collectors.file_open import FileOpen
 from agent.collectors.ptrace import Ptrace
 from agent.kernel import facts
-from bpfleet.api import AnyOf, Collector, TracingFunction
+from bpfleet.api import AnyOf, Collector, Probe, TracingFunction
 
 COLLECTORS = (FileOpen, Chmod, Ptrace)
 ORDINARY = 10_000
@@ -42,10 +42,13 @@ class Row(NamedTuple):
 
 def by_system_calls(kind: type[Collector]) -> type[Collector]:
     """The same on a kernel without function tracing."""
-    probes = []
+    probes: list[Probe | AnyOf] = []
     for one in kind.probes:
-        kept = tuple(each for each in getattr(one, "probes", ()) if not isinstance(each, TracingFunction))
-        probes += [replace(one, probes=kept)] if isinstance(one, AnyOf) and kept else []
+        if isinstance(one, AnyOf):
+            kept = tuple(each for each in one.probes if not isinstance(each, TracingFunction))
+            probes += [replace(one, probes=kept)] if kept else []
+        else:
+            probes.append(one)
     return type(kind.__name__, (kind,), {"probes": tuple(probes), "__module__": kind.__module__})
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from agent import configuration
-from agent.collectors import BUILT_IN
+from agent.collectors import BUILT_IN, packet
 from agent.configuration import Configuration
 from agent.metrics.health import Reloads
 from agent.options import Leaf, PluginOptions, Value
@@ -150,7 +150,7 @@ def test_settings_that_clash_change_together() -> None:
 
 
 def test_of_the_built_in_collectors_those_of_the_packet_programs_share_them() -> None:
-    sharing = {kind.name for kind in BUILT_IN if kind.base is not None}
+    sharing = {kind.name for kind in BUILT_IN if kind.base == packet.PACKET}
     assert sharing == {"traffic", "tcp", "connections", "http", "http_log", "http_bodies", "dns_names"}
 
 

@@ -54,19 +54,14 @@ class Egress(Collector):
 
     def __init__(self, given: Mapping[str, str | int | float | bool] | None = None) -> None:
         super().__init__(given)
-        self._resolving: DnsNames | None = None
-        self._nothing = DnsTable()
-
-    @property
-    def names(self) -> DnsTable:
+        self.names: DnsNames | None = None
         """What the DNS has told watched workloads."""
-        return self._resolving.table if self._resolving else self._nothing
 
     def defines(self, limits: Mapping[str, int]) -> dict[str, str]:
         return {"MAX_CGROUPS": str(limits["cgroups"])}
 
     def meet(self, others: Sequence[Collector]) -> None:
-        self._resolving = next((each for each in others if isinstance(each, DnsNames)), None)
+        self.names = next((each for each in others if isinstance(each, DnsNames)), None)
 
     def steer(self, maps: Maps, orders: Orders) -> int:
         """The lists first: who is watched from now on has one. Returns how many rows found no room: what they allow is
@@ -80,11 +75,11 @@ class Egress(Collector):
     def events(self, maps: Maps) -> Iterator[Event]:
         """The answers are read after the records: what was known when the first of these was made is among them."""
         records = list(maps.records("egress"))
-        if records and self._resolving:
-            self._resolving.catch_up()
+        if records and self.names:
+            self.names.catch_up()
         for record in records:
             maps.deliver("egress", 1)
-            yield decode(record, self.names)
+            yield decode(record, self.names.table if self.names else None)
 
 
 def _prefixes(allowed: Mapping[int, frozenset[tuple[bytes, int]]]) -> Iterator[bytes]:
@@ -117,10 +112,10 @@ def decode(record: bytes, names: DnsTable | None = None) -> Event:
         "network.type": "ipv4" if address.startswith(MAPPED) else "ipv6",
         "bpfleet.network.call": named(CALLS, call),
     }
-    known = names.known(told.cgroup_id, address, told.time_ns) if names else None
+    known = names.told(told.cgroup_id, address, told.time_ns) if names else None
     if known:
         attributes["dns.question.name"] = known.name
-        attributes["bpfleet.dns.resolver.address"] = written(known.resolver)
+        attributes["bpfleet.dns.resolver"] = written(known.resolver)
     return Event(
         SECURITY_EGRESS, told.time_ns, told.cgroup_id, attributes, Flow(address, port, named(TRANSPORTS, transport))
     )

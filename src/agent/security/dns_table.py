@@ -1,14 +1,14 @@
 """Which names stand for an address, as each cgroup was told? Bounded, and each entry for a time of its own.
 
-Two ask: the collector `egress`, for the name of one destination (known()), and whoever allows destinations by their
-names (addresses()): what is known there can be put on the kernel's list, from the next drain on. The first connection
-comes before that, so it is told, with its name: a policy says then that it is allowed.
+Two ask: the collector `egress`, for the name of one destination (told()), and whoever allows destinations by their
+names (known()): what is known there can be put on the kernel's list, from the next drain on. The first connection comes
+before that, so it is told, with its name: a policy says then that it is allowed.
 
-A workload can have itself told what it likes, by a resolver of its own. So addresses() has only what resolvers have
-said that are trusted, and an event says who it was that said the name.
+A workload can have itself told what it likes, by a resolver of its own. Whoever allows anything by a name looks whose
+word it is (Known.resolver).
 """
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from agent.protocols.dns import Answer
@@ -42,13 +42,11 @@ class Known(NamedTuple):
 
 
 class DnsTable:
-    """By the kernel's monotonic clock, as events have it. most: addresses of all cgroups. trusts: whose word
-    addresses() takes, by their address of 16 bytes; who has a list of resolvers puts it here. version: another one when
-    addresses() may say something else."""
+    """By the kernel's monotonic clock, as events have it. most: addresses of all cgroups. changes: rises when known()
+    may say something else."""
 
     def __init__(self, most: int = MOST_ADDRESSES) -> None:
-        self.version = 0
-        self.trusts: Callable[[bytes], bool] = lambda resolver: True
+        self.changes = 0
         self._most = most
         self._cgroups: dict[int, dict[bytes, dict[str, Known]]] = {}
         self._addresses = 0
@@ -74,7 +72,7 @@ class DnsTable:
             names = {}
             self._addresses += 1
         before = names.pop(known.name, None)
-        self.version += before is None or before.resolver != known.resolver
+        self.changes += before is None or before.resolver != known.resolver
         if before:
             known = known._replace(since_ns=before.since_ns, until_ns=max(before.until_ns, known.until_ns))
         elif len(names) == MOST_NAMES:
@@ -93,7 +91,7 @@ class DnsTable:
         self._forgotten[cgroup_id] = self._forgotten.get(cgroup_id, 0) + 1
 
     def _remove(self, cgroup_id: int, address: bytes) -> None:
-        self.version += 1
+        self.changes += 1
         del self._cgroups[cgroup_id][address]
         self._addresses -= 1
         if not self._cgroups[cgroup_id]:
@@ -109,11 +107,11 @@ class DnsTable:
                 for known in list(names.values()):
                     if known.until_ns < now_ns:
                         del names[known.name]
-                        self.version += 1
+                        self.changes += 1
                 if not names:
                     self._remove(cgroup_id, address)
 
-    def known(self, cgroup_id: int, address: bytes, time_ns: int) -> Known | None:
+    def told(self, cgroup_id: int, address: bytes, time_ns: int) -> Known | None:
         """What it was told of this address until then: of several names the one that it asked for last."""
         names = self._cgroups.get(cgroup_id, {}).get(address, {})
         for known in reversed(names.values()):
@@ -121,15 +119,10 @@ class DnsTable:
                 return known
         return None
 
-    def addresses(self, is_wanted: Callable[[str], bool]) -> set[bytes]:
-        """Of 16 bytes: all that stand for such a name, by the word of a resolver that is trusted."""
-        return {
-            known.address
-            for addresses in self._cgroups.values()
-            for names in addresses.values()
-            for known in names.values()
-            if is_wanted(known.name) and self.trusts(known.resolver)
-        }
+    def known(self, cgroup_id: int, now_ns: int) -> Iterator[Known]:
+        """All that this cgroup was told, and may still use."""
+        for names in self._cgroups.get(cgroup_id, {}).values():
+            yield from (known for known in names.values() if known.until_ns >= now_ns)
 
     def take_forgotten(self) -> dict[int, int]:
         """By cgroup: addresses that had to go before their time, since the last call."""

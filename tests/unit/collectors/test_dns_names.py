@@ -29,9 +29,9 @@ def test_answers_are_counted_by_what_became_of_them() -> None:
 def test_what_was_answered_is_known_with_who_said_it() -> None:
     collector = DnsNames(clock=int)
     samples(collector, FakeMaps(records={"dns_names": [answer(OF_ALIAS, 1_000)]}))
-    known = collector.table.known(CGROUP_ID, ipv6("198.51.100.2"), 2_000)
+    known = collector.table.told(CGROUP_ID, ipv6("198.51.100.2"), 2_000)
     assert known and known[:4] == (ipv6("198.51.100.2"), "www.example.test", ipv6("192.0.2.53"), 1_000)
-    assert collector.table.known(CGROUP_ID + 1, ipv6("198.51.100.2"), 2_000) is None
+    assert collector.table.told(CGROUP_ID + 1, ipv6("198.51.100.2"), 2_000) is None
 
 
 def test_addresses_that_had_to_go_are_counted() -> None:

@@ -21,7 +21,7 @@ def address(number: int) -> bytes:
 
 
 def name(table: DnsTable, cgroup_id: int, address: bytes, time_ns: int) -> str:
-    known = table.known(cgroup_id, address, time_ns)
+    known = table.told(cgroup_id, address, time_ns)
     return known.name if known else ""
 
 
@@ -53,10 +53,10 @@ def test_it_is_kept_for_its_time_within_bounds(table: DnsTable, seconds: int, ke
     assert name(table, POD, address(1), kept * SECOND_NS) == "a.test"
     assert name(table, POD, address(1), kept * SECOND_NS + 1) == ""
     for now, left in ((kept * SECOND_NS, 1), ((kept + SWEEP_SECONDS) * SECOND_NS, 0)):
-        before = table.version
+        before = table.changes
         table.sweep(now)
-        assert (len(table), len(table.addresses(bool))) == (left, left)
-        assert (table.version > before) == (not left)
+        assert (len(table), len(list(table.known(POD, now)))) == (left, left)
+        assert (table.changes > before) == (not left)
     assert table.take_forgotten() == {}
 
 
@@ -64,33 +64,25 @@ def test_all_that_is_known_says_who_said_it_and_since_when(table: DnsTable) -> N
     table.add(POD, RESOLVER, told("a.test", 1), 100)
     table.add(POD, FOREIGN, told("a.test", 1, seconds=0), 200)
     until = 200 + LEAST_SECONDS * SECOND_NS
-    assert table.known(POD, address(1), 300) == Known(address(1), "a.test", FOREIGN, 100, until)
+    known = Known(address(1), "a.test", FOREIGN, 100, until)
+    assert table.told(POD, address(1), 300) == known
+    assert [list(table.known(POD, now)) for now in (300, until, until + 1)] == [[known], [known], []]
+    assert list(table.known(OTHER, 300)) == []
 
 
-def test_addresses_are_those_of_names_that_are_wanted_by_the_word_of_who_is_trusted(table: DnsTable) -> None:
-    table.add(POD, RESOLVER, told("a.good.test", 1, 2), 100)
-    table.add(OTHER, RESOLVER, told("b.good.test", 2, 3), 100)
-    table.add(OTHER, RESOLVER, told("bad.test", 4), 100)
-    table.add(POD, FOREIGN, told("c.good.test", 5), 100)
-    table.trusts = {RESOLVER}.__contains__
-    assert table.addresses(lambda name: name.endswith(".good.test")) == {address(1), address(2), address(3)}
-    table.add(POD, FOREIGN, told("a.good.test", 1), 200)
-    assert table.addresses(lambda name: name == "a.good.test") == {address(2)}
-
-
-def test_the_version_is_another_one_when_there_is_something_new(table: DnsTable) -> None:
-    for resolver, asked, version in (
+def test_changes_are_what_is_new(table: DnsTable) -> None:
+    for resolver, asked, changes in (
         *((RESOLVER, "a.test", 1), (RESOLVER, "a.test", 1), (RESOLVER, "b.test", 2), (FOREIGN, "b.test", 3)),
     ):
         table.add(POD, resolver, told(asked, 1), 100)
-        assert table.version == version
+        assert table.changes == changes
 
 
 def test_an_address_has_so_many_names_and_no_more(table: DnsTable) -> None:
     for number in range(MOST_NAMES + 1):
         table.add(POD, RESOLVER, told(f"{number}.test", 1), number)
     wanted = [f"{number}.test" for number in range(1, MOST_NAMES + 1)]
-    assert [each for each in ("0.test", *wanted) if table.addresses(each.__eq__)] == wanted
+    assert [known.name for known in table.known(POD, 9)] == wanted
 
 
 def test_who_asks_for_too_much_loses_its_own_oldest(table: DnsTable) -> None:
@@ -113,10 +105,10 @@ def test_where_all_is_full_whoever_has_most_loses() -> None:
     for number in range(10):
         table.add(OTHER, RESOLVER, told("o.test", number), number)
     assert len(table) == 64
-    assert len(table.addresses("o.test".__eq__)) == 10
+    assert len(list(table.known(OTHER, 0))) == 10
     assert table.take_forgotten() == {POD: 6}
 
 
 def test_an_answer_without_addresses_leaves_nothing(table: DnsTable) -> None:
     table.add(POD, RESOLVER, told("a.test"), 0)
-    assert (len(table), table.version) == (0, 0)
+    assert (len(table), table.changes) == (0, 0)
