@@ -18,7 +18,9 @@ from typing import Any
 
 import pytest
 from tests.support import fast_starts
+from tests.support.agents import Agent, House
 from tests.support.cgroups import Cgroup, v2_root
+from tests.support.events import TRIES, Told, of, parsed
 from tests.support.marks import needs
 from tests.support.namespaces import Namespace, veth_pair
 from tests.support.reaching import TCP_WAYS, UDP_WAYS
@@ -321,21 +323,30 @@ def asking(cgroup: Cgroup, folder: Path, *argv: str) -> str:
     return cgroup.run(command, check=False).stdout
 
 
+def serve_names(server: Cgroup, *records: str) -> None:
+    """dnsmasq, which answers when this returns."""
+    server.start(
+        [
+            *("dnsmasq", "--keep-in-foreground", "--no-resolv", "--no-hosts", "--conf-file=/dev/null", "--user=root"),
+            *("--pid-file=", f"--listen-address={V4},{V6}", "--bind-interfaces", "--log-facility=-", *records),
+        ],
+        stderr=subprocess.DEVNULL,
+    )
+    assert server.namespace
+    while not server.namespace.run(["ss", "-ulnH", "sport = :53"]).stdout:
+        pass
+
+
 @needs("dnsmasq", "curl", "unshare")
 def test_a_destination_carries_the_name_that_was_asked_for(
     watched: Watched, place: Place, nodes: Pair, tmp_path: Path
 ) -> None:
     client, server = place("client", nodes[0]), place("names", nodes[1])
-    server.start(
-        [
-            *("dnsmasq", "--keep-in-foreground", "--no-resolv", "--no-hosts", "--conf-file=/dev/null", "--user=root"),
-            *("--pid-file=", f"--listen-address={V4},{V6}", "--bind-interfaces", "--log-facility=-"),
-            *("--host-record=four.example.test,198.51.100.2", f"--host-record=six.example.test,{V6}"),
-            *(f"--host-record=both.example.test,{V4},{V6}", "--cname=alias.example.test,six.example.test"),
-        ],
-        stderr=subprocess.DEVNULL,
+    serve_names(
+        server,
+        *("--host-record=four.example.test,198.51.100.2", f"--host-record=six.example.test,{V6}"),
+        *(f"--host-record=both.example.test,{V4},{V6}", "--cname=alias.example.test,six.example.test"),
     )
-    await_port(nodes[1], 53)
     watched.watch({client: Watch(PLENTY, PLENTY, 1)}, {1: LOOPBACK})
     for name, addresses in (("four", {V4}), ("Six", {V6}), ("both", {V4, V6}), ("alias", {V6})):
         asked = f"{name}.example.test"
@@ -350,11 +361,6 @@ def test_a_destination_carries_the_name_that_was_asked_for(
         assert {event.attributes["network.transport"] for event in reached} >= {"tcp"}
     seen, *lost, delivered = watched.grown("dns_names")
     assert (seen, lost) == (delivered, [0, 0]) and seen >= 8
-
-
-def await_port(namespace: Namespace, port: int) -> None:
-    while not namespace.run(["ss", "-ulnH", f"sport = :{port}"]).stdout:
-        pass
 
 
 BAD_SERVER = """
@@ -467,3 +473,69 @@ def test_three_capabilities_are_enough_and_without_perfmon_less_is_said_of_the_p
         assert of_process > {"process.vpid", "process.parent_pid", "process.executable.path"}
     else:
         assert of_process == {"process.pid", "process.user.id"}
+
+
+POLICY = f"""\
+version: 1
+name: shop
+scope: {{namespaces: [shop]}}
+rules:
+  - name: unexpected-egress
+    event: egress
+    severity: critical
+    allow:
+      - address: [{V4}, 127.0.0.0/8]
+      - name: [good.test]
+"""
+OWNERS = """\
+- {cgroup: "/*-shop-*", namespace: shop, pod: shop-1, container: main, workload: shop, workload_kind: Deployment}
+"""
+
+
+def seen(agent: Agent) -> int:
+    agent.drained()
+    return int(agent.page().value("bpfleet_seen_total", channel="egress"))
+
+
+@needs("dnsmasq", "curl", "unshare")
+def test_a_policy_of_addresses_and_names_is_broken_by_what_it_does_not_name(
+    house: House, place: Place, nodes: Pair, tmp_path: Path
+) -> None:
+    """The whole way, from the call to the record; names that are allowed become addresses of the kernel's list."""
+    (tmp_path / "policies").mkdir()
+    (tmp_path / "policies/shop.yaml").write_text(POLICY)
+    (tmp_path / "owners.yaml").write_text(OWNERS)
+    (tmp_path / "events.jsonl").touch()
+    serve_names(
+        place("names", nodes[1]),
+        *(
+            f"--host-record=www.good.test,{V6}",
+            "--host-record=www.bad.test,2001:db8:2::7",
+        ),
+    )
+    with Agent(
+        *("--collectors", "cgroups,egress", "--security-watch", "all", "--security-fold-seconds", "0"),
+        *("--security-policies", str(tmp_path / "policies"), "--identity-static-file", str(tmp_path / "owners.yaml")),
+        *("--sinks-file-path", str(tmp_path / "events.jsonl"), "--sinks-jsonl-path", ""),
+    ) as agent:
+        shop = place("shop", nodes[0])
+        asking(shop, tmp_path, "curl", "-m", "0.2", f"http://www.good.test:{CLOSED}/")
+        before = seen(agent)
+        asking(shop, tmp_path, "curl", "-m", "0.2", f"http://www.good.test:{CLOSED}/")
+        reach(shop, [("tcp", V4, PORT), ("udp_sendto", V4, PORT), ("tcp", V6, PORT)])
+        assert seen(agent) == before, "the kernel's list has the resolver, and by now the name's address"
+        asking(shop, tmp_path, "curl", "-m", "0.2", f"http://www.bad.test:{CLOSED}/")
+        reach(shop, [("udp_sendto", "2001:db8:2::9", 123)])
+        told: list[Told] = []
+        for _ in range(TRIES):
+            agent.drained()
+            told = of(parsed((tmp_path / "events.jsonl").read_text()), "shop")
+            if len(told) >= 2:
+                break
+        assert seen(agent) == before + 2
+    by_name, by_address = told
+    for record, address, transport in ((by_name, "2001:db8:2::7", "tcp"), (by_address, "2001:db8:2::9", "udp")):
+        assert record["security_rule.name"] == "unexpected-egress" and record["k8s.pod.name"] == "shop-1"
+        assert (record["network.peer.address"], record["network.transport"]) == (address, transport)
+    assert by_name["dns.question.name"] == "www.bad.test" and by_name["process.executable.name"] == "curl"
+    assert "dns.question.name" not in by_address
