@@ -34,6 +34,7 @@ MONITORING = (
 )  # fmt: skip
 WEBHOOK = Path(__file__).with_name("webhook.yaml")
 STARTED = "180s"
+RUN_SECONDS = 600.0
 
 SOON = ("--requeue-dependency=2s", "--feature-gates=CancelHealthCheckOnNewRevision=true")
 """Flux looks again after 30 s whether the step before is ready, and a step that waits for what is broken takes no
@@ -55,7 +56,16 @@ class Platform(Protocol):
     def install(self) -> None:
         """Flux, and what the bundle expects to be there; until it is ready."""
 
-    def remove(self) -> None: ...
+    def remove(self) -> None:
+        """Told, not awaited: nothing of the other tests depends on it."""
+
+
+def run(*command: str | Path) -> str:
+    """What it prints. Raises AssertionError with what it says of its failure."""
+    done = subprocess.run(command, capture_output=True, text=True, timeout=RUN_SECONDS)
+    said = done.stderr.strip() or done.stdout.strip()
+    assert not done.returncode, f"{' '.join(map(str, command))}: exit status {done.returncode}: {said}"
+    return done.stdout
 
 
 def kubectl(*words: str | Path, input: str | None = None) -> str:
@@ -115,12 +125,11 @@ class Local:
         return found
 
     def load(self, archive: Path) -> None:
-        subprocess.run([TOOL, "load", archive], check=True, capture_output=True, timeout=300)
-        name = f"docker.io/library/{images.IMAGE}"
-        subprocess.run([TOOL, "ctr", "images", "tag", "--force", name, AGENT], check=True, capture_output=True)
+        run(TOOL, "load", archive)
+        run(TOOL, "ctr", "images", "tag", "--force", f"docker.io/library/{images.IMAGE}", AGENT)
 
     def install(self) -> None:
-        subprocess.run([PLATFORM / "load", *FLUX, *MONITORING], check=True, capture_output=True, timeout=600)
+        run(PLATFORM / "load", *FLUX, *MONITORING)
         for text in self._manifests():
             kubectl("apply", "--server-side", "--force-conflicts", "--filename=-", input=text)
             kubectl("wait", "--for=condition=Established", f"--timeout={STARTED}", "crd", "--all")
@@ -130,7 +139,7 @@ class Local:
 
     def remove(self) -> None:
         for text in reversed(self._manifests()):
-            kubectl("delete", "--ignore-not-found", "--timeout=100s", "--filename=-", input=text)
+            kubectl("delete", "--ignore-not-found", "--wait=false", "--filename=-", input=text)
         self._folder.cleanup()
 
     def _manifests(self) -> list[str]:
@@ -171,22 +180,20 @@ class Hosted:
         return {"agent_tag": AGENT.rpartition(":")[2], "sources_prefix": f"{place}/"}
 
     def load(self, archive: Path) -> None:
-        subprocess.run(["docker", "load", "--quiet", "--input", archive], check=True, capture_output=True, timeout=300)
-        subprocess.run(["docker", "tag", images.IMAGE, AGENT], check=True, capture_output=True)
-        subprocess.run(
-            ["kind", "load", "docker-image", "--name=bpfleet", AGENT], check=True, capture_output=True, timeout=300
-        )
+        run("docker", "load", "--quiet", "--input", archive)
+        run("docker", "tag", images.IMAGE, AGENT)
+        run("kind", "load", "docker-image", "--name=bpfleet", AGENT)
 
     def install(self) -> None:
         kubectl("apply", "--server-side", "--force-conflicts", "--filename=-", input=self._manifests())
         flux_is_ready()
 
     def remove(self) -> None:
-        kubectl("delete", "--ignore-not-found", "--timeout=100s", "--filename=-", input=self._manifests())
+        kubectl("delete", "--ignore-not-found", "--wait=false", "--filename=-", input=self._manifests())
 
     @staticmethod
     def _manifests() -> str:
-        return soon(subprocess.run(["flux", "install", "--export"], check=True, capture_output=True, text=True).stdout)
+        return soon(run("flux", "install", "--export"))
 
 
 def find() -> "tuple[Platform | None, str]":

@@ -11,7 +11,7 @@ from functools import cache
 from typing import Any
 
 import pytest
-from tests.cluster.conftest import eventually, made_namespace
+from tests.cluster.conftest import made_namespace
 from tests.support import admission, trees
 
 from bundle import tools
@@ -37,10 +37,8 @@ def moved(value: Any, names: dict[str, str]) -> Any:
 
 
 @pytest.fixture(scope="module")
-def namespace(kube: Any) -> Iterator[str]:
+def namespace(kube: Any, kinds: None) -> Iterator[str]:
     with made_namespace(kube) as name:
-        core = kube.client.CoreV1Api()
-        eventually(lambda: bool(core.list_namespaced_service_account(name).items), "the namespace has its account")
         yield name
 
 
