@@ -322,6 +322,7 @@ REQUEST_LOG_OPENED = Gauge(
     labels=("what",),
     scope=Scope.AGENT,
 )
+SECURITY_RULES = Gauge("security.rules", "Rules of the security policies in force.", scope=Scope.AGENT)
 SECURITY_POLICIES_RELOAD_SUCCESSFUL = Gauge(
     "security.policies.last_reload.successful",
     "1 if the security policies in force are those of the files, 0 if these were refused and the last good ones are.",
@@ -329,8 +330,8 @@ SECURITY_POLICIES_RELOAD_SUCCESSFUL = Gauge(
 )
 DRAIN_FAILURES = Counter(
     "drain.failures",
-    "Steps of a drain that failed: a collector's by its name, identity, totals, events, report. The other steps went "
-    "on.",
+    "Steps of a drain that failed: a collector's by its name, identity, orders, totals, events, report. The other "
+    "steps went on.",
     labels=("step",),
     scope=Scope.AGENT,
 )

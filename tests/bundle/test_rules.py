@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from bpfleet.cli import GROUP, main
+from bpfleet.documents import read
 from bundle import tools
-from bundle.documents import read
 from bundle.rules import model
 from bundle.rules.cli import RULES
 from bundle.slo.cli import SLO

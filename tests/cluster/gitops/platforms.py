@@ -20,8 +20,8 @@ from tests.cluster.gitops.sources import ROOT, Git, Oci, Source
 from tests.support import certificates, images
 from tests.support.cgroups import v2_root
 
+from bpfleet.documents import parse
 from bundle import tools
-from bundle.documents import parse
 
 TOOL = ROOT.parent / "shared" / "cluster" / "cluster"
 PLATFORM = TOOL.parent / "platform"
