@@ -224,14 +224,14 @@ PACKET_DROPS = Counter(
 )
 SECURITY_EVENTS = Counter(
     "security.events",
-    "What workloads did that a rule of a security policy is about, by the rule and its severity: those whose record was "
-    "folded into another or suppressed, too.",
+    "What workloads did that a rule of a security policy is about, by the rule and its severity: those whose record "
+    "was folded into another or suppressed, too.",
     labels=("rule", "severity"),
 )
 SECURITY_SUPPRESSED = Counter(
     "security.suppressed",
-    "What watched workloads did and the kernel did not tell, because the workload's share of records was used up, by the "
-    "collector.",
+    "What watched workloads did and the kernel did not tell, because the workload's share of records was used up, by "
+    "the collector.",
     labels=("event",),
 )
 TCP_CONGESTION_WINDOW = Histogram(
