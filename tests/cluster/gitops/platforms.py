@@ -138,8 +138,8 @@ class Local:
         available("monitoring", "prometheus-operator", "rule-webhook")
 
     def remove(self) -> None:
-        for text in reversed(self._manifests()):
-            kubectl("delete", "--ignore-not-found", "--wait=false", "--filename=-", input=text)
+        objects = "\n---\n".join(reversed(self._manifests()))
+        kubectl("delete", "--ignore-not-found", "--wait=false", "--filename=-", input=objects)
         self._folder.cleanup()
 
     def _manifests(self) -> list[str]:
