@@ -222,6 +222,18 @@ PACKET_DROPS = Counter(
     unit="{packet}",
     labels=("reason",),
 )
+SECURITY_EVENTS = Counter(
+    "security.events",
+    "What workloads did that a rule of a security policy is about, by the rule and its severity: those whose record was "
+    "folded into another or suppressed, too.",
+    labels=("rule", "severity"),
+)
+SECURITY_SUPPRESSED = Counter(
+    "security.suppressed",
+    "What watched workloads did and the kernel did not tell, because the workload's share of records was used up, by the "
+    "collector.",
+    labels=("event",),
+)
 TCP_CONGESTION_WINDOW = Histogram(
     "tcp.congestion_window.segments",
     "Congestion window: one sample of each established TCP connection in each walk (`sockets.interval_seconds`).",
@@ -308,6 +320,11 @@ REQUEST_LOG_OPENED = Gauge(
     "request_log.opened",
     "Namespaces of whose requests more than by default is recorded now: queries or paths.",
     labels=("what",),
+    scope=Scope.AGENT,
+)
+SECURITY_POLICIES_RELOAD_SUCCESSFUL = Gauge(
+    "security.policies.last_reload.successful",
+    "1 if the security policies in force are those of the files, 0 if these were refused and the last good ones are.",
     scope=Scope.AGENT,
 )
 DRAIN_FAILURES = Counter(
