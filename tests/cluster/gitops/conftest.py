@@ -99,8 +99,16 @@ def discord(kube: Any, loaded: Platform) -> Iterator[Discord]:
 
 
 @pytest.fixture(scope="package")
+def starting(kube: Any, loaded: Platform) -> Iterator[tuple[Place, Place]]:
+    """Namespaces whose pods start while the bundle does: shop and calm."""
+    with places.made(kube, "workloads.yaml", "critical") as shop, places.made(kube, "workloads.yaml") as calm:
+        yield Place(shop), Place(calm)
+
+
+@pytest.fixture(scope="package")
 def fleet(
-    kube: Any, api: Api, loaded: Platform, discord: Discord, node_address: str, tmp_path_factory: pytest.TempPathFactory
+    kube: Any, api: Api, loaded: Platform, discord: Discord, starting: tuple[Place, Place], node_address: str,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Fleet]:  # fmt: skip
     """Green."""
     folder = tmp_path_factory.mktemp("fleet")
@@ -121,23 +129,17 @@ def fleet(
 
 
 @pytest.fixture(scope="package")
-def neighbours(kube: Any, fleet: Fleet) -> Iterator[tuple[Place, Place]]:
-    with places.made(kube, "workloads.yaml", "critical") as shop, places.made(kube, "workloads.yaml") as calm:
-        places.run(kube, shop, 3)
-        places.run(kube, calm, 3)
-        yield Place(shop), Place(calm)
-
-
-@pytest.fixture(scope="package")
-def shop(neighbours: tuple[Place, Place]) -> Place:
+def shop(kube: Any, starting: tuple[Place, Place], fleet: Fleet) -> Place:
     """A namespace of the tier `critical`."""
-    return neighbours[0]
+    places.run(kube, starting[0].namespace, 3)
+    return starting[0]
 
 
 @pytest.fixture(scope="package")
-def calm(neighbours: tuple[Place, Place]) -> Place:
+def calm(kube: Any, starting: tuple[Place, Place], fleet: Fleet) -> Place:
     """Its neighbour, of the default tier."""
-    return neighbours[1]
+    places.run(kube, starting[1].namespace, 3)
+    return starting[1]
 
 
 @pytest.fixture(scope="package")

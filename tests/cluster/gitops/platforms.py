@@ -87,9 +87,10 @@ def soon(text: str) -> str:
     return yaml.safe_dump_all(made)
 
 
-def flux_is_ready(*without: str) -> None:
-    for name in set(FLUX) - set(without):
-        kubectl("--namespace=flux-system", "rollout", "status", f"deployment/{name}", f"--timeout={STARTED}")
+def available(namespace: str, *names: str) -> None:
+    """Until these Deployments are."""
+    deployments = [f"deployment/{name}" for name in names]
+    kubectl(f"--namespace={namespace}", "wait", "--for=condition=Available", f"--timeout={STARTED}", *deployments)
 
 
 class Local:
@@ -138,16 +139,15 @@ class Local:
 
     def install(self) -> None:
         run(PLATFORM / "load", *FLUX, *MONITORING)
-        for text in self._manifests():
-            kubectl("apply", "--server-side", "--force-conflicts", "--filename=-", input=text)
-            kubectl("wait", "--for=condition=Established", f"--timeout={STARTED}", "crd", "--all")
-        flux_is_ready()
-        for name in ("prometheus-operator", "rule-webhook"):
-            kubectl("--namespace=monitoring", "rollout", "status", f"deployment/{name}", f"--timeout={STARTED}")
+        objects = "\n---\n".join(self._manifests())
+        kubectl("apply", "--server-side", "--force-conflicts", "--filename=-", input=objects)
+        kubectl("wait", "--for=condition=Established", f"--timeout={STARTED}", "crd", "--all")
+        available("flux-system", *FLUX)
+        available("monitoring", "prometheus-operator", "rule-webhook")
 
     def remove(self) -> None:
-        for text in reversed(self._manifests()):
-            kubectl("delete", "--ignore-not-found", "--wait=false", "--filename=-", input=text)
+        objects = "\n---\n".join(reversed(self._manifests()))
+        kubectl("delete", "--ignore-not-found", "--wait=false", "--filename=-", input=objects)
         self._folder.cleanup()
 
     def _manifests(self) -> list[str]:
@@ -197,7 +197,7 @@ class Hosted:
 
     def install(self) -> None:
         kubectl("apply", "--server-side", "--force-conflicts", "--filename=-", input=self._manifests())
-        flux_is_ready()
+        available("flux-system", *FLUX)
 
     def remove(self) -> None:
         kubectl("delete", "--ignore-not-found", "--wait=false", "--filename=-", input=self._manifests())

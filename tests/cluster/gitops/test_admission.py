@@ -5,6 +5,7 @@ import json
 import re
 import secrets
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from functools import cache
@@ -102,7 +103,10 @@ def served(version: str) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("policy", "case"), [pytest.param(each.policy, each, id=str(each)) for each in CASES], indirect=["policy"]
+    # One object for one name: pytest makes a fixture anew where its parameter is another object.
+    ("policy", "case"),
+    [pytest.param(sys.intern(each.policy), each, id=str(each)) for each in CASES],
+    indirect=["policy"],
 )
 def test_a_case_is_allowed_or_refused_for_its_reason(case: admission.Case, policy: str, namespace: str) -> None:
     needs(case)
