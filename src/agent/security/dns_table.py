@@ -42,9 +42,9 @@ class Known(NamedTuple):
 
 
 class DnsTable:
-    """By the kernel's monotonic clock, as events have it. most: addresses of all cgroups. trusts: whose word addresses()
-    takes, by their address of 16 bytes; who has a list of resolvers puts it here. version: another one when addresses()
-    may say something else."""
+    """By the kernel's monotonic clock, as events have it. most: addresses of all cgroups. trusts: whose word
+    addresses() takes, by their address of 16 bytes; who has a list of resolvers puts it here. version: another one when
+    addresses() may say something else."""
 
     def __init__(self, most: int = MOST_ADDRESSES) -> None:
         self.version = 0
