@@ -12,10 +12,10 @@
  * Blind: raw and packet sockets, SCTP, ICMP (before 6.2); sockets that were connected before the watch began, or by
  *        another cgroup that passed them on; answers to whoever connected to this workload.
  */
-/* A path of which nothing is left out, and five ancestors: records are made in the ring itself, for these programs may
- * be preempted and memory of a CPU would have two users. What follows them is one name. */
-#define TOLD_BYTES 1152
-#define TOLD_SLACK 512
+/* The longest path that is told, and five ancestors: 1,350 bytes. Records are made in the ring itself, for these programs
+ * may be preempted, and memory of a CPU would have two users. The longest write is a name. */
+#define TOLD_BYTES 1408
+#define TOLD_SLACK 256
 
 #include "process.h"
 
