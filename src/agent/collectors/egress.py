@@ -22,6 +22,8 @@ CALLS: Final = ("connect", "send")
 
 GROUP_BITS = 32
 ADDRESS_BITS = 128
+ROW: Final = (1,)
+"""A prefix is on a list or is not; what stands there says nothing."""
 
 _RECORD: Final = struct.Struct("=16sHBB4x")
 _PREFIX: Final = struct.Struct("=II16s")
@@ -54,6 +56,7 @@ class Egress(Collector):
 
     def __init__(self, given: Mapping[str, str | int | float | bool] | None = None) -> None:
         super().__init__(given)
+        self._allowed: frozenset[bytes] = frozenset()
         self.names: DnsNames | None = None
         """What the DNS has told watched workloads."""
 
@@ -64,10 +67,14 @@ class Egress(Collector):
         self.names = next((each for each in others if isinstance(each, DnsNames)), None)
 
     def steer(self, maps: Maps, orders: Orders) -> int:
-        """The lists first: who is watched from now on has one. Returns how many rows found no room: what they allow is
+        """In an order in which at no moment anything is allowed that neither a workload's old list has nor its new one:
+        a group's number may be another list's from now on. Returns how many rows found no room: what they allow is
         told."""
-        left_out = maps.replace("egress_allowed", dict.fromkeys(_prefixes(orders.allowed), (1,)))
-        return left_out + maps.replace("egress_watches", orders.rows(self.name))
+        wanted = frozenset(_prefixes(orders.allowed))
+        maps.replace("egress_allowed", dict.fromkeys(wanted & self._allowed, ROW))
+        left_out = maps.replace("egress_watches", orders.rows(self.name))
+        self._allowed = wanted
+        return left_out + maps.replace("egress_allowed", dict.fromkeys(wanted, ROW))
 
     def collect(self, maps: Maps) -> Iterator[Sample]:
         return buckets.suppressed(maps, self.name)

@@ -161,6 +161,32 @@ def test_orders_are_rows_of_cgroups_and_of_prefixes() -> None:
     }
 
 
+class Watched(FakeMaps):
+    """Asks after each write what the kernel would allow a workload of this cgroup."""
+
+    def __init__(self, cgroup_id: int) -> None:
+        super().__init__()
+        self.key, self.allows = struct.pack("=Q", cgroup_id), []  # type: ignore[var-annotated]
+
+    def replace(self, name: str, rows: Mapping[bytes, tuple[int, ...]]) -> int:
+        left_out = super().replace(name, rows)
+        watch = self.replaced.get("egress_watches", {}).get(self.key, (0, 0, 0))
+        of_groups = [struct.unpack("=II16s", key)[1:] for key in self.replaced.get("egress_allowed", {})]
+        self.allows.append({address for group, address in of_groups if group == watch[2]})
+        return left_out
+
+
+def test_while_lists_change_places_nobody_is_allowed_what_neither_of_its_lists_has() -> None:
+    maps, egress = Watched(23), Egress()
+    first, second, both = ipv6("192.0.2.1"), ipv6("192.0.2.2"), ipv6("192.0.2.3")
+    lists = [frozenset([(first, 128), (both, 128)]), frozenset([(second, 128), (both, 128)])]
+    for group in (1, 2):
+        watches = {23: Watch(1, 1, group), 29: Watch(1, 1, 3 - group)}
+        assert egress.steer(maps, Orders({"egress": watches}, {}, {group: lists[0], 3 - group: lists[1]})) == 0
+    assert maps.allows[2] == maps.allows[-1] == {first, both}
+    assert all(allowed <= {first, both} for allowed in maps.allows)
+
+
 def test_it_is_off_unless_asked_for_and_declares_what_it_tells() -> None:
     assert not Egress.default
     assert Egress.event_names == (SECURITY_EGRESS,)
