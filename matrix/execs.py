@@ -14,7 +14,7 @@ from bpfleet.events import Attribute
 from bpfleet.testing import Trial, loaded
 
 ALL, FEW = Watch(per_second=100_000, burst=100_000), Watch(per_second=1, burst=23)
-STARTS = 307
+STARTS = 101
 SHELL = 'i=0; while [ $i -lt "$0" ]; do /bin/true "turn $i"; i=$((i+1)); done'
 ONE = 'exec "$0" "$@"'
 PROGRAM = "/bin/true"
