@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Hook:
-    """A program and where it belongs. direction: of a packet program, -1 for others. tracepoint: empty for a program
+    """A program and where it belongs. direction: of one on a cgroup, -1 for others. tracepoint: empty for a program
     that knows its own."""
 
     program: int
@@ -63,8 +63,7 @@ ITERATOR = "iter"
 
 
 class Switch:
-    """Loaded and off when it is entered; nothing stays when it is left. kinds: all default collectors, or some that
-    have tracepoints only."""
+    """Loaded and off when it is entered; nothing stays when it is left. kinds: all default collectors, or some."""
 
     def __init__(self, kinds: Sequence[type[Collector]] = DEFAULTS) -> None:
         self._kinds = kinds
@@ -105,8 +104,8 @@ class Switch:
                 self.hooks.append(hook_of(link))
                 os.dup2(nothing, descriptor, inheritable=False)
         os.close(nothing)
-        packets = {syscalls.ATTACH_INGRESS, syscalls.ATTACH_EGRESS} if self._kinds is DEFAULTS else set()
-        if {hook.direction for hook in self.hooks} != {-1, *packets}:
+        directions = {-1, syscalls.ATTACH_INGRESS, syscalls.ATTACH_EGRESS}
+        if self._kinds is DEFAULTS and {hook.direction for hook in self.hooks} != directions:
             raise RuntimeError(f"expected packet programs and tracepoints, found {self.hooks}")
 
     def _let_go(self) -> None:

@@ -2,7 +2,9 @@
 
 from agent.collectors.cgroups import Cgroups
 from agent.collectors.connections import Connections
+from agent.collectors.dns_names import DnsNames
 from agent.collectors.drops import Drops
+from agent.collectors.egress import Egress
 from agent.collectors.exec import Exec
 from agent.collectors.http import Http
 from agent.collectors.http_bodies import HttpBodies
@@ -18,4 +20,5 @@ BUILT_IN: tuple[type[Collector], ...] = (
     *(Http, HttpLog, HttpBodies),
     *(TcpStates, Sockets, Drops),
     *(Exec,),
+    *(DnsNames, Egress),
 )
