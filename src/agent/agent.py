@@ -76,7 +76,7 @@ class Steering(Protocol):
     @property
     def left_out(self) -> str: ...
     def begin(self) -> None:
-        """Once a drain, when owners are known."""
+        """Once a drain with any of them, when owners are known."""
 
     def steer(self, collector: Collector, maps: Maps) -> int:
         """Tells one of them. Returns how many rows found no room."""
@@ -224,7 +224,8 @@ class Agent:
             self._asked(collector, self._meet_cgroups)
         self._isolated("identity", self._identity.refresh)
         for steering in self._steering:
-            self._isolated("orders", steering.begin)
+            if any(each.name in steering.collectors for each in self._collectors):
+                self._isolated("orders", steering.begin)
         for collector in self._collectors:
             self._asked(collector, self._steer)
         for collector in self._collectors:

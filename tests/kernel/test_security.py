@@ -26,6 +26,7 @@ REPOSITORY = Path(__file__).parents[2]
 NAMES = """\
 - {cgroup: "/*-web-*", namespace: shop, pod: web-1, container: main, workload: web, workload_kind: Deployment}
 - {cgroup: "/*-short-*", namespace: shop, pod: short-1, container: main, workload: short, workload_kind: Job}
+- {cgroup: "/*-caller-*", namespace: shop, pod: caller-1, container: main, workload: caller, workload_kind: Deployment}
 - {cgroup: "/*-load-*", namespace: shop, pod: load-1, container: main, workload: load, workload_kind: Job}
 """
 ENTRY = "#!/bin/sh\n/bin/sh ./setup.sh\nexec {python} -S server.py\n"
@@ -45,8 +46,24 @@ name: load
 rules:
   - {name: %s, event: exec, severity: info, match: {binary: %s}}
 """
+ALLOWED = """\
+version: 1
+name: callers
+scope: {workloads: [caller]}
+rules:
+  - {name: outside, event: egress, severity: warning, allow: [{address: [127.0.0.0/8, 198.51.100.0/25, "::1"]}]}
+"""
+CALL = """
+import socket, sys
+for address in sys.argv[1:]:
+    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM) as one:
+        try:
+            one.connect((address, 5300))  # says where to, and sends nothing
+        except OSError:
+            pass
+"""
 SECONDS = 20.0
-COLLECTORS = "cgroups,exec"
+COLLECTORS = "cgroups,exec,egress"
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +76,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     policies.mkdir()
     for file in (REPOSITORY / "policies/security").glob("*.yaml"):
         (policies / file.name).symlink_to(file)
+    (policies / "callers.yaml").write_text(ALLOWED)
     return found
 
 
@@ -150,6 +168,26 @@ def test_a_container_that_dies_at_once_is_told(agent: Agent, folder: Path, place
         program.unlink()
     assert one["security_rule.name"] == "binary-from-writable-path"
     assert one["process.executable.path"] == str(program)
+
+
+def test_only_destinations_outside_of_the_list_are_told(agent: Agent, folder: Path, place: Place) -> None:
+    caller = place("caller")
+    agent.drained()  # so that the kernel knows whose the cgroup is, and has the list
+    agent.drained()
+    before = agent.page().value("bpfleet_seen_total", channel="egress")
+    inside, outside = ["127.0.0.9", "198.51.100.7", "::1"] * 23, ["198.51.100.129", "2001:db8::9", "169.254.169.254"]
+    caller.run([sys.executable, "-I", "-c", CALL, *inside, *outside])
+    found = told(agent, folder, "caller", len(outside))
+    assert {each["network.peer.address"]: each["security_rule.name"] for each in found} == {
+        "198.51.100.129": "outside",
+        "2001:db8::9": "outside",
+        "169.254.169.254": "metadata-address",
+    }
+    (metadata,) = (each for each in found if each["network.peer.address"] == "169.254.169.254")
+    assert metadata["bpfleet.security.rules"] == "outside"
+    assert {each["network.transport"] for each in found} == {"udp"}
+    seen = agent.page().value("bpfleet_seen_total", channel="egress") - before
+    assert len(outside) <= seen < len(inside), "what is on the list costs no record"
 
 
 def books(agent: Agent) -> Counter[str]:

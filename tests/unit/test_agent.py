@@ -635,3 +635,39 @@ def test_what_is_counted_of_events_is_added_after_they_were_taken(tmp_path: Path
     bench.drained()
     assert bench.journal.told[-2:] == [("take", "steady", 7), ("add", 4711)]
     assert bench.journal.counted == {4711: 23}
+
+
+class Orders:
+    """Steers the collectors of these names. broken: what it raises."""
+
+    left_out = "%d rows find no room"
+
+    def __init__(self, *collectors: str) -> None:
+        self.collectors = collectors
+        self.begun, self.steered = 0, list[str]()
+        self.broken: Exception | None = None
+
+    def begin(self) -> None:
+        self.begun += 1
+        if self.broken:
+            raise self.broken
+
+    def steer(self, collector: Collector, maps: Maps) -> int:
+        self.steered.append(collector.name)
+        return 23
+
+
+def test_who_steers_is_asked_before_anything_is_read_and_only_where_there_is_somebody_to_steer(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench = Bench(tmp_path, "steady", "lone")
+    lone, nobody = Orders("lone"), Orders("absent")
+    doors = (bench.journal, bench.journal, bench.journal)
+    collectors = list(bench.agent._collectors)
+    agent = Agent(*(bench.loaded, collectors, *doors, bench.reports.append, bench.clock), steering=[lone, nobody])
+    agent.drain()
+    assert (lone.begun, lone.steered, nobody.begun, nobody.steered) == (1, ["lone"], 0, [])
+    assert "23 rows find no room" in caplog.text
+    lone.broken = RuntimeError("stuck")
+    agent.drain()
+    assert bench.reports[-1].failures["orders"] == 1 and lone.steered == ["lone", "lone"]

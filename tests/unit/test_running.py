@@ -26,7 +26,7 @@ from agent.protocols.routes import Routes
 from agent.requests.policy import Policies
 from agent.requests.stage import RequestStage
 from agent.running import Running
-from agent.settings import build
+from agent.settings import Security, build
 from bpfleet import catalogue
 from bpfleet.api import Collector, Maps, Metric, Sample
 from bpfleet.errors import HostError, LoadError, SettingsError
@@ -37,6 +37,16 @@ METRICS: dict[str, Metric] = {
     "same": catalogue.CONNECTIONS_CLOSED,
 }
 OPENED, CLOSED = "bpfleet_tcp_connections_opened_total", "bpfleet_tcp_connections_closed_total"
+
+
+class Adjusted:
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.settings = Security()
+
+    def adjust(self, settings: Security) -> None:
+        self.settings = settings
 
 
 class Bench:
@@ -69,11 +79,13 @@ class Bench:
         )
         before = self.asked()
         self.requests = RequestStage(Policies(before.settings.requests), Routes({}, 100))
+        self.security = Adjusted()
         kinds = {name: (lambda name=name: self.made(name)) for name in METRICS}
         self.running = Running(
             *(before.settings, kinds, self.door, kernel, self.agent, self.identity, self.totals, Credentials(before)),
             lambda settings: {},
             self.requests,
+            security=(self.security,),
         )
         self.page()  # the first scrape
 
@@ -248,3 +260,8 @@ def test_what_namespaces_ask_for_by_the_settings_holds_at_once(bench: Bench) -> 
     bench.apply("steady", requests__namespaces=("shop=all",), requests__patterns=("shop=/a/{b}",))
     assert bench.requests.policies.of("shop").mode == "all"
     assert bench.requests.routes.template("shop", "/a/c") == "/a/{b}"
+
+
+def test_what_is_asked_of_security_holds_at_once(bench: Bench) -> None:
+    bench.apply("steady", security__watch="all", security__rule_burst=7)
+    assert bench.security.settings == Security(watch="all", rule_burst=7)

@@ -107,8 +107,8 @@ class Reading:
 
 
 def read(paths: Iterable[Path]) -> list[Policy]:
-    """Of files, and of directories: those in them that end in .yaml or .yml. Raises PolicyError with a line for each
-    problem."""
+    """Of files, and of directories: those in them that end in .yaml or .yml, unless they are hidden. Raises PolicyError
+    with a line for each problem."""
     problems: list[str] = []
     policies: list[Policy] = []
     for path in paths:
@@ -134,7 +134,7 @@ def files(path: Path) -> list[Path]:
         found = sorted(each for each in path.iterdir() if each.suffix in (".yaml", ".yml") and each.is_file())
     except OSError as error:
         raise PolicyError(f"{path}: {error.strerror}") from error
-    found = [each for each in found if each.name not in NOT_POLICIES]
+    found = [each for each in found if each.name not in NOT_POLICIES and not each.name.startswith(".")]
     if len(found) > MAX_FILES:
         raise PolicyError(f"{path}: {len(found)} files; {MAX_FILES} are allowed")
     return found

@@ -6,7 +6,7 @@ from tests.unit.events.fakes import EVENT, NOBODY, Bench, FakeOwner, FakePeer, F
 from agent.events import records
 from agent.events.pending import HELD_SECONDS, MAX_HELD
 from agent.events.routing import BATCH, NAMELESS
-from bpfleet.events import Event
+from bpfleet.events import Event, Record
 from bpfleet.metrics import Flow
 
 DB = Flow(bytes(10) + b"\xff\xff" + bytes((198, 51, 100, 2)), 5432, "tcp")
@@ -212,3 +212,71 @@ def test_where_identity_fails_a_stage_gets_an_owner_that_nobody_knows() -> None:
     with pytest.raises(OSError, match="Input/output"):
         bench.router.begin()
     assert stage.asked == [(("_other", "", "", "_other", ""), 1)]
+
+
+class Keeper(FakeStage):
+    """Keeps every record until it is asked often enough. broken_due: what that raises."""
+
+    def __init__(self, rounds: int) -> None:
+        super().__init__()
+        self.rounds, self.kept, self.looks = rounds, list[Record](), 0
+        self.broken_due: Exception | None = None
+
+    @property
+    def waiting(self) -> int:
+        return len(self.kept)
+
+    def __call__(self, record: Record, labels: tuple[str, ...], cgroup_id: int) -> Record | str | None:  # type: ignore[override]
+        self.kept.append(record)
+        return None
+
+    def due(self, is_end: bool) -> Iterator[Record]:
+        self.looks += 1
+        if self.broken_due:
+            raise self.broken_due
+        while self.kept and (is_end or self.looks > self.rounds):
+            yield self.kept.pop(0)
+
+
+def test_a_stage_may_hold_events_and_let_them_go_later() -> None:
+    keeper = Keeper(rounds=2)
+    bench = Bench(stages={EVENT: keeper})
+    for number in range(3):
+        bench.drain(event(1, number))
+        standing = bench.router.standing()
+        account = standing.accounts["events"]
+        assert account.seen == account.delivered + sum(account.lost.values()) + sum(
+            standing.waiting[stage] for stage in ("owner", "fold")
+        )
+    assert bench.router.standing().waiting["fold"] == 1  # the first two went when the third drain began
+    assert len(bench.ended()) == 3
+    assert bench.router.standing().waiting["fold"] == 0
+    assert balanced(bench) == {"passed": 3}
+
+
+def test_a_stage_that_decides_about_several_events_begins_once_a_drain() -> None:
+    stage = FakeStage()
+    bench = Bench(stages={EVENT: stage, "test.other": stage})
+    bench.drain(event())
+    assert stage.begun == 1
+
+
+def test_a_stage_that_cannot_let_go_is_told_of_and_the_rest_goes_on() -> None:
+    keeper = Keeper(rounds=0)
+    bench = Bench(stages={EVENT: keeper})
+    bench.drain(event())
+    keeper.broken_due = RuntimeError("stuck")
+    with pytest.raises(RuntimeError, match="stuck"):
+        bench.router.begin()
+    bench.router.take("test", [event()])
+    keeper.broken_due = None
+    assert len(bench.ended()) == 2
+
+
+def test_reasons_of_a_stage_are_those_of_its_events_only() -> None:
+    bench = Bench(stages={"test.other": FakeStage()})
+    bench.router.declare(["test.other"])
+    outcomes = {outcome for (name, outcome) in bench.router.standing().events if name == EVENT}
+    assert outcomes == {"passed", "rate_limit", "no_sink", "invalid"}
+    others = {outcome for (name, outcome) in bench.router.standing().events if name == "test.other"}
+    assert others == outcomes | {"policy", "other"}

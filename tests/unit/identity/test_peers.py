@@ -218,3 +218,29 @@ def test_backends_beyond_the_limit_are_counted(clock) -> None:
     peers.slices.put(endpoint_slice("web-1", *pods))
     peers.refresh()
     assert (len(peers.backends), peers.backends_left_out) == (MAX_BACKENDS, 5000 - MAX_BACKENDS)
+
+
+def test_services_are_reached_at_their_own_addresses_and_their_endpoints(clock) -> None:
+    peers = ClusterPeers(Pods(clock), clock, "node0")
+    peers.services.put(service("web", "10.96.0.1"))
+    peers.services.put(service("db", "None"))
+    for item in (
+        endpoint_slice("web-1", endpoint("10.244.1.2", "web-1")),
+        endpoint_slice("db-1", endpoint("10.244.1.3", "db-1"), endpoint("10.244.1.2", "web-1")),
+    ):
+        peers.slices.put(item)
+    peers.refresh()
+
+    def at(address: str) -> frozenset[str]:
+        return peers.services_at(addresses.parse(address) or b"")
+
+    assert at("10.96.0.1") == {"shop/web"}
+    assert at("10.244.1.2") == {"shop/web", "shop/db"}
+    assert at("10.244.1.3") == {"shop/db"}
+    assert at("192.0.2.1") == frozenset()
+    wanted = set(peers.addresses_of(lambda name: name == "shop/web"))
+    assert wanted == {addresses.parse("10.96.0.1"), addresses.parse("10.244.1.2")}
+    before = peers.reached
+    peers.slices.remove(endpoint_slice("db-1"))
+    peers.refresh()
+    assert peers.reached != before and at("10.244.1.3") == frozenset() and at("10.244.1.2") == {"shop/web"}

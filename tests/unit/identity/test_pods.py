@@ -7,7 +7,7 @@ import pytest
 from agent.identity import addresses
 from agent.identity.listings import Json
 from agent.identity.model import Peer
-from agent.identity.pods import Pods
+from agent.identity.pods import MAX_LABELS, Marks, Pods
 from agent.identity.runtimes import ContainerRef
 
 UID = "0c2d5a9e-6f0b-4a52-9d6e-3b1f7c8a9d10"
@@ -175,3 +175,19 @@ def test_names_stay_what_they_are_and_can_be_encoded(pods: Pods, name: str) -> N
     for value in (*owner.labels[:4], owner.image):
         assert value.encode("utf-8").decode("utf-8") == value
         assert value == name[:1024].replace("\ud800", "\\ud800")
+
+
+def test_a_pods_labels_and_our_annotations_are_kept_as_they_are_now(pods: Pods) -> None:
+    ours = {"bpfleet.io/security": "on", "other.io/x": "y"}
+    pods.put(changed(metadata={"labels": {"app": "web"}, "annotations": ours}))
+    assert pods.marks(UID) == Marks({"app": "web"}, {"bpfleet.io/security": "on"})
+    before = pods.version
+    pods.put(changed(metadata={"labels": {"app": "db"}}))
+    assert pods.marks(UID) == Marks({"app": "db"}, {}) and pods.version > before
+    assert pods.marks("nobody") == Marks({}, {})
+
+
+def test_labels_without_number_are_bounded(pods: Pods) -> None:
+    pods.put(changed(metadata={"labels": {f"label-{number:04}": "x" * 5000 for number in range(1000)}}))
+    labels = pods.marks(UID).labels
+    assert len(labels) == MAX_LABELS and max(map(len, labels.values())) <= 1024

@@ -185,6 +185,10 @@ def test_a_directory_is_read_in_the_order_of_its_files_and_kustomize_is_left_alo
         (tmp_path / f"{name}.yaml").write_text(GOOD.replace("shells", name))
     (tmp_path / "kustomization.yaml").write_text("resources: []")
     (tmp_path / "README.md").write_text("text")
+    (tmp_path / ".a.yaml.swp.yaml").write_text("half a file: [")
+    (tmp_path / "alerts.yaml").write_text("apiVersion: monitoring.coreos.com/v1\nkind: PrometheusRule\n")
+    (tmp_path / "below").mkdir()
+    (tmp_path / "below" / "c.yaml").write_text("5")
     assert [policy.name for policy in reading.read([tmp_path])] == ["a", "b"]
 
 
