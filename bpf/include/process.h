@@ -73,7 +73,8 @@ struct mount_beginning {
 #define TOLD_BYTES 4096
 #endif
 
-/* What one write may go beyond that, so that the verifier need not know where it begins. */
+/* What one write may go beyond that, so that the verifier need not know where it begins: the longest that there is, of
+ * PATH_BYTES here, or a program's own. */
 #ifndef TOLD_SLACK
 #define TOLD_SLACK 1024
 #endif
@@ -279,7 +280,8 @@ static inline void tell_path(struct process_record *record, u32 part, void *moun
 		if (!size || !parent)
 			break;
 		if (record->length - start > PATH_BYTES) {
-			marks |= PART_CUT;
+			if (kept)
+				marks |= PART_CUT;
 			kept = size; /* the next one is written over it */
 		} else {
 			told_more(record, size);

@@ -422,6 +422,18 @@ def test_two_megabytes_of_arguments_are_told_by_their_beginning(execs: Execs, wa
     assert told["process.command_line"] == "many " + "a" * (1024 - 5)
 
 
+@pytest.mark.parametrize("size", [1022, 1023, 1024, 1025, 1026])
+def test_arguments_are_kept_up_to_a_size(execs: Execs, watched: Cgroup, binaries: Path, size: int) -> None:
+    program = str(binaries / "witness")
+    argument = "x" * (size - len(program) - 2)
+    witness = run(watched, program, argument)
+    told = execs.of(witness)
+    assert witness.argument_bytes == size
+    kept = argument[: 1024 - len(program) - 1]
+    assert told["process.command_line"] == f"{program} {kept}"
+    assert told.get("bpfleet.process.arguments.size") == (size if size > 1024 else None)
+
+
 def test_any_byte_may_be_in_a_path_and_in_an_argument(execs: Execs, watched: Cgroup, binaries: Path) -> None:
     place = os.fsencode(binaries) + b"/caf\xe9 \x1b[31m\n\"'"
     os.mkdir(place)
@@ -483,6 +495,8 @@ def test_paths_lead_across_mounts_to_the_true_root(
     assert path == seen == f"{tmp_path}/a/b/c/deep"
     seen, path = told(f"mkdir -p bound; mount --bind {binaries} bound; exec bound/witness")
     assert path == seen == f"{tmp_path}/bound/witness"
+    seen, path = told("touch file; mount --bind $1 file; exec ./file")
+    assert path == seen == f"{tmp_path}/file"
     seen, path = told(OVERLAY)
     assert path == seen == f"{tmp_path}/merged/witness"
     seen, path = told("mkdir -p jail; cp $1 jail/witness; exec chroot jail /witness")
@@ -509,6 +523,22 @@ def test_a_long_path_is_told_by_both_ends(execs: Execs, watched: Cgroup, binarie
     first = tmp_path.parts[1]
     assert told(names) == f"/{first}/.../{'/'.join(names[-3:])}/witness"
     assert told(["d"] * 300).startswith(".../")
+
+
+def test_a_path_is_told_whole_up_to_a_length(execs: Execs, watched: Cgroup, binaries: Path, tmp_path: Path) -> None:
+    """From its end on: names are kept until 512 bytes are full, and then the first directory."""
+    forms = set()
+    for length in range(460, 540, 5):
+        folder = tmp_path / ("a" * 150) / ("b" * 150) / "c" / ("d" * (length - len(str(tmp_path)) - 311))
+        folder.mkdir(parents=True)
+        os.link(binaries / "witness", folder / "witness")
+        witness = run(watched, str(folder / "witness"))
+        first, *names = witness.file.split("/")[1:]
+        kept = [name for place, name in enumerate(names) if len("/".join(names[place + 1 :])) <= 510]
+        left_out = [] if kept == names else ["..."]
+        forms.add(len(left_out))
+        assert execs.of(witness)["process.executable.path"] == "/".join(["", first, *left_out, *kept])
+    assert forms == {0, 1}
 
 
 def test_pid_namespaces_tell_who_was_there_first_and_who_entered(execs: Execs, watched: Cgroup, binaries: Path) -> None:
