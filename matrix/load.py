@@ -28,7 +28,7 @@ from tests.support.relay import Relay
 
 from agent.collectors import BUILT_IN
 from agent.kernel import facts
-from matrix import execs, security, web
+from matrix import egresses, execs, security, web
 
 ALL = ("bpf", "perfmon", "net_admin", "sys_resource")
 """What the agent can have use for on some kernel; each is taken away in turn."""
@@ -309,6 +309,8 @@ def measure(name: str, prefix: Sequence[str]) -> None:
                 checks += [Check("exec", *found) for found in execs.checks()]
             if name == "all" and up.issuperset(kind.name for kind in security.COLLECTORS):
                 checks += [Check(*row) for row in security.compare()[1]]
+            if name == "all" and {"egress", "dns_names"} <= up:
+                checks += [Check("egress", *found) for found in egresses.checks()]
             say(
                 run=name,
                 collectors=states,

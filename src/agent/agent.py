@@ -121,7 +121,16 @@ class Agent:
         self._failed: Counter[str] = Counter()
         self._lock = threading.RLock()
         self._closed = False
-        identity.namespaces.follow(self._walk())
+        self._introduce()
+
+    def _introduce(self) -> None:
+        """Whoever runs now, to each other and to who follows their processes."""
+        for each in self._collectors:
+            try:
+                each.meet(tuple(self._collectors))
+            except Exception:  # one collector's failure is its own
+                log.exception("collector %s cannot meet the others", each.name)
+        self._identity.namespaces.follow(self._walk())
 
     def _walk(self) -> Callable[[], Iterable[Process]] | None:
         """Over all processes, where a collector that runs can."""
@@ -169,7 +178,7 @@ class Agent:
             self._collectors += [each for each in collectors if loaded.outcomes[each.name].up]
             self._loaded.join(loaded)
             self._events.declare(name for each in collectors for name in each.event_names)
-            self._identity.namespaces.follow(self._walk())
+            self._introduce()
 
     def leave(self, collector: Collector) -> None:
         """One with a unit of its own: it is drained for the last time when its programs run no more."""
@@ -180,7 +189,7 @@ class Agent:
             self.drain()
             self._collectors = [each for each in self._collectors if each.name != collector.name]
             self._endless.pop(collector.name, None)
-            self._identity.namespaces.follow(self._walk())
+            self._introduce()
             self._loaded.leave(collector.name)
 
     def note(self, outcomes: Mapping[str, Outcome]) -> None:

@@ -480,7 +480,8 @@ class Settings:
 
     def runs(self, collector: str) -> bool:
         """Whether it is asked for, by its name or by what it is for."""
-        return collector in self.collectors or (collector == "http_log" and self.requests.logs)
+        wanted = {"http_log": self.requests.logs, "dns_names": "egress" in self.collectors}
+        return collector in self.collectors or wanted.get(collector, False)
 
     @property
     def address(self) -> tuple[str, int]:

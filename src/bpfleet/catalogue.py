@@ -255,6 +255,21 @@ TCP_SEND_WINDOW = Histogram(
     bounds="send_window_bytes",
     in_kernel=False,
 )
+DNS_RESULTS = ("read", "cut", "unreadable")
+DNS_NAMES_ANSWERS = Counter(
+    "dns_names.answers",
+    "Answers of the DNS that watched workloads got over UDP: read, cut (what was beyond their first 1,232 bytes is not "
+    "known), unreadable (no answer with addresses: none such, or damaged).",
+    unit="{answer}",
+    labels=("result",),
+    values=(DNS_RESULTS,),
+)
+DNS_NAMES_FORGOTTEN = Counter(
+    "dns_names.forgotten",
+    "Addresses whose names were forgotten before their time, because the workload, or all of them, had asked for more "
+    "than there is room for.",
+    unit="{address}",
+)
 
 CONTAINER_INFO = Info(
     "container", "What is known of a container; the image as its specification names it.", labels=("node", "image")

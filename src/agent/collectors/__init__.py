@@ -3,7 +3,9 @@
 from agent.collectors.cgroups import Cgroups
 from agent.collectors.chmod import Chmod
 from agent.collectors.connections import Connections
+from agent.collectors.dns_names import DnsNames
 from agent.collectors.drops import Drops
+from agent.collectors.egress import Egress
 from agent.collectors.exec import Exec
 from agent.collectors.file_open import FileOpen
 from agent.collectors.http import Http
@@ -21,4 +23,5 @@ BUILT_IN: tuple[type[Collector], ...] = (
     *(Http, HttpLog, HttpBodies),
     *(TcpStates, Sockets, Drops),
     *(Exec, FileOpen, Chmod, Ptrace),
+    *(DnsNames, Egress),
 )
