@@ -149,9 +149,10 @@ def test_settings_that_clash_change_together() -> None:
         assert len({found[name] for name in names}) == 1, names
 
 
-def test_of_the_built_in_collectors_those_of_the_packet_programs_share_them() -> None:
+def test_of_the_built_in_collectors_those_of_packets_and_of_system_calls_share_programs() -> None:
     sharing = {kind.name for kind in BUILT_IN if kind.base is not None}
-    assert sharing == {"traffic", "tcp", "connections", "http", "http_log", "http_bodies", "dns_names"}
+    packets = {"traffic", "tcp", "connections", "http", "http_log", "http_bodies", "dns_names"}
+    assert sharing == packets | {"file_open", "chmod", "ptrace"}
 
 
 class Told:
