@@ -17,11 +17,17 @@ from bench.requests import cpu_ns
 from bench.rows import Row
 from bench.switches import Nothing, Switch, paired
 
+from agent.collectors.chmod import Chmod
+from agent.collectors.exec import Exec
+from agent.collectors.file_open import FileOpen
+from agent.collectors.ptrace import Ptrace
+from bpfleet.api import Collector
+
 CALLS_A_ROUND = 1000
 WINDOW_SECONDS = 0.1
 LIMIT = 1.02
 
-SECURITY = (("exec",), ("file_open", "ptrace"), ("file_open", "chmod", "ptrace"))
+SECURITY: tuple[tuple[type[Collector], ...], ...] = ((Exec,), (FileOpen, Ptrace), (FileOpen, Chmod, Ptrace))
 """What is switched on together. chmod has a hook more, where the kernel has no function tracing."""
 
 
@@ -66,9 +72,10 @@ def measure(pairs: int) -> Iterator[Row]:
             found = [on / off for off, on in paired(switch, pairs, window)]
             yield rows.of("C3", "CPU a system call, process that nobody watches", "1", found, LIMIT)
         yield from prices(Nothing(), "A/A")
-        for names in SECURITY:
-            with Switch(*names) as security:
-                yield from prices(security, ", ".join(names), hooks=[hook.tracepoint for hook in security.hooks])
+        for kinds in SECURITY:
+            with Switch(*(kind.name for kind in kinds)) as security:
+                names = ", ".join(kind.name for kind in kinds)
+                yield from prices(security, names, hooks=[hook.tracepoint for hook in security.hooks])
     finally:
         process.kill()
         process.join()

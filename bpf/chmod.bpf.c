@@ -91,7 +91,7 @@ static inline u32 path_is_asked_for_chmod(struct name_search *at)
 	u32 more = 1;
 
 #pragma clang loop unroll(disable)
-	for (u32 step = 0; step < PATH_STEPS && more; step++) {
+	for (u32 step = 0; step < SEARCHED_STEPS && more; step++) {
 		UNKNOWN_TO_COMPILER(step);
 		more = climb(at);
 		if (chmod_names.lookup(&at->name))

@@ -101,7 +101,7 @@ static inline u32 path_is_asked_for_open(struct name_search *at)
 	u32 more = 1;
 
 #pragma clang loop unroll(disable)
-	for (u32 step = 0; step < PATH_STEPS && more; step++) {
+	for (u32 step = 0; step < SEARCHED_STEPS && more; step++) {
 		UNKNOWN_TO_COMPILER(step);
 		more = climb(at);
 		if (file_open_names.lookup(&at->name))

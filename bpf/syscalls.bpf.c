@@ -11,6 +11,9 @@
  * Also:  32-bit programs, by their own numbers and registers.
  * Blind: arguments in memory that has been paged out since; x32's ptrace (its numbers are those of 64 bits otherwise).
  */
+/* Of two paths a record, where the verifiers of 5.10 and 6.1 walk each step of both. */
+#define PATH_STEPS 96
+
 #include "process.h"
 
 #ifndef __VMLINUX_H__
@@ -28,8 +31,12 @@
  * agent.collectors.syscalls.name_key writes them. */
 #define FILE_NAME_BYTES 32
 
+/* Components of a path, from its end on, that are compared with those that are asked for; mounts on the way count, too.
+ * Few paths have twenty. */
+#define SEARCHED_STEPS 48
+
 /* Of a name that leads nowhere as it was given; what stands behind them is not searched. Nearly all are shorter. */
-#define SEARCHED_BYTES 256
+#define SEARCHED_BYTES 192
 
 /* One of a 64-bit program (x86: arch/x86/include/asm/thread_info.h TS_COMPAT; arm64: TIF_32BIT). */
 #define X86_COMPAT 0x0002

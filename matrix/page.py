@@ -19,8 +19,9 @@ link that loses a twentieth of the data; UDP; a cgroup that lives for a tenth of
 number of the collector is the kernel's own: the counters in `/proc/net/snmp` and `/proc/net/dev` of the load's
 network namespaces, `ss`, and what the programs of the load say that they did. The last table has the numbers.
 
-No collector has a kprobe or fentry hook: BTF and raw tracepoints, cgroup hooks and iterators are there on all of
-these kernels.
+BTF and raw tracepoints, cgroup hooks and iterators are there on all of these kernels. Only `file_open`, `chmod` and
+`ptrace` hang on functions of the kernel, where it has function tracing; without, on the end of system calls (checks
+that end with "by its number").
 """
 
 LOST = "lost: "

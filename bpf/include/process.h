@@ -59,7 +59,9 @@ struct mount_beginning {
 #define PATH_BYTES 512
 
 /* Directories and mounts up to the root. A deeper path is told from its end on, and said to be cut. */
+#ifndef PATH_STEPS
 #define PATH_STEPS 256
+#endif
 
 /* A name in a directory has 255 bytes at most (NAME_MAX). */
 #define NAME_BYTES 256

@@ -109,7 +109,8 @@ class Probe:
     """A hook point and the C function that runs there.
 
     beside: a function that this one completes; where that is not in use, nor is this.
-    capabilities: what loading and attaching takes. since: first kernel that has the hook, for messages."""
+    capabilities: what loading and attaching takes. since: first kernel that has the hook, for messages; empty where no
+    version tells."""
 
     function: str
     beside: str = field(default="", kw_only=True)
@@ -208,6 +209,7 @@ class TracingFunction(Probe):
     """entry | exit"""
 
     capabilities = ("BPF", "PERFMON")
+    since = ""  # functions come and go, and a kernel of any age may be built without tracing
 
     @property
     def hook(self) -> str:

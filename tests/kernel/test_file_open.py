@@ -30,6 +30,9 @@ NO_SYMLINKS, BENEATH, IN_ROOT = 4, 8, 16
 
 ORDINARY = 10_000
 FLOOD, BURST = 1_009, 10
+MORE_THAN_FIT = 60_013
+"""The ring has room for half of that."""
+
 NAMES = (b"shadow", b"token")
 
 MANY = "import os\nfor _ in range({}): os.close(os.open({!r}, os.O_RDONLY))"
@@ -297,6 +300,19 @@ def test_what_a_bucket_refuses_is_counted(watched: Watching, workload: Cgroup, s
     assert len(told) + refused == FLOOD
     assert BURST <= len(told) < 2 * BURST
     assert watched.suppressed("file_open") == {workload.path.stat().st_ino: refused}
+
+
+def test_what_finds_no_room_in_the_ring_is_counted(watched: Watching, workload: Cgroup, shadow: Path) -> None:
+    watched.watch("file_open", workload, names=NAMES, by=Watch(per_second=1_000_000, burst=1_000_000))
+    before = watched.books("file_open")
+    workload.run([sys.executable, "-I", "-c", MANY.format(MORE_THAN_FIT, str(shadow))])
+    told = watched.told("file_open")
+    after = watched.books("file_open")
+    assert after.balanced
+    assert after.seen - before.seen == MORE_THAN_FIT
+    assert len(told) + after.lost["ring_full"] - before.lost["ring_full"] == MORE_THAN_FIT
+    assert after.lost["ring_full"] > before.lost["ring_full"]
+    assert after.lost["rate_limit"] == before.lost["rate_limit"]
 
 
 def test_a_file_without_a_name_is_told(watched: Watching, workload: Cgroup, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from agent import configuration
-from agent.collectors import BUILT_IN, packet
+from agent.collectors import BUILT_IN
 from agent.configuration import Configuration
 from agent.metrics.health import Reloads
 from agent.options import Leaf, PluginOptions, Value
@@ -149,9 +149,10 @@ def test_settings_that_clash_change_together() -> None:
         assert len({found[name] for name in names}) == 1, names
 
 
-def test_of_the_built_in_collectors_those_of_the_packet_programs_share_them() -> None:
-    sharing = {kind.name for kind in BUILT_IN if kind.base == packet.PACKET}
-    assert sharing == {"traffic", "tcp", "connections", "http", "http_log", "http_bodies", "dns_names"}
+def test_of_the_built_in_collectors_those_of_packets_and_of_system_calls_share_programs() -> None:
+    sharing = {kind.name for kind in BUILT_IN if kind.base is not None}
+    packets = {"traffic", "tcp", "connections", "http", "http_log", "http_bodies", "dns_names"}
+    assert sharing == packets | {"file_open", "chmod", "ptrace"}
 
 
 class Told:

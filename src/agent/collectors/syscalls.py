@@ -49,8 +49,8 @@ NUMBERS: Final[Mapping[str, Mapping[str, int]]] = {
 have their own. Since 5.1 new calls have the same number everywhere."""
 
 EVERYWHERE: Final = {"IO_URING_ENTER": 426, "OPENAT2": 437, "FCHMODAT2": 452}
-NO_NUMBER: Final = 0xFFFFFFFF
-"""Of a call that a machine does not have: no process makes one of this number."""
+NO_NUMBER: Final = 0x7FFFFFFF
+"""Of a call that a machine does not have. (-1 is what a tracer makes of a call that it forbids.)"""
 
 NAME_BYTES: Final = 32
 """FILE_NAME_BYTES of syscalls.bpf.c: of a longer name the beginning is looked for."""

@@ -7,14 +7,24 @@ nothing; this file decides and does nothing.
 import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from errno import EINVAL
+from errno import EINVAL, EPERM
 from typing import Any, Protocol
 
 from agent.kernel import facts, programs
 from agent.kernel.child import LoaderGone
 from agent.kernel.facts import Facts
 from agent.kernel.programs import Culprit, Unit
-from bpfleet.api import AnyOf, Collector, Packet, Probe, RawTracepoint, SocketIterator, SystemCall, TailCall
+from bpfleet.api import (
+    AnyOf,
+    Collector,
+    Packet,
+    Probe,
+    RawTracepoint,
+    SocketIterator,
+    SystemCall,
+    TailCall,
+    TracingFunction,
+)
 from bpfleet.errors import CompileError, HeadersError, HostError, KernelError, LoadError
 
 LAYOUT_PROOF = "layout_proof.h"
@@ -248,7 +258,9 @@ class Isolation:
             return " (without the capability PERFMON the verifier allows less)"
         if isinstance(probe, RawTracepoint) and refusal.endswith(os.strerror(EINVAL)):
             return " (this kernel passes fewer arguments there)"
-        if "this kernel has no" in refusal or "unknown func" in refusal:
+        if isinstance(probe, TracingFunction) and refusal.endswith(os.strerror(EPERM)):
+            return " (this kernel lets nobody trace its functions)"
+        if probe.since and ("this kernel has no" in refusal or "unknown func" in refusal):
             return f" (in kernels since {probe.since})"
         return ""
 

@@ -298,6 +298,31 @@ def test_the_cause_is_told_where_the_machine_shows_it(
     assert cause in attach(script, lone, facts=facts).outcomes["lone"].reason
 
 
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        ("Operation not permitted", "Operation not permitted (this kernel lets nobody trace its functions)"),
+        ("this kernel has no function do_x", "this kernel has no function do_x"),
+    ],
+)
+def test_a_kernel_whose_functions_cannot_be_traced_says_so(
+    script: Script, place: Path, answer: str, reason: str
+) -> None:
+    script.refusals["on_x"] = {"error": answer}
+    lone = made_collector(place, "lone", TracingFunction("on_x", kernel_function="do_x"), base=None, text="")
+    assert attach(script, lone).outcomes["lone"].reason == f"fexit/do_x: on_x: {reason}"
+
+
+def test_what_completes_nothing_is_not_missed(script: Script, place: Path) -> None:
+    leaving = TailCall("on_open_call", direction="sys_exit", table="open_calls", beside="open_ended")
+    opens = AnyOf((TracingFunction("on_open", kernel_function="do_open"), SystemCall("open_ended")))
+    assert attach(script, fragment(place, "opens", opens, leaving)).outcomes["opens"].hooks == ("fexit/do_open",)
+    script.refusals = {"on_open": {"error": "no"}, "on_open_call": {"error": "too large"}}
+    assert attach(script, fragment(place, "opens", opens, leaving)).outcomes["opens"] == Outcome(
+        False, reason="tail_call/sys_exit/open_calls: on_open_call: too large"
+    )
+
+
 def test_a_wrong_layout_stops_everything(script: Script, place: Path) -> None:
     message = 'include/layout_proof.h:7:1: error: static_assert failed "struct sock, sk_protocol"\n'
     script.compile_errors["one_text"] = message
