@@ -318,7 +318,7 @@ RESOLVED = 'mount --bind "$0" /etc/resolv.conf && exec "$@"'
 
 def asking(cgroup: Cgroup, folder: Path, *argv: str) -> str:
     """A program that asks the name server of the other side, as glibc does."""
-    (folder / "resolv.conf").write_text(f"nameserver {V4}\noptions timeout:2 attempts:1\n")
+    (folder / "resolv.conf").write_text(f"nameserver {V4}\noptions timeout:20 attempts:1\n")
     command = ["unshare", "-m", "sh", "-c", RESOLVED, str(folder / "resolv.conf"), *argv]
     return cgroup.run(command, check=False).stdout
 
@@ -350,7 +350,7 @@ def test_a_destination_carries_the_name_that_was_asked_for(
     watched.watch({client: Watch(PLENTY, PLENTY, 1)}, {1: LOOPBACK})
     for name, addresses in (("four", {V4}), ("Six", {V6}), ("both", {V4, V6}), ("alias", {V6})):
         asked = f"{name}.example.test"
-        asking(client, tmp_path, "curl", "-sS", "-m", "2", f"http://{asked}:{CLOSED}/")
+        asking(client, tmp_path, "curl", "-sS", "-m", "20", f"http://{asked}:{CLOSED}/")
         told = watched.told(client)
         servers = [event for event in told if destination(event) == (V4, 53)]
         reached = [event for event in told if event.attributes["network.peer.port"] == CLOSED]
@@ -519,12 +519,12 @@ def test_a_policy_of_addresses_and_names_is_broken_by_what_it_does_not_name(
         *("--sinks-file-path", str(tmp_path / "events.jsonl"), "--sinks-jsonl-path", ""),
     ) as agent:
         shop = place("shop", nodes[0])
-        asking(shop, tmp_path, "curl", "-m", "0.2", f"http://www.good.test:{CLOSED}/")
+        asking(shop, tmp_path, "curl", "-m", "20", f"http://www.good.test:{CLOSED}/")
         before = seen(agent)
-        asking(shop, tmp_path, "curl", "-m", "0.2", f"http://www.good.test:{CLOSED}/")
+        asking(shop, tmp_path, "curl", "-m", "20", f"http://www.good.test:{CLOSED}/")
         reach(shop, [("tcp", V4, PORT), ("udp_sendto", V4, PORT), ("tcp", V6, PORT)])
         assert seen(agent) == before, "the kernel's list has the resolver, and by now the name's address"
-        asking(shop, tmp_path, "curl", "-m", "0.2", f"http://www.bad.test:{CLOSED}/")
+        asking(shop, tmp_path, "curl", "-m", "20", f"http://www.bad.test:{CLOSED}/")
         reach(shop, [("udp_sendto", "2001:db8:2::9", 123)])
         told: list[Told] = []
         for _ in range(TRIES):
