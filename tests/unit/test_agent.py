@@ -3,7 +3,7 @@
 import logging
 import struct
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -452,6 +452,24 @@ def test_a_collector_that_joins_counts_from_the_next_drain_on_and_the_others_mis
     bench.grow("late", 10)
     bench.drained()
     assert bench.journal.counted == {23: 133}
+
+
+def test_collectors_meet_those_that_run_whenever_one_joins_or_leaves(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench, late = Bench(tmp_path, "steady", "broken"), Bench(tmp_path, "late")
+    met: list[list[str]] = []
+
+    def fails(others: Sequence[Collector]) -> None:
+        raise ZeroDivisionError
+
+    bench.named("steady").meet = lambda others: met.append([each.name for each in others])  # type: ignore[method-assign]
+    bench.named("broken").meet = fails  # type: ignore[method-assign]
+    bench.agent.join(late.loaded, late.collectors)
+    bench.tables |= late.tables
+    bench.agent.leave(late.named("late"))
+    assert met == [["steady", "broken", "late"], ["steady", "broken"]]
+    assert "collector broken cannot meet the others" in caplog.text
 
 
 def test_a_collector_that_leaves_is_read_for_the_last_time_when_its_programs_run_no_more(tmp_path: Path) -> None:
