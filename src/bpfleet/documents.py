@@ -90,7 +90,7 @@ def parse(text: str, file: Path, wrong: type[BpfleetError] = BundleError) -> Ite
     except yaml.MarkedYAMLError as error:
         line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
         raise wrong(f"{file}{line}: not valid YAML: {error.problem}") from error
-    except (yaml.YAMLError, RecursionError) as error:
+    except (yaml.YAMLError, RecursionError, ValueError) as error:  # ValueError: a number that none can be made of
         raise wrong(f"{file}: not valid YAML: {str(error).splitlines()[0]}") from error
     finally:
         loader.dispose()

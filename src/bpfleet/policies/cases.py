@@ -23,7 +23,7 @@ from bpfleet.policies.evaluation import Policies
 from bpfleet.policies.facts import Facts, Owner
 from bpfleet.policies.kinds import Flags, Numbers, did_you_mean
 from bpfleet.policies.model import Policy
-from bpfleet.policies.reading import Keys, Reading, shown
+from bpfleet.policies.reading import ENDLESS, Keys, Reading, shown
 
 KEYS: Final = ("name", "event", "given", "owner", "fires")
 OWNER_KEYS: Final = ("namespace", "workload", "kind", "container", "image", "pod", "labels")
@@ -66,7 +66,7 @@ def _case(problems: Reading, value: object, keys: Keys, rules: list[str]) -> Cas
     given = problems.mapping(value, keys, "a test", KEYS)
     event, name = given.get("event"), problems.text(given, "name", keys)
     if event not in fields.EVENTS:
-        hint = did_you_mean(str(event), fields.EVENTS)
+        hint = did_you_mean(event, fields.EVENTS)
         problems.blame((*keys, "event"), f"event is {shown(event)}{hint}; allowed: {', '.join(fields.EVENTS)}")
         return None
     fires = given.get("fires", [])
@@ -74,7 +74,7 @@ def _case(problems: Reading, value: object, keys: Keys, rules: list[str]) -> Cas
         fires = [fires]
     for number, rule in enumerate(fires):
         if rule not in rules:
-            hint = did_you_mean(str(rule), rules)
+            hint = did_you_mean(rule, rules)
             problems.blame(
                 (*keys, "fires", number), f"there is no rule {shown(rule)}{hint}; there are {', '.join(rules)}"
             )
@@ -93,17 +93,19 @@ def _facts(problems: Reading, case: Mapping[str, Any], keys: Keys, event: str) -
     for name, value in given.items():
         if isinstance(value, list | dict) or value is None:
             problems.blame((*keys, "given", name), f"{name} is {shown(value)}, and must be one value")
-        elif isinstance(value, int) == isinstance(known[name].kind, Flags | Numbers):
+        elif isinstance(value, int) == isinstance(known[name].kind, Flags | Numbers) and shown(value) != ENDLESS:
             attributes.update(known[name].tell(value))
         else:
             problems.blame((*keys, "given", name), f"{name} is {shown(value)}; allowed: {known[name].kind.allowed}")
-    words = {key: str(value) for key, value in asked.items() if key not in ("labels", "kind")}
-    if "image" in given:
-        words["image"] = str(given["image"])
-    owner = Owner(
-        **words, workload_kind=str(asked.get("kind", "")), labels={str(key): str(each) for key, each in labels.items()}
-    )
-    return Facts(event, attributes, owner, frozenset([str(given["service"])] if "service" in given else []))
+    words: dict[str, str] = {}
+    for key, value in ({"image": given.get("image", "")} | dict(asked)).items():
+        if isinstance(value, str):
+            words["workload_kind" if key == "kind" else key] = value
+        elif key != "labels":
+            problems.blame((*keys, "owner", key), f"{key} is {shown(value)}, and must be text")
+    service = given.get("service")
+    owner = Owner(**words, labels={key: each for key, each in labels.items() if isinstance(each, str)})
+    return Facts(event, attributes, owner, frozenset([service] if isinstance(service, str) else []))
 
 
 def run(policy: Policy, cases: Iterable[Case]) -> list[str]:

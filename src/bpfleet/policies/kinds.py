@@ -10,6 +10,9 @@ from typing import Any, Protocol
 from bpfleet.policies.globs import PathGlob, TextGlob
 
 MAX_PORT = 65_535
+MAX_WORD = 64
+"""Characters of a word that others are compared with."""
+
 MAX_ID = 4_294_967_295
 
 _MAPPED = IPv6Network("::ffff:0:0/96")
@@ -234,7 +237,7 @@ class Words:
 
     def read(self, given: object) -> Equal:
         if given not in self.choices:
-            raise ValueError(f"{given!r:.60} is not one of them{did_you_mean(str(given), self.choices)}")
+            raise ValueError(f"{given!r:.60} is not one of them{did_you_mean(given, self.choices)}")
         return Equal(str(given))
 
     def schema(self) -> dict[str, Any]:
@@ -255,6 +258,6 @@ class Flags:
         return {"type": "boolean"}
 
 
-def did_you_mean(word: str, known: Sequence[str]) -> str:
-    close = get_close_matches(word, known, n=1)
+def did_you_mean(word: object, known: Sequence[str]) -> str:
+    close = get_close_matches(word[:MAX_WORD], known, n=1) if isinstance(word, str) else ()
     return f"; did you mean {close[0]}?" if close else ""

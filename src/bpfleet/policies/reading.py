@@ -23,6 +23,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+import yaml
+
 from bpfleet import documents
 from bpfleet.documents import Document
 from bpfleet.errors import PolicyError
@@ -45,6 +47,9 @@ MAX_RULES: Final = 512
 
 MAX_VALUES: Final = 1024
 """Of one list. A longer list of addresses was made by a program, which could have joined them."""
+
+MAX_NODES: Final = 100_000
+"""Values of one document; the shipped policies have some hundred each."""
 
 MAX_PROBLEMS: Final = 50
 """That are told of one file: the first ones say what is wrong with the others."""
@@ -75,7 +80,7 @@ class Reading:
             return {}
         for key in value:
             if key not in known:
-                hint = did_you_mean(str(key), known)
+                hint = did_you_mean(key, known)
                 self.blame((*keys, key), f"{what} has no {shown(key)}{hint}; allowed here: {', '.join(known)}")
         return {key: each for key, each in value.items() if key in known}
 
@@ -161,9 +166,26 @@ def read_file(file: Path) -> list[Policy]:
 def of(file: Path) -> list[Document]:
     """Those that are policies. Objects of Kubernetes, which may stand beside them, are none."""
     found = documents.read(file, PolicyError)
+    for each in found:
+        if _size(each.node, {}) > MAX_NODES:
+            raise PolicyError(f"{each.place()}: more than {MAX_NODES} values, with its aliases written out")
     return [
         each for each in found if not (isinstance(each.value, Mapping) and {"apiVersion", "kind"} <= each.value.keys())
     ]
+
+
+def _size(node: yaml.Node, known: dict[int, int]) -> int:
+    """Values, with the aliases written out: lists of lists may hold more of them than any memory, and one that holds
+    itself has no end."""
+    if id(node) not in known:
+        known[id(node)] = MAX_NODES + 1  # while it is looked at
+        children: Iterable[yaml.Node] = ()
+        if isinstance(node, yaml.MappingNode):
+            children = (each for pair in node.value for each in pair)
+        elif isinstance(node, yaml.SequenceNode):
+            children = node.value
+        known[id(node)] = 1 + sum(_size(each, known) for each in children)
+    return known[id(node)]
 
 
 def clashes(policies: Sequence[Policy]) -> list[str]:
@@ -288,7 +310,7 @@ def _choice(reading: Reading, given: Mapping[str, Any], keys: Keys, key: str, al
     if isinstance(found, str) and found in allowed:
         return found
     told = "is missing" if found is None else f"is {shown(found)}"
-    hint = did_you_mean(str(found), allowed) if found is not None else ""
+    hint = did_you_mean(found, allowed)
     reading.blame((*keys, key), f"{key} {told}{hint}; allowed: {', '.join(allowed)}")
     return ""
 
@@ -319,7 +341,7 @@ def _alternative(reading: Reading, value: object, keys: Keys, event: str) -> Alt
             asked.append(_asked(reading, known[key], given, (*keys, key)))
             continue
         elsewhere = [name for name, those in fields.BY_EVENT.items() if key in those]
-        hint = f"; it is one of {', '.join(elsewhere)}" if elsewhere else did_you_mean(str(key), list(known))
+        hint = f"; it is one of {', '.join(elsewhere)}" if elsewhere else did_you_mean(key, list(known))
         reading.blame((*keys, key), f"an event {event} has no {shown(key)}{hint}; allowed here: {', '.join(known)}")
     return Alternative(tuple(asked), reading.document.place(keys))
 
@@ -331,12 +353,23 @@ def _asked(reading: Reading, of: fields.Field, value: object, keys: Keys) -> Ask
         return Asked(of, ())
     for place, each in reading.listed(value, keys, of.name):
         try:
+            if isinstance(each, list | Mapping):
+                raise ValueError(f"it is {shown(each)}")
             patterns.append(of.kind.read(each))
         except ValueError as error:
             reading.blame(place, f"{of.name} must be {of.kind.allowed}: {error}")
     return Asked(of, tuple(patterns))
 
 
+ENDLESS: Final = "a number without end"
+
+
 def shown(value: object) -> str:
-    text = ascii(value)
+    """For messages: one line, and not long, also of what YAML's aliases make endless."""
+    if isinstance(value, list | Mapping):
+        return "a list" if isinstance(value, list) else "a mapping"
+    try:
+        text = ascii(value)
+    except ValueError:  # Python prints no number of more than some thousand digits
+        return ENDLESS
     return text if len(text) <= 60 else text[:57] + "..."

@@ -46,12 +46,14 @@ def test_one_that_does_not_says_what_fired_and_why(tmp_path: Path) -> None:
     [
         ("{event: execve}", "p.yaml:9: event is 'execve'; did you mean exec?; allowed: exec"),
         ("{event: exec, given: {binery: x}}", "p.yaml:9: an event exec has no 'binery'; did you mean binary?"),
-        ("{event: exec, given: {binary: [x]}}", "p.yaml:9: binary is ['x'], and must be one value"),
+        ("{event: exec, given: {binary: [x]}}", "p.yaml:9: binary is a list, and must be one value"),
         ("{event: exec, given: {is_init: x}}", "p.yaml:9: is_init is 'x'; allowed: true or false"),
         ("{event: exec, given: {user: x}}", "p.yaml:9: user is 'x'; allowed: a whole number"),
         ("{event: exec, fires: [shel]}", "p.yaml:9: there is no rule 'shel'; did you mean shell?; there are shell"),
         ("{event: exec, owner: {name: x}}", "p.yaml:9: an owner has no 'name'"),
         ("{event: exec, expect: x}", "p.yaml:9: a test has no 'expect'"),
+        (f"{{event: exec, given: {{user: {'9' * 10_000}}}}}", "p.yaml: not valid YAML: Exceeds the limit"),
+        (f"{{event: exec, owner: {{namespace: 0x{'f' * 9_000}}}}}", "p.yaml:9: namespace is a number without end"),
         ("5", "p.yaml:9: a test must be a mapping"),
     ],
 )

@@ -92,7 +92,7 @@ def test_a_path_that_can_never_be_is_refused(pattern: str, problem: str) -> None
 def test_a_text_is_matched_as_the_regular_expression_of_the_same_meaning_does() -> None:
     """On short texts, where that one has no time to explode."""
     dice = random.Random(23)
-    for _ in range(20_000):
+    for _ in range(5_000):
         pattern = "".join(dice.choices("ab*?/.", k=dice.randrange(1, 7)))
         text = "".join(dice.choices("ab/.\n", k=dice.randrange(8)))
         expected = "".join({"*": ".*", "?": "."}.get(each, re.escape(each)) for each in pattern)
@@ -101,7 +101,7 @@ def test_a_text_is_matched_as_the_regular_expression_of_the_same_meaning_does() 
 
 def test_a_path_is_matched_as_the_regular_expression_of_the_same_meaning_does() -> None:
     dice = random.Random(29)
-    for _ in range(20_000):
+    for _ in range(5_000):
         components = [dice.choice(("a", "b", "*", "**", "a*", "?", "*b*")) for _ in range(dice.randrange(1, 5))]
         text = "/" + "/".join(dice.choice(("a", "b", "ab", "aab")) for _ in range(dice.randrange(1, 6)))
         found = PathGlob("/" + "/".join(components)).matches(text)

@@ -4,7 +4,7 @@ import pytest
 
 from bpfleet.errors import PolicyError
 from bpfleet.policies import fields, reading
-from bpfleet.policies.reading import MAX_PROBLEMS, MAX_RULES, MAX_VALUES
+from bpfleet.policies.reading import MAX_NODES, MAX_PROBLEMS, MAX_RULES, MAX_VALUES
 
 GOOD = """\
 version: 1
@@ -172,12 +172,28 @@ def test_files_that_cannot_be_read_are_told(tmp_path: Path) -> None:
         reading.read([tmp_path])
 
 
-def test_aliases_within_aliases_cost_no_more_than_the_first_mistake(tmp_path: Path) -> None:
-    bomb = "a: &a [x, x]\n" + "".join(
-        f"{chr(98 + n)}: &{chr(98 + n)} [*{chr(97 + n)}, *{chr(97 + n)}]\n" for n in range(20)
-    )
-    problems = refused(tmp_path, bomb + with_rule(match="{binary: *u}"))
-    assert len(problems) <= MAX_PROBLEMS + 1
+def bomb(levels: int) -> str:
+    """Lists within lists: the last one has 2 ** levels elements."""
+    return "".join(f"a{n}: &a{n} [{f'*a{n - 1}, *a{n - 1}' if n else 'x, x'}]\n" for n in range(levels))
+
+
+@pytest.mark.parametrize(
+    "place", ["match: {binary: *a59}", "match: *a59", "severity: *a59", "description: *a59", "allow: [*a59]"]
+)
+def test_lists_without_end_cost_no_more_than_their_first_mistake(tmp_path: Path, place: str) -> None:
+    rule = f"version: 1\nname: p\nrules:\n  - name: r\n    event: exec\n    {place}\n"
+    assert refused(tmp_path, bomb(60) + rule) == [
+        f"p.yaml:1: more than {MAX_NODES} values, with its aliases written out"
+    ]
+    assert refused(tmp_path, "a: &a [*a]\n" + rule.replace("*a59", "x")) == [
+        f"p.yaml:1: more than {MAX_NODES} values, with its aliases written out"
+    ]
+
+
+@pytest.mark.parametrize("number", ["9" * 10_000, "0x" + "f" * 50_000, "!!int x", "1e999999", ".nan"])
+def test_numbers_that_python_cannot_print_are_told(tmp_path: Path, number: str) -> None:
+    for text in (with_rule(match=f"{{user: {number}}}"), with_rule(severity=number), f"version: {number}\n"):
+        assert all(each.startswith("p.yaml:") and len(each) < 500 for each in refused(tmp_path, text))
 
 
 def test_a_directory_is_read_in_the_order_of_its_files_and_kustomize_is_left_alone(tmp_path: Path) -> None:
