@@ -25,6 +25,7 @@ static inline u32 go_rounds(struct __sk_buff *skb, struct http_buffer *buffer, v
 	volatile struct http_buffer *b = buffer;
 
 	for (u32 round = 0; round < rounds; round++) {
+		HTTP_FORGET(round); /* as in skim_on() */
 		if (!http_round(skb, buffer, socket, d, other, ingress))
 			break;
 	}
