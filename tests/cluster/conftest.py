@@ -64,6 +64,8 @@ def made_namespace(kube: Any) -> Iterator[str]:
     core, name = kube.client.CoreV1Api(), f"bpfleet-{secrets.token_hex(4)}"
     core.create_namespace({"metadata": {"name": name}})
     try:
+        # Without one no pod is taken.
+        eventually(lambda: bool(core.list_namespaced_service_account(name).items), f"{name} has its account")
         yield name
     finally:
         core.delete_namespace(name)

@@ -15,7 +15,7 @@ from tests.cluster.conftest import eventually, made_namespace
 from tests.image.conftest import BUILD, obstacle
 from tests.support import images
 from tests.support.cgroups import v2_root
-from tests.support.kernel_objects import all_objects, left_of
+from tests.support.kernel_objects import all_objects, held, processes
 from tests.support.prometheuses import Prometheus
 
 from bundle import tools
@@ -129,7 +129,7 @@ def agent(kube: Any, node: str, overlay: Path) -> Iterator[str]:
     core, apps = kube.client.CoreV1Api(), kube.client.AppsV1Api()
     if NAMESPACE in {each.metadata.name for each in core.list_namespace().items}:
         pytest.skip(f"the cluster has a namespace {NAMESPACE} already")
-    before = all_objects()
+    owned = set()
 
     def ready() -> bool:
         status = apps.read_namespaced_daemon_set_status(AGENT, NAMESPACE).status
@@ -144,12 +144,13 @@ def agent(kube: Any, node: str, overlay: Path) -> Iterator[str]:
             log = tools.ask("kubectl", "--namespace", NAMESPACE, "logs", f"daemonset/{AGENT}").stdout
             raise AssertionError(f"{error}; {told}\nthe agent says:\n{log}") from error
         (pod,) = core.list_namespaced_pod(NAMESPACE).items
-        held = all_objects() - before
+        containers = [each.container_id.partition("://")[2] for each in pod.status.container_statuses]
+        owned = {one for container in containers for process in processes(container) for one in held(process)}
+        assert {one.kind for one in owned} >= {"prog", "map"} and owned <= all_objects()
         yield str(pod.metadata.name)
     finally:
         tools.run("kubectl", "delete", "--kustomize", overlay, "--wait", "--timeout=60s")
-    assert held, "it held programs and maps"
-    assert left_of(before, GONE_SECONDS) & held == set()
+    eventually(lambda: not owned & all_objects(), "its programs, maps and links are gone", GONE_SECONDS)
 
 
 @pytest.fixture(scope="module")

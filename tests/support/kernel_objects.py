@@ -1,8 +1,10 @@
 """Which BPF programs, maps and links exist, and who holds them: bpftool as the witness."""
 
+import contextlib
 import json
 import subprocess
 import time
+from pathlib import Path
 from typing import NamedTuple
 
 KINDS = ("prog", "map", "link")
@@ -21,6 +23,27 @@ def all_objects() -> set[Object]:
         # bpftool cannot name the holders where the kernel lacks what its own iterator needs; ids alone will do.
         said = subprocess.run(["bpftool", "--json", kind, "show"], capture_output=True, text=True, check=True).stdout
         found |= {Object(kind, one["id"]) for one in json.loads(said or "[]")}
+    return found
+
+
+def processes(container: str) -> list[Path]:
+    """Of a container on this machine."""
+    found = []
+    for each in Path("/proc").glob("[0-9]*/cgroup"):
+        with contextlib.suppress(OSError):
+            if container in each.read_text():
+                found.append(each.parent)
+    return found
+
+
+def held(process: Path) -> set[Object]:
+    """What it has open."""
+    ids = {f"{kind}_id:": kind for kind in KINDS}
+    found = set()
+    for each in (process / "fdinfo").iterdir():
+        with contextlib.suppress(OSError):
+            rows = [line.split() for line in each.read_text().splitlines()]
+            found |= {Object(ids[row[0]], int(row[1])) for row in rows if row and row[0] in ids}
     return found
 
 

@@ -2,15 +2,16 @@
 
 The first directory of the suite: a node has one agent, and the others' pod stays until the end of the session."""
 
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import pytest
 from tests.cluster.gitops import places, platforms, sources
 from tests.cluster.gitops.api import Api
 from tests.cluster.gitops.fleets import RELEASE, Fleet
-from tests.cluster.gitops.places import Discord, Place
+from tests.cluster.gitops.places import ONE_IN, Discord, Place
 from tests.cluster.gitops.platforms import Platform, kubectl
 from tests.image.conftest import BUILD, obstacle
 from tests.support import images
@@ -45,19 +46,31 @@ def platform(kube: Any) -> Platform:
 
 
 @pytest.fixture(scope="package")
-def loaded(
+def image(
     platform: Platform, pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Platform]:
-    """With the agent's image in the nodes, Flux, and the operator where the bundle expects one."""
+) -> Iterator[Callable[[], None]]:
+    """The agent's, on its way into the nodes; gives what waits until it is there, and raises what kept it away."""
     build: Any = pytestconfig.pluginmanager.get_plugin(BUILD)  # where the suite `image` runs, too
-    if build:
-        archive = build.archive()
-    elif said := obstacle():
-        pytest.skip(said)
-    else:
-        archive = tmp_path_factory.mktemp("image") / "image.tar"
-        images.build(archive)
-    platform.load(archive)
+    archive = tmp_path_factory.mktemp("image") / "image.tar"
+
+    def bring() -> None:
+        if build:
+            platform.load(build.archive())
+        else:
+            images.build(archive)
+            platform.load(archive)
+
+    if not build and (said := obstacle()):
+        yield lambda: pytest.skip(said)
+        return
+    with ThreadPoolExecutor(1) as beside:
+        brought = beside.submit(bring)
+        yield brought.result
+
+
+@pytest.fixture(scope="package")
+def installed(platform: Platform, image: Callable[[], None]) -> Iterator[Platform]:
+    """Flux, and the operator where the bundle expects one."""
     try:
         platform.install()
         yield platform
@@ -66,14 +79,35 @@ def loaded(
 
 
 @pytest.fixture(scope="package")
+def kinds(request: pytest.FixtureRequest) -> None:
+    """Those of Flux and of the operator, where they can be had, before any policy of the bundle judges them."""
+    with suppress(pytest.skip.Exception):
+        request.getfixturevalue("installed")
+
+
+@pytest.fixture(scope="package")
+def loaded(installed: Platform, image: Callable[[], None]) -> Platform:
+    """With the agent's image in the nodes, too."""
+    image()
+    return installed
+
+
+@pytest.fixture(scope="package")
 def discord(kube: Any, loaded: Platform) -> Iterator[Discord]:
-    with places.made(kube, "discord.yaml", 1) as namespace:
+    with places.made(kube, "discord.yaml") as namespace:
         yield Discord(kube.client.CoreV1Api(), namespace)
 
 
 @pytest.fixture(scope="package")
+def starting(kube: Any, loaded: Platform) -> Iterator[tuple[Place, Place]]:
+    """Namespaces whose pods start while the bundle does: shop and calm."""
+    with places.made(kube, "workloads.yaml", "critical") as shop, places.made(kube, "workloads.yaml") as calm:
+        yield Place(shop), Place(calm)
+
+
+@pytest.fixture(scope="package")
 def fleet(
-    api: Api, loaded: Platform, discord: Discord, node: str, node_address: str,
+    kube: Any, api: Api, loaded: Platform, discord: Discord, starting: tuple[Place, Place], node_address: str,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Fleet]:  # fmt: skip
     """Green."""
@@ -90,25 +124,46 @@ def fleet(
         )  # fmt: skip
         stack.callback(fleet.remove)
         fleet.start()
+        places.run(kube, discord.namespace, 1)
         yield fleet
 
 
 @pytest.fixture(scope="package")
-def shop(kube: Any, fleet: Fleet) -> Iterator[Place]:
+def shop(kube: Any, starting: tuple[Place, Place], fleet: Fleet) -> Place:
     """A namespace of the tier `critical`."""
-    with places.made(kube, "workloads.yaml", 3, "critical") as namespace:
-        yield Place(namespace)
+    places.run(kube, starting[0].namespace, 3)
+    return starting[0]
 
 
 @pytest.fixture(scope="package")
-def calm(kube: Any, fleet: Fleet) -> Iterator[Place]:
+def calm(kube: Any, starting: tuple[Place, Place], fleet: Fleet) -> Place:
     """Its neighbour, of the default tier."""
-    with places.made(kube, "workloads.yaml", 3) as namespace:
-        yield Place(namespace)
+    places.run(kube, starting[1].namespace, 3)
+    return starting[1]
+
+
+@pytest.fixture(scope="package")
+def burning(fleet: Fleet, shop: Place, calm: Place) -> None:
+    """Errors of shop, where there were none. Rules look back over a minute and routes wait: other tests run meanwhile,
+    and test_errors looks."""
+    for place in (shop, calm):
+        ratio = place.error_ratio
+        fleet.until(lambda ratio=ratio: fleet.prometheus.value(ratio) == 0, f"{ratio} is 0")
+    assert not {namespace for _, namespace in fleet.prometheus.firing()} & {shop.namespace, calm.namespace}
+    tier = f'slo:namespace_tier:info{{namespace="{shop.namespace}",tier="critical"}}'
+    assert fleet.prometheus.query(tier)
+    shop.errors(ONE_IN)
+
+
+@pytest.fixture(scope="module")
+def settled(fleet: Fleet) -> Iterator[Fleet]:
+    """A cluster that stands at what was pushed first, and is taken back to it."""
+    yield fleet
+    fleet.restore()
 
 
 @pytest.fixture
-def settled(fleet: Fleet) -> Iterator[Fleet]:
-    """A cluster that stands at the newest revision, and is taken back to it: what a test pushes it takes back."""
-    yield fleet
-    fleet.restore()
+def edited(settled: Fleet) -> Iterator[Fleet]:
+    """What a test edits it takes back in the tree: the cluster gets that by the next push."""
+    yield settled
+    settled.undo()

@@ -18,12 +18,17 @@ GREEN_SECONDS = 600.0
 """From nothing; on an idle machine it takes a minute."""
 
 CHANGED_SECONDS = 240.0
+
+LOOK_SECONDS = 0.4
+"""Several questions to an API server that has two processors with all others."""
+
 STEPS = ("crds", "admission", "controllers", "configs", "policies", "apps")
 OVERLAY = "apps/agent/kind"
 NAMESPACES = ("monitoring", "bpfleet")
 KEPT = "monitoring"
 """The one that Flux does not prune, because its disks would go with it."""
 
+USUAL_GRACE_SECONDS = 30
 RELEASE = ("bpfleet", "bpfleet-agent")
 
 
@@ -49,10 +54,14 @@ class Fleet:
         self.edit(f"{self.platform.path}/vars.yaml", more)
         shutil.copytree(self.tree, self._pristine, ignore=shutil.ignore_patterns(".git"))
 
+    def undo(self) -> None:
+        """What tests have edited is taken back: in the tree, not in the cluster."""
+        shutil.copytree(self._pristine, self.tree, dirs_exist_ok=True)
+
     def restore(self) -> None:
         """What tests have pushed is taken back."""
         if self._changed:
-            shutil.copytree(self._pristine, self.tree, dirs_exist_ok=True)
+            self.undo()
             self.push()
             self.until(lambda: self.applied(*STEPS) and self.is_green(), "everything is as before")
             self._changed = False
@@ -102,9 +111,16 @@ class Fleet:
         self.until(lambda: not self.api.all("Kustomization") + self.api.all("HelmRelease"), "Flux has pruned all")
         self.api.delete(self.source.kind, sources.NAME, sources.NAME)
         assert self.api.ask("GET", f"/api/v1/namespaces/{KEPT}"), "Flux has pruned what holds the disks"
+        # A namespace with a pod that may take minutes to end is looked at again after half of them.
+        self.until(lambda: not self._patient(), "Prometheus and Alertmanager have ended")
         self.api.ask("DELETE", f"/api/v1/namespaces/{KEPT}")
         for name in NAMESPACES:
             self.until(lambda name=name: not self.api.ask("GET", f"/api/v1/namespaces/{name}"), f"{name} is gone")
+
+    def _patient(self) -> list[Any]:
+        """Pods that may take longer to end than others."""
+        pods = self.api.all("Pod", KEPT)
+        return [each for each in pods if each["spec"]["terminationGracePeriodSeconds"] > USUAL_GRACE_SECONDS]
 
     def unready(self) -> dict[str, str]:
         """Kustomizations and HelmReleases that are not, with what they say."""
@@ -136,7 +152,7 @@ class Fleet:
     def until(self, condition: Callable[[], object], what: str, seconds: float = CHANGED_SECONDS) -> None:
         """Raises AssertionError with what Flux says."""
         try:
-            eventually(lambda: bool(condition()), what, seconds)
+            eventually(lambda: bool(condition()), what, seconds, LOOK_SECONDS)
         except AssertionError as error:
             raise AssertionError(f"{error}; {self.unready()}; {self._events()}") from error
 
@@ -145,14 +161,16 @@ class Fleet:
         words = ("--all-namespaces", "--field-selector=type=Warning", "--sort-by=.lastTimestamp")
         return "\n".join(kubectl("get", "events", *words).splitlines()[-15:])
 
-    def nudged(self, condition: Callable[[], bool]) -> Callable[[], bool]:
-        """The same, with the kubelet made to look at Prometheus' files each time."""
+    def nudged(
+        self, condition: Callable[[], bool], namespace: str = "monitoring", name: str = "prometheus"
+    ) -> Callable[[], bool]:
+        """The same, with the kubelet made to look at the files of an application's pods each time."""
 
         def asked() -> bool:
-            for pod in self.api.all("Pod", "monitoring"):
-                if pod["metadata"]["labels"].get("app.kubernetes.io/name") == "prometheus":
+            for pod in self.api.all("Pod", namespace):
+                if pod["metadata"]["labels"].get("app.kubernetes.io/name") == name:
                     change = {"metadata": {"annotations": {"bpfleet.dev/looked-at": datetime.now(UTC).isoformat()}}}
-                    self.api.patch("Pod", "monitoring", pod["metadata"]["name"], change)
+                    self.api.patch("Pod", namespace, pod["metadata"]["name"], change)
             return condition()
 
         return asked

@@ -12,12 +12,18 @@ from tests.cluster.waiting import eventually
 
 FOLDER = Path(__file__).parent
 TIER = "bpfleet.dev/slo-tier"
+ONE_IN = 5
+"""Of so many requests one fails, where some do."""
 
 
 class Place(NamedTuple):
     """web is visited all the time, till only by `ask`."""
 
     namespace: str
+
+    @property
+    def error_ratio(self) -> str:
+        return f'slo:sli_error:ratio_rate5m{{namespace="{self.namespace}",sli="availability"}}'
 
     def errors(self, one_in: int) -> None:
         self._visitor("sh", "-c", f"echo {one_in} >/tmp/one_in")
@@ -49,8 +55,8 @@ class Discord(NamedTuple):
 
 
 @contextmanager
-def made(kube: Any, manifests: str, pods: int, tier: str = "") -> Iterator[str]:
-    """A namespace in which these run."""
+def made(kube: Any, manifests: str, tier: str = "") -> Iterator[str]:
+    """A namespace in which these start."""
     core = kube.client.CoreV1Api()
     programs = {each.name: each.read_text("utf-8") for each in (FOLDER / "programs").glob("*.py")}
     with made_namespace(kube) as namespace:
@@ -58,5 +64,9 @@ def made(kube: Any, manifests: str, pods: int, tier: str = "") -> Iterator[str]:
             core.patch_namespace(namespace, {"metadata": {"labels": {TIER: tier}}})
         core.create_namespaced_config_map(namespace, {"metadata": {"name": "programs"}, "data": programs})
         create(kube, namespace, FOLDER / manifests, IMAGE=AGENT)
-        eventually(lambda: ready(kube, namespace, pods), f"{manifests}: its pods are ready", 120)
         yield namespace
+
+
+def run(kube: Any, namespace: str, pods: int) -> None:
+    """Until so many are ready."""
+    eventually(lambda: ready(kube, namespace, pods), f"{namespace}: its pods are ready", 120)

@@ -14,13 +14,14 @@ from string import Template
 from typing import Any, Protocol
 
 import yaml
+from tests.cluster import pods
 from tests.cluster.gitops import sources
 from tests.cluster.gitops.sources import ROOT, Git, Oci, Source
 from tests.support import certificates, images
 from tests.support.cgroups import v2_root
 
+from bpfleet.documents import parse
 from bundle import tools
-from bundle.documents import parse
 
 TOOL = ROOT.parent / "shared" / "cluster" / "cluster"
 PLATFORM = TOOL.parent / "platform"
@@ -34,6 +35,7 @@ MONITORING = (
 )  # fmt: skip
 WEBHOOK = Path(__file__).with_name("webhook.yaml")
 STARTED = "180s"
+RUN_SECONDS = 600.0
 
 SOON = ("--requeue-dependency=2s", "--feature-gates=CancelHealthCheckOnNewRevision=true")
 """Flux looks again after 30 s whether the step before is ready, and a step that waits for what is broken takes no
@@ -52,10 +54,22 @@ class Platform(Protocol):
     def load(self, archive: Path) -> None:
         """The agent's image, into the nodes."""
 
+    def nginx(self) -> str:
+        """An image that has it, and the programs of a small Debian."""
+
     def install(self) -> None:
         """Flux, and what the bundle expects to be there; until it is ready."""
 
-    def remove(self) -> None: ...
+    def remove(self) -> None:
+        """Told, not awaited: nothing of the other tests depends on it."""
+
+
+def run(*command: str | Path) -> str:
+    """What it prints. Raises AssertionError with what it says of its failure."""
+    done = subprocess.run(command, capture_output=True, text=True, timeout=RUN_SECONDS)
+    said = done.stderr.strip() or done.stdout.strip()
+    assert not done.returncode, f"{' '.join(map(str, command))}: exit status {done.returncode}: {said}"
+    return done.stdout
 
 
 def kubectl(*words: str | Path, input: str | None = None) -> str:
@@ -73,9 +87,10 @@ def soon(text: str) -> str:
     return yaml.safe_dump_all(made)
 
 
-def flux_is_ready(*without: str) -> None:
-    for name in set(FLUX) - set(without):
-        kubectl("--namespace=flux-system", "rollout", "status", f"deployment/{name}", f"--timeout={STARTED}")
+def available(namespace: str, *names: str) -> None:
+    """Until these Deployments are."""
+    deployments = [f"deployment/{name}" for name in names]
+    kubectl(f"--namespace={namespace}", "wait", "--for=condition=Available", f"--timeout={STARTED}", *deployments)
 
 
 class Local:
@@ -115,22 +130,24 @@ class Local:
         return found
 
     def load(self, archive: Path) -> None:
-        subprocess.run([TOOL, "load", archive], check=True, capture_output=True, timeout=300)
-        name = f"docker.io/library/{images.IMAGE}"
-        subprocess.run([TOOL, "ctr", "images", "tag", "--force", name, AGENT], check=True, capture_output=True)
+        run(TOOL, "load", archive)
+        run(TOOL, "ctr", "images", "tag", "--force", f"docker.io/library/{images.IMAGE}", AGENT)
+
+    def nginx(self) -> str:
+        subprocess.run([TOOL, "base", pods.TAG, *pods.PACKAGES], check=True, capture_output=True, timeout=300)
+        return pods.IMAGE
 
     def install(self) -> None:
-        subprocess.run([PLATFORM / "load", *FLUX, *MONITORING], check=True, capture_output=True, timeout=600)
-        for text in self._manifests():
-            kubectl("apply", "--server-side", "--force-conflicts", "--filename=-", input=text)
-            kubectl("wait", "--for=condition=Established", f"--timeout={STARTED}", "crd", "--all")
-        flux_is_ready()
-        for name in ("prometheus-operator", "rule-webhook"):
-            kubectl("--namespace=monitoring", "rollout", "status", f"deployment/{name}", f"--timeout={STARTED}")
+        run(PLATFORM / "load", *FLUX, *MONITORING)
+        objects = "\n---\n".join(self._manifests())
+        kubectl("apply", "--server-side", "--force-conflicts", "--filename=-", input=objects)
+        kubectl("wait", "--for=condition=Established", f"--timeout={STARTED}", "crd", "--all")
+        available("flux-system", *FLUX)
+        available("monitoring", "prometheus-operator", "rule-webhook")
 
     def remove(self) -> None:
-        for text in reversed(self._manifests()):
-            kubectl("delete", "--ignore-not-found", "--timeout=100s", "--filename=-", input=text)
+        objects = "\n---\n".join(reversed(self._manifests()))
+        kubectl("delete", "--ignore-not-found", "--wait=false", "--filename=-", input=objects)
         self._folder.cleanup()
 
     def _manifests(self) -> list[str]:
@@ -171,22 +188,23 @@ class Hosted:
         return {"agent_tag": AGENT.rpartition(":")[2], "sources_prefix": f"{place}/"}
 
     def load(self, archive: Path) -> None:
-        subprocess.run(["docker", "load", "--quiet", "--input", archive], check=True, capture_output=True, timeout=300)
-        subprocess.run(["docker", "tag", images.IMAGE, AGENT], check=True, capture_output=True)
-        subprocess.run(
-            ["kind", "load", "docker-image", "--name=bpfleet", AGENT], check=True, capture_output=True, timeout=300
-        )
+        run("docker", "load", "--quiet", "--input", archive)
+        run("docker", "tag", images.IMAGE, AGENT)
+        run("kind", "load", "docker-image", "--name=bpfleet", AGENT)
+
+    def nginx(self) -> str:
+        return "docker.io/library/nginx:1.28"
 
     def install(self) -> None:
         kubectl("apply", "--server-side", "--force-conflicts", "--filename=-", input=self._manifests())
-        flux_is_ready()
+        available("flux-system", *FLUX)
 
     def remove(self) -> None:
-        kubectl("delete", "--ignore-not-found", "--timeout=100s", "--filename=-", input=self._manifests())
+        kubectl("delete", "--ignore-not-found", "--wait=false", "--filename=-", input=self._manifests())
 
     @staticmethod
     def _manifests() -> str:
-        return soon(subprocess.run(["flux", "install", "--export"], check=True, capture_output=True, text=True).stdout)
+        return soon(run("flux", "install", "--export"))
 
 
 def find() -> "tuple[Platform | None, str]":

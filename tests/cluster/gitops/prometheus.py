@@ -37,6 +37,11 @@ class Prometheus:
         rules = [rule for group in self.groups() for rule in group["rules"]]
         return {rule["query"] for rule in rules if rule["name"] == alert}
 
+    def firing(self) -> set[tuple[str, str]]:
+        """Alert and namespace, where it is one."""
+        found = self.query('ALERTS{alertstate="firing"}')
+        return {(each["metric"]["alertname"], each["metric"].get("namespace", "")) for each in found}
+
     def targets(self, pool: str) -> list[dict[str, Any]]:
         """Active ones of scrape pools with this in their name."""
         found = self._ask("targets", state="active")["activeTargets"]

@@ -32,7 +32,7 @@ def test_every_agent_is_scraped_and_every_other_target_answers(fleet: Fleet) -> 
         found = fleet.prometheus.targets("/bpfleet-agent/")
         return bool(found) and len(found) == fleet.daemon_set()["status"]["desiredNumberScheduled"]
 
-    fleet.until(agents, "each agent is a target")
+    fleet.until(fleet.nudged(agents), "each agent is a target")
     fleet.until(lambda: all(each["health"] == "up" for each in fleet.prometheus.targets("")), "every target is up")
     assert fleet.prometheus.query('{__name__=~"bpfleet_.+",exported_namespace!=""}') == []
 

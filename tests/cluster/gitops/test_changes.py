@@ -1,40 +1,20 @@
-"""What is pushed comes, what is edited by hand goes, what is broken is refused and holds up nobody."""
+"""What is pushed comes, what is edited by hand goes, what is suspended waits, what is deleted is pruned."""
 
 import time
-from collections.abc import Callable
 from typing import Any
 
+import pytest
 import yaml
-from tests.cluster.gitops.api import condition
 from tests.cluster.gitops.fleets import RELEASE, STEPS, Fleet
+from tests.cluster.gitops.rules import RULE, RULES, applied_expression, expression, live
 
-RULES = "policies/platform/agent.yaml"
-RULE = ("monitoring", "bpfleet-agent")
-ALERT = "BpfleetAgentDown"
+pytestmark = pytest.mark.usefixtures("burning")
+
 LIVE_SECONDS = 60.0
 
-BROKEN = "and ("
-"""`and and` would be no mistake: a metric may be called so."""
 
-
-def expression(more: str) -> Callable[[dict[str, Any]], None]:
-    """A change of the first alert's."""
-
-    def change(value: dict[str, Any]) -> None:
-        rule = value["spec"]["groups"][0]["rules"][0]
-        assert rule["alert"] == ALERT
-        rule["expr"] = f"{rule['expr'].strip()} {more}"
-
-    return change
-
-
-def applied_expression(fleet: Fleet) -> str:
-    rule = fleet.api.get("PrometheusRule", *RULE)["spec"]["groups"][0]["rules"][0]
-    return str(rule["expr"])
-
-
-def test_a_pushed_rule_is_live_within_a_minute(settled: Fleet) -> None:
-    fleet = settled
+def test_a_pushed_rule_is_live_within_a_minute(edited: Fleet) -> None:
+    fleet = edited
     fleet.edit(RULES, expression("and vector(7) > 3"))
     began = time.monotonic()
     fleet.push()
@@ -46,10 +26,6 @@ def test_a_pushed_rule_is_live_within_a_minute(settled: Fleet) -> None:
     left = began + LIVE_SECONDS - time.monotonic()
     fleet.until(fleet.nudged(lambda: live(fleet, "vector(7)")), "Prometheus evaluates it", left)
     fleet.took["a pushed rule live"] = time.monotonic() - began
-
-
-def live(fleet: Fleet, text: str) -> bool:
-    return any(text in each for each in fleet.prometheus.expressions(ALERT))
 
 
 def test_what_is_edited_by_hand_is_undone(fleet: Fleet) -> None:
@@ -66,29 +42,8 @@ def test_what_is_edited_by_hand_is_undone(fleet: Fleet) -> None:
     fleet.until(lambda: fleet.api.get("Service", *RELEASE), "Flux has made the Service again")
 
 
-def test_a_broken_rule_is_refused_while_the_agent_rolls_out(settled: Fleet) -> None:
-    fleet, before = settled, applied_expression(settled)
-    fleet.edit(RULES, expression(BROKEN))
-    fleet.settings(drain_interval_seconds=2)
-    fleet.push()
-
-    told: list[str] = []
-
-    def refused() -> bool:
-        status, said = condition(fleet.step("policies"))
-        told[:] = [said]
-        return status == "False" and "denied the request" in said
-
-    fleet.until(refused, "the step is not ready, and says why")
-    assert 'admission webhook "prometheusrule' in told[0] and RULE[1] in told[0]
-    fleet.until(lambda: fleet.agent_is(drain_interval_seconds=2) and fleet.applied("apps"), "the agent's change is out")
-    fleet.until(refused, "the rule is still refused")
-    assert applied_expression(fleet) == before
-    assert live(fleet, "up{") and not live(fleet, BROKEN)
-
-
-def test_a_suspended_step_takes_nothing_until_it_is_resumed(settled: Fleet) -> None:
-    fleet, before = settled, applied_expression(settled)
+def test_a_suspended_step_takes_nothing_until_it_is_resumed(edited: Fleet) -> None:
+    fleet, before = edited, applied_expression(edited)
     fleet.api.patch("Kustomization", "flux-system", "policies", {"spec": {"suspend": True}})
     try:
         fleet.edit(RULES, expression("and vector(8) > 3"))
@@ -100,8 +55,8 @@ def test_a_suspended_step_takes_nothing_until_it_is_resumed(settled: Fleet) -> N
     fleet.until(lambda: "vector(8)" in applied_expression(fleet), "the change comes")
 
 
-def test_what_is_deleted_from_git_is_pruned_and_comes_back_with_it(settled: Fleet) -> None:
-    fleet, name = settled, ("monitoring", "bpfleet-anomaly")
+def test_what_is_deleted_from_git_is_pruned_and_comes_back_with_it(edited: Fleet) -> None:
+    fleet, name = edited, ("monitoring", "bpfleet-anomaly")
     assert fleet.api.get("PrometheusRule", *name)
 
     def less(value: dict[str, Any]) -> None:

@@ -1,13 +1,18 @@
-"""A roll-out, its roll-back, and a version that does not start: what is counted stays counted."""
+"""A version that does not start, a roll-out beside a broken rule, its roll-back: what is counted stays counted."""
 
 from typing import Any
 
 from tests.cluster.gitops.api import condition
 from tests.cluster.gitops.fleets import OVERLAY, RELEASE, Fleet
 from tests.cluster.gitops.places import Place
+from tests.cluster.gitops.rules import RULE, RULES, applied_expression, expression, live
 
-BEFORE, BETWEEN, AFTER = 89, 97, 83
-PATIENCE = "60s"
+BEFORE, BETWEEN, LATER, AFTER = 89, 97, 79, 83
+PATIENCE = "10s"
+"""Of the version that does not start; what is taken back has the tree's time."""
+
+BROKEN = "and ("
+"""`and and` would be no mistake: a metric may be called so."""
 
 
 def counted(fleet: Fleet, place: Place) -> float:
@@ -28,33 +33,16 @@ def scraped(fleet: Fleet) -> bool:
     return {each["scrapeUrl"].split("/")[2].rpartition(":")[0] for each in targets if each["health"] == "up"} == running
 
 
-def test_a_roll_out_and_its_roll_back_lose_no_request(settled: Fleet, calm: Place) -> None:
-    fleet = settled
-    calm.ask(BEFORE)
-    has_counted(fleet, calm, BEFORE)
-    first = {each["metadata"]["uid"] for each in fleet.agents()}
-
-    fleet.settings(drain_interval_seconds=2)
-    fleet.push()
-    fleet.until(lambda: fleet.agent_is(drain_interval_seconds=2) and scraped(fleet), "the change is out")
-    calm.ask(BETWEEN)
-    has_counted(fleet, calm, BEFORE + BETWEEN)
-    second = {each["metadata"]["uid"] for each in fleet.agents()}
-
-    fleet.restore()
-    fleet.until(lambda: fleet.agent_is(drain_interval_seconds=1) and scraped(fleet), "the change is taken back")
-    calm.ask(AFTER)
-    has_counted(fleet, calm, BEFORE + BETWEEN + AFTER)
-    assert not first & second and not second & {each["metadata"]["uid"] for each in fleet.agents()}
-
-
-def test_a_version_that_does_not_start_is_taken_back(settled: Fleet) -> None:
-    fleet = settled
+def test_a_version_that_does_not_start_is_taken_back(edited: Fleet, calm: Place) -> None:
+    fleet = edited
     good = condition(fleet.api.get("HelmRelease", *RELEASE))
     assert good[0] == "True"
+    calm.ask(BEFORE)
+    has_counted(fleet, calm, BEFORE)
 
     def bad(value: dict[str, Any]) -> None:
-        value["spec"]["timeout"] = PATIENCE
+        # Without another try: until somebody pushes, the agent of before stays.
+        value["spec"]["upgrade"] = {"timeout": PATIENCE, "remediation": {"retries": 0}}
         value["spec"]["values"]["image"]["tag"] = "absent"
 
     fleet.edit(f"{OVERLAY}/release.yaml", bad)
@@ -68,3 +56,40 @@ def test_a_version_that_does_not_start_is_taken_back(settled: Fleet) -> None:
     fleet.until(taken_back, "the release is rolled back", 300)
     fleet.until(lambda: fleet.agent_is(drain_interval_seconds=1), "the agent of before runs", 300)
     assert condition(fleet.api.get("HelmRelease", *RELEASE))[0] != "True"
+
+
+def test_a_broken_rule_holds_up_no_roll_out_which_loses_no_request(edited: Fleet, calm: Place) -> None:
+    fleet, before = edited, applied_expression(edited)
+    fleet.until(lambda: scraped(fleet), "the agents are scraped")
+    calm.ask(BETWEEN)
+    has_counted(fleet, calm, BEFORE + BETWEEN)
+    first = {each["metadata"]["uid"] for each in fleet.agents()}
+
+    fleet.edit(RULES, expression(BROKEN))
+    fleet.settings(drain_interval_seconds=2)
+    fleet.push()
+
+    told: list[str] = []
+
+    def refused() -> bool:
+        status, said = condition(fleet.step("policies"))
+        told[:] = [said]
+        return status == "False" and "denied the request" in said
+
+    fleet.until(refused, "the step is not ready, and says why")
+    assert 'admission webhook "prometheusrule' in told[0] and RULE[1] in told[0]
+    fleet.until(lambda: fleet.agent_is(drain_interval_seconds=2) and fleet.applied("apps"), "the agent's change is out")
+    fleet.until(refused, "the rule is still refused")
+    assert applied_expression(fleet) == before
+    assert live(fleet, "up{") and not live(fleet, BROKEN)
+
+    fleet.until(lambda: scraped(fleet), "the new agents are scraped")
+    calm.ask(LATER)
+    has_counted(fleet, calm, BEFORE + BETWEEN + LATER)
+    second = {each["metadata"]["uid"] for each in fleet.agents()}
+
+    fleet.restore()
+    fleet.until(lambda: fleet.agent_is(drain_interval_seconds=1) and scraped(fleet), "the change is taken back")
+    calm.ask(AFTER)
+    has_counted(fleet, calm, BEFORE + BETWEEN + LATER + AFTER)
+    assert not first & second and not second & {each["metadata"]["uid"] for each in fleet.agents()}

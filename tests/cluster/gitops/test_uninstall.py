@@ -1,13 +1,10 @@
 """The last of this directory: what is taken away leaves nothing, in the API and in the kernel."""
 
-import contextlib
-from pathlib import Path
-
 import pytest
 from tests.cluster.gitops.api import Api
 from tests.cluster.gitops.fleets import RELEASE, Fleet
 from tests.cluster.waiting import eventually
-from tests.support.kernel_objects import Object, all_objects
+from tests.support.kernel_objects import all_objects, held, processes
 
 GONE_SECONDS = 60.0
 OF_THE_CLUSTER = (
@@ -16,27 +13,6 @@ OF_THE_CLUSTER = (
     "admissionregistration.k8s.io/v1/validatingadmissionpolicies",
     "admissionregistration.k8s.io/v1/validatingadmissionpolicybindings",
 )
-IDS = {"prog_id": "prog", "map_id": "map", "link_id": "link"}
-
-
-def processes(container: str) -> list[Path]:
-    """Of a container on this machine."""
-    found = []
-    for each in Path("/proc").glob("[0-9]*/cgroup"):
-        with contextlib.suppress(OSError):
-            if container in each.read_text():
-                found.append(each.parent)
-    return found
-
-
-def held(process: Path) -> set[Object]:
-    """Programs, maps and links that it has open."""
-    found = set()
-    for each in (process / "fdinfo").iterdir():
-        with contextlib.suppress(OSError):
-            rows = [line.split() for line in each.read_text().splitlines()]
-            found |= {Object(IDS[row[0][:-1]], int(row[1])) for row in rows if row and row[0][:-1] in IDS}
-    return found
 
 
 def test_what_is_uninstalled_leaves_no_object_and_nothing_in_the_kernel(api: Api, fleet: Fleet) -> None:

@@ -35,7 +35,7 @@ def objects() -> dict[str, list[dict[str, Any]]]:
 
 
 @pytest.fixture(scope="module")
-def namespace(kube: Any) -> Iterator[str]:
+def namespace(kube: Any, kinds: None) -> Iterator[str]:
     with made_namespace(kube) as name:
         yield name
 

@@ -5,13 +5,14 @@ import json
 import re
 import secrets
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
 import pytest
-from tests.cluster.conftest import eventually, made_namespace
+from tests.cluster.conftest import made_namespace
 from tests.support import admission, trees
 
 from bundle import tools
@@ -37,10 +38,8 @@ def moved(value: Any, names: dict[str, str]) -> Any:
 
 
 @pytest.fixture(scope="module")
-def namespace(kube: Any) -> Iterator[str]:
+def namespace(kube: Any, kinds: None) -> Iterator[str]:
     with made_namespace(kube) as name:
-        core = kube.client.CoreV1Api()
-        eventually(lambda: bool(core.list_namespaced_service_account(name).items), "the namespace has its account")
         yield name
 
 
@@ -104,7 +103,10 @@ def served(version: str) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("policy", "case"), [pytest.param(each.policy, each, id=str(each)) for each in CASES], indirect=["policy"]
+    # One object for one name: pytest makes a fixture anew where its parameter is another object.
+    ("policy", "case"),
+    [pytest.param(sys.intern(each.policy), each, id=str(each)) for each in CASES],
+    indirect=["policy"],
 )
 def test_a_case_is_allowed_or_refused_for_its_reason(case: admission.Case, policy: str, namespace: str) -> None:
     needs(case)
