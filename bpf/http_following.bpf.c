@@ -5,23 +5,32 @@
  * Hook:  fragment of packet.bpf.c, and tail calls from there on. Part of http.bpf.c.
  */
 
-/* Buffers and messages that are read of a segment. The verifier walks each of them. */
+/* Buffers and messages that are read of a segment in the packet program, and in each call. The verifier walks each. */
 #define HTTP_ROUNDS 2
+#define HTTP_MORE_ROUNDS 4
 
-/* Lines and numbers read in one call of requests that are only counted any more. The verifier walks each of them. */
+/* Buffers and lines read in one call of requests that are only counted any more. The verifier walks each of them: of the
+ * million instructions that it takes at most these are 0.6. With HTTP_CALLS it is enough for 64 KiB of requests of 26
+ * bytes, the shortest with a Host, behind the HTTP_DEPTH that are kept. Verifiers before 6.8 walk nearly twice as many
+ * for each: there it is enough for lines of 20 bytes. */
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 8, 0)
 #define HTTP_SKIM_STEPS 128
+#else
+#define HTTP_SKIM_STEPS 192
+#endif
 
 /* Tail calls for a segment: of the 33 that the kernel allows one is the request log's. */
 #define HTTP_CALLS 31
 
 /* Returns 1 if there is more to read. */
 static inline u32 go_rounds(struct __sk_buff *skb, struct http_buffer *buffer, volatile struct http_socket *socket,
-			    u32 ingress)
+			    u32 ingress, u32 rounds)
 {
 	volatile struct http_direction *d = &socket->directions[ingress], *other = &socket->directions[!ingress];
 	volatile struct http_buffer *b = buffer;
 
-	for (u32 round = 0; round < HTTP_ROUNDS; round++) {
+	for (u32 round = 0; round < rounds; round++) {
+		HTTP_FORGET(round); /* as in skim_on() */
 		if (!http_round(skb, buffer, socket, d, other, ingress))
 			break;
 	}
@@ -102,7 +111,7 @@ static inline void forget_socket(struct packet *p)
 #define forget_socket(p)
 #endif
 
-/* As follow(), from where that left off: each call reads HTTP_ROUNDS more, and the kernel allows for 33 calls. */
+/* As follow(), from where that left off: each call reads HTTP_MORE_ROUNDS more, and the kernel allows for 33 calls. */
 static inline void follow_on(struct __sk_buff *skb, u32 ingress)
 {
 	u32 level = skb->cb[0];
@@ -116,7 +125,7 @@ static inline void follow_on(struct __sk_buff *skb, u32 ingress)
 	socket = http_sockets.sk_storage_get(sk, 0, 0);
 	if (!buffer || !socket)
 		return;
-	if (go_rounds(skb, buffer, socket, ingress)) {
+	if (go_rounds(skb, buffer, socket, ingress, HTTP_MORE_ROUNDS)) {
 		call_on(skb, buffer, socket, &socket->directions[ingress], ingress);
 		lose_place(&socket->directions[ingress], HTTP_PASSED);
 	}
@@ -227,7 +236,7 @@ static inline void follow(struct __sk_buff *skb, struct packet *p, struct http_s
 		     !socket->is_pipelined && socket->role == (ingress ? HTTP_CLIENT : HTTP_SERVER));
 	buffer->finish = end;
 	log_more(skb, p, buffer, d);
-	if (go_rounds(skb, buffer, socket, ingress)) {
+	if (go_rounds(skb, buffer, socket, ingress, HTTP_ROUNDS)) {
 		skb->cb[0] = buffer->level;
 		if (p->is_connection && ingress)
 			http_ingress.call(skb, 0);

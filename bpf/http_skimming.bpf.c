@@ -74,49 +74,96 @@ static inline void skim_digits(volatile struct http_buffer *b, volatile struct h
 	if (count == 7 || (!digits && is_space((u8)word)))
 		return;
 	d->length = b->number;
-	d->has_length = digits && digits <= HTTP_PLACES;
+	d->has_length = digits - 1 < HTTP_PLACES;
 	d->is_coded |= !d->has_length;
 	b->length_at = 0;
 }
 
-/* A line, or what of it is in the buffer, with the head's end where that follows. Returns 0 where there is nothing more
- * to read, or it is no head. */
+/* As pass_long_line(), of a direction that is known to carry requests. */
+static inline void skim_long_line(volatile struct http_buffer *b, volatile struct http_direction *d)
+{
+	u64 word = http_word(b, b->line), behind = http_word(b, b->line + 8) | HTTP_LOWER, other;
+
+	if (d->long_line || b->end - b->line <= HTTP_CARRY)
+		return;
+	d->long_line = 1;
+	if (d->state == HTTP_AT_START) {
+		d->method = http_method(word);
+		return;
+	}
+	word |= HTTP_LOWER;
+	other = (word ^ HTTP_BYTES('t', 'r', 'a', 'n', 's', 'f', 'e', 'r')) |
+		(behind ^ HTTP_BYTES('-', 'e', 'n', 'c', 'o', 'd', 'i', 'n'));
+	word = (word ^ HTTP_BYTES('c', 'o', 'n', 't', 'e', 'n', 't', '-')) |
+	       (HTTP_FIRST(behind, 7) ^ HTTP_BYTES('l', 'e', 'n', 'g', 't', 'h', ':', 0));
+	if (!word || !other)
+		d->is_coded = 1;
+}
+
+/* A bit for each of eight bytes whose highest bit is set. */
+static inline u64 gather(u64 bits)
+{
+	return (bits >> 7) * 0x0102040810204080ULL >> 56;
+}
+
+/* How many bits are set, in the lower half. */
+static inline u32 count_bits(u64 bits)
+{
+	bits -= bits >> 1 & 0x55555555;
+	bits = (bits & 0x33333333) + (bits >> 2 & 0x33333333);
+	bits = (bits + (bits >> 4)) & 0x0f0f0f0f;
+	return (u32)(bits * 0x01010101) >> 24;
+}
+
+/* As look(), by one branch instead of four: the verifier walks each of them in every step. */
+static inline u32 skim_line(volatile struct http_buffer *b)
+{
+	u32 at = b->at;
+	u64 found = gather(line_feeds(http_word(b, at))) | gather(line_feeds(http_word(b, at + 8))) << 8 |
+		    gather(line_feeds(http_word(b, at + 16))) << 16 | gather(line_feeds(http_word(b, at + 24))) << 24;
+
+	b->newline = at + count_bits((found & -found) - 1);
+	b->at = found ? b->newline + 1 : at + HTTP_STRIDE;
+	return found && b->newline < b->end;
+}
+
+/* A line, or what of it is in the buffer, with the number in it and the head's end where that follows. Returns 0 where
+ * there is nothing more to read, or it is no head. */
 static inline u32 skim(struct __sk_buff *skb, struct http_buffer *buffer, volatile struct http_socket *socket,
 		       volatile struct http_direction *d, volatile struct http_direction *other)
 {
 	volatile struct http_buffer *b = buffer;
-	u32 length, has_ended = 0;
+	u32 length;
 
+	b->has_ended = 0;
+	if (!b->length_at) {
+		if (d->body)
+			skip_body(b, d);
+		if (b->at >= b->end) {
+			skim_long_line(b, d);
+			return fill_buffer(skb, buffer);
+		}
+		if (!skim_line(b))
+			return 1;
+		length = b->newline - b->line;
+		if (d->state == HTTP_AT_START) {
+			skim_first_line(b, socket, d, other);
+		} else if (!d->long_line) {
+			b->has_ended = !length || (length == 1 && http_byte(b, b->line) == '\r');
+			b->number = 0;
+			b->digits = 0;
+			read_field(b, d);
+		}
+		d->long_line = 0;
+		b->line = b->at;
+	}
 	if (b->length_at) {
 		skim_digits(b, d);
-		return 1;
+		if (b->length_at)
+			return 1;
 	}
-	if (d->body)
-		skip_body(b, d);
-	if (b->at >= b->end) {
-		pass_long_line(b, socket, d);
-		return !b->is_over && fill_buffer(skb, buffer);
-	}
-	if (!look(b))
-		return 1;
-	if (b->newline >= b->end) {
-		b->at = b->end;
-		return 1;
-	}
-	length = b->newline - b->line;
-	if (d->state == HTTP_AT_START) {
-		skim_first_line(b, socket, d, other);
-	} else if (!d->long_line) {
-		has_ended = !length || (length == 1 && http_byte(b, b->line) == '\r');
-		b->number = 0;
-		b->digits = 0;
-		read_field(b, d);
-	}
-	d->long_line = 0;
-	b->line = b->at;
-	if (!has_ended) {
-		if (d->state != HTTP_IN_HEAD || b->length_at || b->end - b->at < 2 ||
-		    (u16)http_word(b, b->at) != ('\r' | '\n' << 8))
+	if (!b->has_ended) {
+		if (d->state != HTTP_IN_HEAD || b->end - b->at < 2 || (u16)http_word(b, b->at) != ('\r' | '\n' << 8))
 			return !b->is_over;
 		b->at += 2;
 		b->line = b->at;

@@ -368,6 +368,79 @@ def test_of_pipelines_of_any_depth_counted_and_lost_are_what_was_served(
     assert active_requests(page, client, server) == {}
 
 
+FULL_SEGMENTS = """
+import itertools, socket, sys
+role, host, port, kinds = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+body = b"GET / HTTP/1.1\\r\\nHost: a\\r\\n\\r\\n"
+heads = (b"GET /5 HTTP/1.1\\r\\nHost:a\\r\\n\\r\\n",
+         b"HEAD /5 HTTP/1.1\\r\\nHost:a\\r\\n\\r\\n",
+         b"POST /5 HTTP/1.1\\r\\nHost: a\\r\\nContent-Length: 27\\r\\n\\r\\n" + body)[:kinds]
+count = 64000 * kinds // len(b"".join(heads))
+large = b"Content-Length: 1000000\\r\\n\\r\\n" + bytes(1000000)
+def await_all(sock, mark, count):
+    rest = b""
+    while count:
+        part = sock.recv(1 << 20)
+        assert part
+        rest += part
+        count -= rest.count(mark)
+        rest = rest[-len(mark) + 1:]
+def ask(sock, count, requests):
+    sock.sendall(requests)
+    await_all(sock, b"HTTP/1.1 ", count)
+def answer(sock, count):
+    await_all(sock, b"\\r\\n\\r\\n", count)
+    sock.sendall(b"HTTP/1.1 204 No Content\\r\\n\\r\\n" * count)
+if role == "server":
+    with socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET) as listener:
+        print("ready", flush=True)
+        with listener.accept()[0] as sock:
+            await_all(sock, bytes(1000000), 1)
+            sock.sendall(b"HTTP/1.1 200 OK\\r\\n" + large)
+            for _ in range(3):
+                answer(sock, count)
+                answer(sock, 1)
+            assert not sock.recv(1)
+else:
+    with socket.create_connection((host, port)) as sock:
+        ask(sock, 1, b"POST /5 HTTP/1.1\\r\\nHost: a\\r\\n" + large)
+        for _ in range(3):
+            ask(sock, count, b"".join(itertools.islice(itertools.cycle(heads), count)))
+            ask(sock, 1, heads[0])
+print(1 + 3 * (count + 1))
+"""
+
+
+@needs("nginx")
+def test_of_segments_of_64_kib_full_of_requests_or_answers_counted_and_lost_are_what_was_served(
+    agent: Agent, place: Place, pair: Pair, tmp_path: Path
+) -> None:
+    """The first exchange is large, so that TCP sends the pipelines behind it in one piece each: they are the shortest
+    requests, some whose answers cannot be told apart (HEAD), some with bodies. nginx answers one by one, the test's own
+    server all at once."""
+    client, server = place("client", pair[0]), place("server", pair[1])
+    nginx = web(server, tmp_path)
+    before, served, port = lost_requests(agent), 0, 5100
+    for host in (V4, V6):
+        for kinds in (1, 2, 3):
+            asked = client.run([sys.executable, "-c", FULL_SEGMENTS, "client", host, "80", str(kinds)])
+            served += int(asked.stdout)
+            if kinds == 3:
+                continue
+            port += 1
+            words = [host, str(port), str(kinds)]
+            answers = server.start([sys.executable, "-c", FULL_SEGMENTS, "server", *words], ready="ready")
+            client.run([sys.executable, "-c", FULL_SEGMENTS, "client", *words])
+            assert answers.stdout
+            served += int(answers.stdout.readline())
+    page = agent.settled(client, server)
+    sides = [sum(requests(page, side, cgroup).values()) for side, cgroup in (("server", server), ("client", client))]
+    assert lines(nginx) < served
+    assert sum(sides) + lost_requests(agent) - before == 2 * served
+    assert all(10 * (1 + 16) <= side < served for side in sides)
+    assert active_requests(page, client, server) == {}
+
+
 GIVES_UP = """
 import socket, sys
 sock = socket.create_connection((sys.argv[1], 80))

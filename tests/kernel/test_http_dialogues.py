@@ -455,7 +455,7 @@ def bytes_that_no_text_has_do_not_disturb(stage: Stage) -> None:
 
 @play
 def a_head_of_100_kb_is_one_request(stage: Stage) -> None:
-    """Of segments that hold more of it than is read (29 kB) its end is not seen: the next request is, again."""
+    """Of segments that hold more of it than is read (58 kB) its end is not seen: the next request is, again."""
     with stage.connection() as c:
         for _ in range(3):
             c.client(b"GET / HTTP/1.1\r\nHost: a\r\n" + b"X-Pad: %s\r\n" % (b"p" * 1000) * 100 + b"\r\n")

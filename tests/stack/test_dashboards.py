@@ -4,6 +4,7 @@ Witness: Prometheus, which is asked what Grafana would ask.
 """
 
 import json
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -26,6 +27,9 @@ pytestmark = [pytest.mark.skipif(bool(obstacle()), reason=obstacle()), needs("pr
 REPOSITORY = Path(__file__).parents[2]
 WINDOW = "6s"
 """Of Prometheus that scrapes each second."""
+
+FILLED_SECONDS = 60.0
+LOOK_SECONDS = 0.5
 
 SERVER = """
 server { listen 8080; location / { return 500 "broken\\n"; } }
@@ -76,18 +80,29 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Prometheus
         yield prometheus, values
 
 
-@pytest.mark.parametrize("file", sorted((REPOSITORY / DIRECTORY).glob("*.json")), ids=lambda file: file.stem)
-def test_every_panel_shows_something_or_says_why_not(shown: tuple[Prometheus, Mapping[str, str]], file: Path) -> None:
-    prometheus, values = shown
-    board = json.loads(file.read_text())
-    empty: list[tuple[str, str, bool]] = []
+Empty = list[tuple[str, str, bool]]
+"""Panels: title, query, whether they say why they may be empty."""
+
+
+def unexplained(prometheus: Prometheus, values: Mapping[str, str], board: dict[str, Any]) -> Empty:
+    """Without a row now: those that do not say why, or say so of what this host has."""
+    expected = (*NOT_ON_A_HOST, *NOT_ASKED_FOR)
+    empty: Empty = []
     for panel, expression in queries(board):
+        is_explained = may_be_empty(panel) and any(word in expression for word in expected)
         found: list[Any] = []
         for side in ("server", "client"):
             found = found or prometheus.query(filled(expression, {**values, "workload": values[side]}))
-        if not found:
+        if not found and not is_explained:
             empty.append((panel["title"], expression, may_be_empty(panel)))
+    return empty
 
-    assert [each for each in empty if not each[2]] == []
-    expected = (*NOT_ON_A_HOST, *NOT_ASKED_FOR)
-    assert [each for each in empty if not any(word in each[1] for word in expected)] == []
+
+@pytest.mark.parametrize("file", sorted((REPOSITORY / DIRECTORY).glob("*.json")), ids=lambda file: file.stem)
+def test_every_panel_shows_something_or_says_why_not(shown: tuple[Prometheus, Mapping[str, str]], file: Path) -> None:
+    """Asked again until each has rows: on a busy machine a window of 6 s may lack the scrapes, or the traffic, that a
+    rate needs."""
+    board, end = json.loads(file.read_text()), time.monotonic() + FILLED_SECONDS
+    while (empty := unexplained(*shown, board)) and time.monotonic() < end:
+        time.sleep(LOOK_SECONDS)
+    assert empty == []
