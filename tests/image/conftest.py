@@ -51,8 +51,8 @@ def docker() -> Iterator[Docker]:
 
 
 class Build:
-    """The image, built beside the unit tests, which need one processor and send nothing, and beside the start of what is
-    in the cluster, which waits most of the time."""
+    """The image, built beside the unit tests, which need one processor and send nothing, and beside the cluster's first
+    ones, which wait most of the time."""
 
     def __init__(self) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="bpfleet-image-"))
