@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-from bench import agents, bystanders, endurance, images, parsers, paths, requests, rows
+from bench import agents, bystanders, egresses, endurance, execs, images, parsers, paths, requests, rows
 from bench.rows import Row
 
 REPOSITORY = Path(__file__).parents[1]
@@ -38,10 +38,23 @@ def scrapes(folder: Path, quick: bool) -> Iterator[Row]:
         yield Row(**known, facts=found)
 
 
+def egresses_of(folder: Path, quick: bool) -> Iterator[Row]:
+    yield from egresses.runs(folder)
+    yield from egresses.measure(folder, QUICK_PAIRS if quick else PAIRS)
+
+
+def execs_of(folder: Path, quick: bool) -> Iterator[Row]:
+    yield from execs.measure(folder, QUICK_PAIRS if quick else PAIRS)
+    yield from execs.runs(folder)
+    yield from execs.flood(folder)
+
+
 PARTS: dict[str, Part] = {
     "requests": lambda folder, quick: requests.measure(folder, QUICK_PAIRS if quick else PAIRS),
     "paths": paths.measure,
     "bystanders": lambda folder, quick: bystanders.measure(QUICK_PAIRS if quick else PAIRS),
+    "execs": execs_of,
+    "egresses": egresses_of,
     "scrapes": scrapes,
     "agents": agents.measure,
     "images": images.measure,

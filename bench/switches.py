@@ -1,11 +1,12 @@
-"""All default collectors, loaded as the agent loads them, to be put on their hooks and taken off within a millisecond.
+"""Collectors (all default ones, or some), loaded as the agent loads them, to be put on their hooks and taken off within
+a millisecond.
 
 The programs are the agent's own, from its own door. A link names its program; with the program in hand (root may ask
 for it by its id) the links can be closed and made anew, which is what a start and an end of the agent do to a host.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,15 +17,17 @@ from agent.kernel import facts, syscalls
 from agent.kernel.door import KernelDoor, KernelSettings
 from agent.kernel.lock import Lock
 from agent.settings import Settings
+from bpfleet.api import Collector
 
 PROG_GET_FD_BY_ID = 13
+DEFAULTS = tuple(kind for kind in BUILT_IN if kind.default)
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Hook:
-    """A program and where it belongs. direction: of a packet program, -1 for others. tracepoint: empty for a program
+    """A program and where it belongs. direction: of one on a cgroup, -1 for others. tracepoint: empty for a program
     that knows its own."""
 
     program: int
@@ -60,7 +63,10 @@ ITERATOR = "iter"
 
 
 class Switch:
-    """Loaded and off when it is entered; nothing stays when it is left."""
+    """Loaded and off when it is entered; nothing stays when it is left. kinds: all default collectors, or some."""
+
+    def __init__(self, kinds: Sequence[type[Collector]] = DEFAULTS) -> None:
+        self._kinds = kinds
 
     def __enter__(self) -> "Switch":
         settings = Settings()
@@ -70,13 +76,13 @@ class Switch:
             self.cgroup = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
             stack.callback(os.close, self.cgroup)
             before = descriptors()
-            collectors = [kind() for kind in BUILT_IN if kind.default]
+            collectors = [kind() for kind in self._kinds]
             kernel = KernelSettings(limits=asdict(settings.limits), bounds=asdict(settings.histograms))
-            loaded = KernelDoor().load(collectors, kernel)
+            self.loaded = loaded = KernelDoor().load(collectors, kernel)
             stack.callback(loaded.close)
             off = {name: outcome.reason for name, outcome in loaded.outcomes.items() if not outcome.up}
             if off:
-                raise RuntimeError(f"not all default collectors run here: {off}")
+                raise RuntimeError(f"not all of these collectors run here: {off}")
             self.hooks: list[Hook] = []
             stack.callback(self._let_go)
             loaded.begin_drain()
@@ -98,7 +104,8 @@ class Switch:
                 self.hooks.append(hook_of(link))
                 os.dup2(nothing, descriptor, inheritable=False)
         os.close(nothing)
-        if {hook.direction for hook in self.hooks} != {-1, syscalls.ATTACH_INGRESS, syscalls.ATTACH_EGRESS}:
+        directions = {-1, syscalls.ATTACH_INGRESS, syscalls.ATTACH_EGRESS}
+        if self._kinds is DEFAULTS and {hook.direction for hook in self.hooks} != directions:
             raise RuntimeError(f"expected packet programs and tracepoints, found {self.hooks}")
 
     def _let_go(self) -> None:

@@ -28,7 +28,7 @@ from tests.support.relay import Relay
 
 from agent.collectors import BUILT_IN
 from agent.kernel import facts
-from matrix import web
+from matrix import egresses, execs, web
 
 ALL = ("bpf", "perfmon", "net_admin", "sys_resource")
 """What the agent can have use for on some kernel; each is taken away in turn."""
@@ -303,6 +303,10 @@ def measure(name: str, prefix: Sequence[str]) -> None:
             load.end()
             up = {collector for collector, state in states.items() if state["up"]}
             checks = settled(agent, load, up, events, before)
+            if name == "all" and "exec" in up:
+                checks += [Check("exec", *found) for found in execs.checks()]
+            if name == "all" and {"egress", "dns_names"} <= up:
+                checks += [Check("egress", *found) for found in egresses.checks()]
             say(
                 run=name,
                 collectors=states,

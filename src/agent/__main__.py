@@ -9,7 +9,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -21,14 +21,14 @@ from agent.collectors.http_log import Mode
 from agent.configuration import Configuration
 from agent.credentials import Credentials
 from agent.events.delivery import Delivery
-from agent.events.routing import Router
+from agent.events.routing import Router, Stage
 from agent.identity.model import Owner
 from agent.identity.resolver import Resolver, assemble
 from agent.kernel import facts
 from agent.kernel.door import KernelDoor, KernelSettings, Outcome
 from agent.kernel.lock import Lock
 from agent.metrics.accumulate import Accumulator
-from agent.metrics.health import Build, Health, Report, RequestLog
+from agent.metrics.health import Build, Health, Report, RequestLog, Security
 from agent.metrics.page import Page
 from agent.plugins import guarding
 from agent.plugins.finding import Finder, Plugins
@@ -39,17 +39,22 @@ from agent.requests import wishes
 from agent.requests.durations import RouteDurations
 from agent.requests.policy import Policies
 from agent.requests.stage import RequestStage
-from agent.requests.steering import Steering
+from agent.requests.steering import LogOrders, Steering
 from agent.running import Running, describe, lonely
+from agent.security import shipped
+from agent.security.following import Followed
+from agent.security.scopes import Scopes
+from agent.security.stage import SecurityStage
+from agent.security.steering import SecurityOrders
 from agent.server import Application, Heartbeat, Server
 from agent.settings import Settings
 from agent.sinks import BUILT_IN as SINKS
 from agent.sinks.recent import Recent
 from agent.status import Status
 from bpfleet import __version__
-from bpfleet.api import Collector, Sink
+from bpfleet.api import Collector, Sample, Sink
 from bpfleet.errors import BpfleetError, HostError, OptionError, SettingsError
-from bpfleet.events import HTTP_REQUEST
+from bpfleet.events import HTTP_REQUEST, SECURITY
 
 log = logging.getLogger("agent")
 
@@ -110,7 +115,11 @@ def run(given: Configuration, orders: Orders) -> None:
         plugins = orders.find(settings.plugins.dir)
         made, kinds = make(plugins, settings), plugins.kinds()
         tells_requests = any(HTTP_REQUEST in each.event_names for each in made.collectors)
-        identity = resolver(settings, cgroup_root, tells_requests and settings.requests.annotations == "on")
+        tells_security = any(name in SECURITY for each in made.collectors for name in each.event_names)
+        annotated = (tells_requests and settings.requests.annotations == "on") or (
+            tells_security and settings.security.watch == "annotated"
+        )
+        identity = resolver(settings, cgroup_root, annotated)
         totals = Accumulator(
             identity,
             [metric for collector in made.collectors for metric in collector.metrics],
@@ -147,6 +156,10 @@ def serve(
     """The port first: where it is taken nothing is loaded, and while the programs compile the probes have an answer."""
     build = Build(__version__, platform.release(), "")
     requests = request_stage(settings, identity)
+    policies = Followed(Path(settings.security.policies) if settings.security.policies else shipped.directory())
+    scopes = Scopes(identity, policies.policies, settings.security.watch)
+    security = SecurityStage(scopes, settings.security, time.monotonic)
+    security_orders = SecurityOrders(scopes, settings.security)
     health = Health(
         totals.standing,
         build,
@@ -154,7 +167,9 @@ def serve(
         credentials.good,
         identity.backends,
         lambda: RequestLog(*requests.policies.standing()),
+        lambda: security_health(policies),
     )
+    status.security = policies.page
     heartbeat = Heartbeat(STALL_SECONDS)
     recent = Recent(lambda: reloader.settings.requests.log, secrets.token_hex(8)) if settings.runs("http_log") else None
     pages = Application(
@@ -163,13 +178,17 @@ def serve(
     server = Server(pages, settings.address, credentials.context)
     collectors = made.collectors
     kept = [*places, recent] if recent else places
-    events = router(settings, collectors, kept, identity, requests)
+    events = router(settings, collectors, kept, identity, requests, security)
     status.sinks = health.sinks = {sink.name: "" for sink in kept} | made.sinks_off
     steering = Steering(requests.policies, settings.requests)
     agent: Agent | None = None
 
     def modes() -> tuple[Mode, Mapping[int, Mode]]:
         return steering.modes(identity.tree.living(), identity.owner)
+
+    def told() -> Iterator[Sample]:
+        yield from requests.durations.samples() if requests.durations else ()
+        yield from security.samples()
 
     def observe(report: Report) -> None:
         health.observe(report)
@@ -186,8 +205,8 @@ def serve(
             *(loaded, collectors, identity, totals, events, observe, time.monotonic),
             intervals=paces(settings),
             most=guarding.most(settings.limits.flows),
-            modes=modes,
-            told=requests.durations.samples if requests.durations else tuple,
+            steering=[LogOrders(modes), security_orders],
+            told=told,
         )
         off = [each for each in collectors if not loaded.outcomes[each.name].up]
         totals.switch_off(lonely((metric for each in off for metric in each.metrics), agent.metrics()))
@@ -196,7 +215,10 @@ def serve(
         log.info("metrics at %s://%s:%d/metrics", server.scheme, *server.address)
         kinds = makers(plugins, settings)
         running = Running(
-            *(settings, kinds, door, kernel, agent, identity, totals, credentials, paces), requests, steering
+            *(settings, kinds, door, kernel, agent, identity, totals, credentials, paces),
+            requests,
+            steering,
+            security=(security, security_orders),
         )
         threading.Thread(
             target=reloader.run, args=(orders.reloads, running.apply), name="reload", daemon=True
@@ -241,10 +263,17 @@ def router(
     sinks: Sequence[Sink],
     identity: Resolver,
     requests: RequestStage,
+    security: SecurityStage,
 ) -> Router[Owner]:
     names = [name for collector in collectors for name in collector.event_names]
     deliveries = [Delivery(sink, names, time.monotonic) for sink in sinks]
-    return Router(identity, deliveries, names, settings.limits.events_per_second, stages={HTTP_REQUEST: requests})
+    stages: dict[str, Stage] = {HTTP_REQUEST: requests, **dict.fromkeys(SECURITY, security)}
+    return Router(identity, deliveries, names, settings.limits.events_per_second, stages=stages)
+
+
+def security_health(policies: Followed) -> Security:
+    state = policies.state()
+    return Security(state.rules, not state.problem)
 
 
 def sinks(given: Configuration) -> list[Sink]:

@@ -2,6 +2,10 @@
 
     kernel maps -> collectors -> accumulator (identity inside) -> page
     ring buffers -> collectors -> events (identity inside) -> sinks
+    settings, policies -> steering -> collectors -> kernel maps
+
+What a collector watches may be steered: whoever decides it (the request log, the security policies) is asked once a
+drain, after identity and before anything is read, and tells the collectors that it names.
 
 A collector that fails is its own problem: the rest count.
 """
@@ -9,21 +13,20 @@ A collector that fails is its own problem: the rest count.
 import logging
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
-from agent.collectors.http_log import HttpLog, Mode
 from agent.events.routing import Standing
 from agent.kernel.door import Loaded, Outcome
 from agent.metrics.health import Books, CollectorState, Report, Runs, Table
 from agent.plugins import guarding
 from agent.throttle import Throttle
-from bpfleet.api import AnyOf, Collector, Event, Metric, Process, Sample, Walk
+from bpfleet.api import AnyOf, Collector, Event, Maps, Metric, Process, Sample, Walk
 
 log = logging.getLogger(__name__)
 
-OWN_STEPS = ("identity", "totals", "events", "report")
+OWN_STEPS = ("identity", "orders", "totals", "events", "report")
 """Of a drain, besides the collectors."""
 
 
@@ -64,15 +67,25 @@ class Events(Protocol):
     def standing(self) -> Standing: ...
 
 
-Modes = Callable[[], tuple[Mode, Mapping[int, Mode]]]
-"""Which requests are to be logged: in general, and by cgroup where that is another."""
+class Steering(Protocol):
+    """Who tells collectors what they are to watch. collectors: which, by name. left_out: a sentence with a %d for the
+    log, for rows that found no room."""
+
+    @property
+    def collectors(self) -> Collection[str]: ...
+    @property
+    def left_out(self) -> str: ...
+    def begin(self) -> None:
+        """Once a drain, when owners are known."""
+
+    def steer(self, collector: Collector, maps: Maps) -> int:
+        """Tells one of them. Returns how many rows found no room."""
 
 
 class Agent:
     """Drains on one thread, and says after each drain how it went. clock: monotonic seconds. intervals: by collector,
     the seconds between two calls of those that are not asked at each drain. most: samples or events of one collector in
-    one drain; whoever yields more is off for good. modes: asked at each drain, where requests are logged. told: what is
-    counted of events.
+    one drain; whoever yields more is off for good. steering: asked at each drain. told: what is counted of events.
 
     The settings of what it works with change between two drains only: `with agent.changing(): ...`, from any thread."""
 
@@ -87,11 +100,11 @@ class Agent:
         clock: Callable[[], float],
         intervals: Mapping[str, float] | None = None,
         most: int = guarding.MAX_YIELDED,
-        modes: Modes | None = None,
+        steering: Sequence[Steering] = (),
         told: Callable[[], Iterable[Sample]] = tuple,
     ) -> None:
         self._loaded = loaded
-        self._modes = modes
+        self._steering = tuple(steering)
         self._collectors = [each for each in collectors if loaded.outcomes[each.name].up]
         self._identity = identity
         self._totals = totals
@@ -108,7 +121,16 @@ class Agent:
         self._failed: Counter[str] = Counter()
         self._lock = threading.RLock()
         self._closed = False
-        identity.namespaces.follow(self._walk())
+        self._introduce()
+
+    def _introduce(self) -> None:
+        """Whoever runs now, to each other and to who follows their processes."""
+        for each in self._collectors:
+            try:
+                each.meet(tuple(self._collectors))
+            except Exception:  # one collector's failure is its own
+                log.exception("collector %s cannot meet the others", each.name)
+        self._identity.namespaces.follow(self._walk())
 
     def _walk(self) -> Callable[[], Iterable[Process]] | None:
         """Over all processes, where a collector that runs can."""
@@ -156,7 +178,7 @@ class Agent:
             self._collectors += [each for each in collectors if loaded.outcomes[each.name].up]
             self._loaded.join(loaded)
             self._events.declare(name for each in collectors for name in each.event_names)
-            self._identity.namespaces.follow(self._walk())
+            self._introduce()
 
     def leave(self, collector: Collector) -> None:
         """One with a unit of its own: it is drained for the last time when its programs run no more."""
@@ -167,7 +189,7 @@ class Agent:
             self.drain()
             self._collectors = [each for each in self._collectors if each.name != collector.name]
             self._endless.pop(collector.name, None)
-            self._identity.namespaces.follow(self._walk())
+            self._introduce()
             self._loaded.leave(collector.name)
 
     def note(self, outcomes: Mapping[str, Outcome]) -> None:
@@ -201,6 +223,8 @@ class Agent:
         for collector in self._collectors:  # before anything is counted, so that a cgroup that is gone has a name
             self._asked(collector, self._meet_cgroups)
         self._isolated("identity", self._identity.refresh)
+        for steering in self._steering:
+            self._isolated("orders", steering.begin)
         for collector in self._collectors:
             self._asked(collector, self._steer)
         for collector in self._collectors:
@@ -280,11 +304,11 @@ class Agent:
                 self._identity.tree.made(change.cgroup_id, change.path)
 
     def _steer(self, collector: Collector) -> None:
-        if not isinstance(collector, HttpLog) or not self._modes:
-            return
-        left_out = collector.steer(self._loaded.maps(collector.name), *self._modes())
-        if left_out and self._throttle.allows("modes"):
-            log.warning("requests of %d cgroups are logged as those of all others: limits.cgroups is used up", left_out)
+        for steering in self._steering:
+            if collector.name in steering.collectors:
+                left_out = steering.steer(collector, self._loaded.maps(collector.name))
+                if left_out and self._throttle.allows(f"{collector.name} rows"):
+                    log.warning(steering.left_out, left_out)
 
     def _count(self, collector: Collector) -> None:
         if self._is_due(collector.name):

@@ -17,7 +17,7 @@ FRAME = Path("apps/agent/schema.yaml")
 
 OWNED = (
     *("listen", "node_name", "identity.kubernetes", "identity.kubeconfig", "identity.docker", "server"),
-    *("kernel.python", "kernel.cache", "kernel.cgroup_root", "plugins.dir"),
+    *("kernel.python", "kernel.cache", "kernel.cgroup_root", "plugins.dir", "security.policies"),
     *("sinks.otlp.ca_file", "sinks.otlp.certificate_file", "sinks.otlp.key_file", "sinks.otlp.token_file"),
     *("sinks.syslog.ca_file", "sinks.syslog.certificate_file", "sinks.syslog.key_file"),
 )

@@ -86,6 +86,12 @@ def _collector(arguments: Sequence[str]) -> int:
     return main(arguments)
 
 
+def _policy(arguments: Sequence[str]) -> int:
+    from agent.policy import main
+
+    return main(arguments, POLICY.help)
+
+
 def describe(collector: type[Collector]) -> list[str]:
     """What a collector answers, where it hooks in, what that takes, and what it counts."""
     question = _module_question(collector)
@@ -125,3 +131,4 @@ READY = Command("Ask the agent of this machine whether it counts.", _ready)
 CONFIG = Command("Show or check the settings, or print their JSON Schema.", _config)
 COLLECTOR = Command("List collectors and sinks, plugins among them, or check one.", _collector)
 COLLECTORS = Command("List the collectors with their hooks, capabilities and metrics.", _collectors)
+POLICY = Command("Check security policies, or say what they say of an event.", _policy)

@@ -79,10 +79,10 @@ class Credential(Generic[T]):
         self._stamps = stamps
 
     def _stamp(self) -> tuple[tuple[int, ...] | None, ...]:
-        return tuple(map(_stamp, self._files))
+        return tuple(map(stamp, self._files))
 
 
-def _stamp(file: Path) -> tuple[int, ...] | None:
+def stamp(file: Path) -> tuple[int, ...] | None:
     """Changes with the file, also where a symbolic link on the way to it does."""
     try:
         found = os.stat(file)

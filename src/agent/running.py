@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Protocol
 
 from agent.agent import Agent
 from agent.configuration import Configuration
@@ -12,11 +13,17 @@ from agent.kernel.door import Door, KernelSettings, Loaded, Outcome
 from agent.metrics.accumulate import Accumulator
 from agent.requests.stage import RequestStage
 from agent.requests.steering import Steering
-from agent.settings import Settings
+from agent.settings import Security, Settings
 from bpfleet.api import Collector, Metric
 from bpfleet.errors import BpfleetError
 
 log = logging.getLogger(__name__)
+
+
+class Adjusted(Protocol):
+    """What works with the section `security`."""
+
+    def adjust(self, settings: Security) -> None: ...
 
 
 class Running:
@@ -37,12 +44,14 @@ class Running:
         intervals: Callable[[Settings], Mapping[str, float]],
         requests: RequestStage,
         steering: Steering | None = None,
+        security: Sequence[Adjusted] = (),
     ) -> None:
         self._settings, self._kinds, self._intervals = settings, kinds, intervals
         self._door, self._kernel = door, kernel
         self._agent, self._identity, self._totals, self._credentials = agent, identity, totals, credentials
         self._requests = requests
         self._steering = steering
+        self._security = tuple(security)
 
     def interval(self) -> float:
         """Seconds between two drains."""
@@ -70,6 +79,8 @@ class Running:
             self._requests.adjust(settings.requests)
             if self._steering:
                 self._steering.adjust(settings.requests)
+            for each in self._security:
+                each.adjust(settings.security)
         logging.getLogger().setLevel(settings.log_level.upper())
         for name in before.collectors:
             if name not in settings.collectors:

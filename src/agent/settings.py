@@ -14,6 +14,7 @@ from urllib.parse import SplitResult, urlsplit
 from agent import networks
 from agent.options import Entries, Leaf, PluginOptions, Value, setting
 from agent.requests import wishes
+from agent.security.orders import WATCH
 from agent.sinks.facilities import FACILITIES
 from bpfleet.bounds import REQUEST_SECONDS
 
@@ -198,6 +199,50 @@ class Requests:
     def logs(self) -> bool:
         """Whether some request is to be told of by the settings alone."""
         return self.log != "off" or any(not asked.endswith("=off") for asked in self.namespaces)
+
+
+@dataclass(frozen=True)
+class Security:
+    """Security events: who is watched, by which policies, and how much of it is told. Only the collectors `exec`,
+    `file_open`, `chmod`, `ptrace` and `egress` tell of any, and none of them runs unless asked for."""
+
+    watch: str = setting(
+        "annotated",
+        'Who is watched: the namespaces and pods with the annotation bpfleet.io/security: "on", everything (also what '
+        "runs outside Kubernetes), or nobody. Annotations of namespaces are followed where one of the collectors is on "
+        "at the start.",
+        live=True,
+        choices=WATCH,
+    )
+    policies: str = _path("", "Directory of the policies, followed while the agent runs; empty takes the shipped ones.")
+    per_second: int = setting(
+        100,
+        "Events of each collector that the kernel tells of one cgroup in a second; those beyond are counted.",
+        live=True,
+        minimum=1,
+        maximum=1_000_000,
+    )
+    burst: int = setting(
+        500, "Events that the kernel tells of one cgroup in one moment.", live=True, minimum=1, maximum=1_000_000
+    )
+    rule_per_second: float = setting(
+        5.0,
+        "Events of one rule and workload that leave the node in a second; those beyond are counted.",
+        live=True,
+        minimum=0.001,
+        maximum=1_000_000.0,
+    )
+    rule_burst: int = setting(
+        50, "Events of one rule and workload that leave in one moment.", live=True, minimum=1, maximum=1_000_000
+    )
+    fold_seconds: float = setting(
+        60.0,
+        "For so long the repeats of an event (same rule, pod, program and object) are folded into one that tells how "
+        "many there were; 0 tells each.",
+        live=True,
+        minimum=0.0,
+        maximum=3600.0,
+    )
 
 
 @dataclass(frozen=True)
@@ -426,6 +471,7 @@ class Settings:
     histograms: Histograms = Histograms()
     sockets: Sockets = Sockets()
     requests: Requests = Requests()
+    security: Security = Security()
     identity: Identity = Identity()
     server: Server = Server()
     kernel: Kernel = Kernel()
@@ -434,7 +480,8 @@ class Settings:
 
     def runs(self, collector: str) -> bool:
         """Whether it is asked for, by its name or by what it is for."""
-        return collector in self.collectors or (collector == "http_log" and self.requests.logs)
+        wanted = {"http_log": self.requests.logs, "dns_names": "egress" in self.collectors}
+        return collector in self.collectors or wanted.get(collector, False)
 
     @property
     def address(self) -> tuple[str, int]:

@@ -31,6 +31,8 @@ class Status:
         self.headers = self.units = ""
         self.sinks: Mapping[str, str] = {}
         """Why each is off; empty where it is on."""
+        self.security: Callable[[], Mapping[str, object]] = dict
+        """What the security policies say of themselves."""
 
     def observe(self, report: Report) -> None:
         self._report = report
@@ -65,5 +67,6 @@ class Status:
             "series": {**self._standing()._asdict(), "lost": dict(self._standing().lost)},
             "identity": dict(self._identity()),
             "reload": dict(self._reload()),
+            "security": dict(self.security()),
             "credentials": {name: state._asdict() for name, state in self._credentials().items()},
         }

@@ -28,6 +28,7 @@ from bpfleet.sending import Batch, Retry, Unavailable, Written
 __all__ = [
     "AnyOf",
     "Batch",
+    "CgroupAddress",
     "CgroupChange",
     "CgroupPacket",
     "Channel",
@@ -87,8 +88,8 @@ class Maps(Protocol):
         """The records of a ring buffer since the last call."""
 
     def replace(self, name: str, rows: Mapping[bytes, tuple[int, ...]]) -> int:
-        """Make a hash, which programs read and nobody else writes, hold these rows and no others. A row that is as it
-        was costs no system call. Returns how many found no room."""
+        """Make a hash or a trie of prefixes (lpm_trie), which programs read and nobody else writes, hold these rows and
+        no others. A row that is as it was costs no system call. Returns how many found no room."""
 
     def walk(self, function: str) -> bytes:
         """Run the iterator of a Walk over everything that there is now; what its program wrote (bpf_seq_write)."""
@@ -140,6 +141,19 @@ class CgroupPacket(Probe):
     @property
     def hook(self) -> str:
         return f"cgroup_skb/{self.direction}"
+
+
+@dataclass(frozen=True)
+class CgroupAddress(Probe):
+    """`int f(struct bpf_sock_addr *ctx)`, a cgroup link on the cgroup v2 root, run where a process names the other end
+    of a socket. `call` connect4 | connect6 | sendmsg4 | sendmsg6. Return 1: with anything else the call is refused."""
+
+    call: str = "connect4"
+    capabilities: ClassVar[tuple[str, ...]] = ("BPF", "NET_ADMIN")
+
+    @property
+    def hook(self) -> str:
+        return f"cgroup/{self.call}"
 
 
 @dataclass(frozen=True)
@@ -298,6 +312,10 @@ class Collector(Plugin):
     def defines(self, limits: Mapping[str, int]) -> dict[str, str]:
         """Constants (`#define NAME value`) that the C file is compiled with. limits: the settings' `limits`."""
         return {}
+
+    def meet(self, others: Sequence["Collector"]) -> None:
+        """Those that run, this one among them: told again when one has joined or left. For a collector that tells what
+        it has with what another one knows."""
 
     def collect(self, maps: Maps) -> Iterator[Sample]:
         """What was counted since the last call."""

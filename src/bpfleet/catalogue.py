@@ -224,14 +224,14 @@ PACKET_DROPS = Counter(
 )
 SECURITY_EVENTS = Counter(
     "security.events",
-    "What workloads did that a rule of a security policy is about, by the rule and its severity: those whose record was "
-    "folded into another or suppressed, too.",
+    "What workloads did that a rule of a security policy is about, by the rule and its severity: those whose record "
+    "was folded into another or suppressed, too.",
     labels=("rule", "severity"),
 )
 SECURITY_SUPPRESSED = Counter(
     "security.suppressed",
-    "What watched workloads did and the kernel did not tell, because the workload's share of records was used up, by the "
-    "collector.",
+    "What watched workloads did and the kernel did not tell, because the workload's share of records was used up, by "
+    "the collector.",
     labels=("event",),
 )
 TCP_CONGESTION_WINDOW = Histogram(
@@ -254,6 +254,21 @@ TCP_SEND_WINDOW = Histogram(
     unit="By",
     bounds="send_window_bytes",
     in_kernel=False,
+)
+DNS_RESULTS = ("read", "cut", "unreadable")
+DNS_NAMES_ANSWERS = Counter(
+    "dns_names.answers",
+    "Answers of the DNS that watched workloads got over UDP: read, cut (what was beyond their first 1,232 bytes is not "
+    "known), unreadable (no answer with addresses: none such, or damaged).",
+    unit="{answer}",
+    labels=("result",),
+    values=(DNS_RESULTS,),
+)
+DNS_NAMES_FORGOTTEN = Counter(
+    "dns_names.forgotten",
+    "Addresses whose names were forgotten before their time, because the workload, or all of them, had asked for more "
+    "than there is room for.",
+    unit="{address}",
 )
 
 CONTAINER_INFO = Info(
@@ -322,6 +337,7 @@ REQUEST_LOG_OPENED = Gauge(
     labels=("what",),
     scope=Scope.AGENT,
 )
+SECURITY_RULES = Gauge("security.rules", "Rules of the security policies in force.", scope=Scope.AGENT)
 SECURITY_POLICIES_RELOAD_SUCCESSFUL = Gauge(
     "security.policies.last_reload.successful",
     "1 if the security policies in force are those of the files, 0 if these were refused and the last good ones are.",
@@ -329,8 +345,8 @@ SECURITY_POLICIES_RELOAD_SUCCESSFUL = Gauge(
 )
 DRAIN_FAILURES = Counter(
     "drain.failures",
-    "Steps of a drain that failed: a collector's by its name, identity, totals, events, report. The other steps went "
-    "on.",
+    "Steps of a drain that failed: a collector's by its name, identity, orders, totals, events, report. The other "
+    "steps went on.",
     labels=("step",),
     scope=Scope.AGENT,
 )

@@ -9,6 +9,7 @@ BpfleetError
 │   └── HeadersError  neither BTF nor kernel headers
 ├── HostError         this machine lacks what the agent needs (cgroup v2, a free port, the only agent)
 ├── ClusterError      the Kubernetes API cannot be used
+├── PolicyError       a security policy is wrong; names file and line
 └── BundleError       a file of the bundle is wrong; names file and line
     └── ToolError     a program that checks the bundle is missing, or says no
 """
@@ -51,6 +52,10 @@ class HostError(BpfleetError):
 
 
 class ClusterError(BpfleetError):
+    pass
+
+
+class PolicyError(BpfleetError):
     pass
 
 

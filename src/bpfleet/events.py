@@ -16,6 +16,9 @@ SECURITY_EGRESS: Final = "bpfleet.security.egress"
 SECURITY: Final = (SECURITY_EXEC, SECURITY_FILE_OPEN, SECURITY_CHMOD, SECURITY_PTRACE, SECURITY_EGRESS)
 """What a watched workload did that a policy decides about."""
 
+SECURITY_SEVERITY: Final = "bpfleet.security.severity"
+"""The attribute: critical | warning | info."""
+
 Attribute = str | int | float | bool
 
 

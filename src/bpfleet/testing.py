@@ -160,6 +160,11 @@ class Trial:
         self._programs = programs
         self._totals: Counter[tuple[Metric, tuple[str, ...]]] = Counter()
 
+    @property
+    def maps(self) -> Maps:
+        """As the collector has them."""
+        return self._programs.maps
+
     def run(self, argv: Sequence[str], check: bool = True) -> "subprocess.CompletedProcess[str]":
         """A command in the cgroup, to its end. Raises CalledProcessError, TimeoutExpired."""
         command = ["sh", "-c", ENTER, str(self.cgroup), *argv]

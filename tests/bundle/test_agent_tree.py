@@ -10,8 +10,9 @@ import yaml
 from tests.support import charts, kubernetes_schemas
 from tests.support.charts import AGENT, CHART, ROOT, Objects, built, container, objects
 
+from bpfleet import documents
 from bpfleet.errors import ToolError
-from bundle import documents, tools
+from bundle import tools
 from bundle.chart import rendering
 
 

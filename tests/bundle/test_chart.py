@@ -127,7 +127,7 @@ def test_directories_of_the_host_are_read_only_but_for_those_that_were_asked_for
     assert host["cgroup"].startswith("/sys/fs/cgroup") and mounts["cgroup"]["mountPath"] == "/host/cgroup"
     kept = {"config", "tmp", "cgroup", "modules", "sources", "header-cache", "events"}
     assert set(host) <= kept, "a directory of the host that nobody has thought about"
-    for name in ("config", "tls", "token", "plugins", "names", "sink-otlp", "sink-syslog"):
+    for name in ("config", "tls", "token", "plugins", "policies", "names", "sink-otlp", "sink-syslog"):
         assert mounts.get(name, {"readOnly": True})["readOnly"]
 
 

@@ -17,7 +17,7 @@ from bundle.dashboards.cli import DASHBOARDS, DIRECTORY, texts
 
 FOLDER = Path(__file__).parents[2] / DIRECTORY
 FILES = sorted(FOLDER.glob("*.json"))
-UIDS = ("overview", "namespace", "workload", "network", "requests", "topology", "agent", "flux")
+UIDS = ("overview", "namespace", "workload", "network", "requests", "security", "topology", "agent", "flux")
 
 Edit = Callable[[dict[str, Any]], object]
 

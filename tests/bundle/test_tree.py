@@ -236,6 +236,14 @@ def test_without_charts_rules_and_routes_find_the_same() -> None:
     assert rules["kind"] == rules["operator"] != set()
 
 
+def test_agents_get_every_security_policy_and_nothing_else() -> None:
+    there = {path.name: path.read_text() for path in (trees.ROOT / "policies/security").glob("*.yaml")}
+    del there["kustomization.yaml"]
+    for name in trees.CLUSTERS:
+        made = trees.one(trees.rendered(name), "ConfigMap", "bpfleet-security-policies")
+        assert made["metadata"]["namespace"] == "bpfleet" and made["data"] == there
+
+
 def test_alertmanager_reads_templates_that_are_there() -> None:
     for name in trees.CLUSTERS:
         rendered = trees.rendered(name)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bundle.documents import read
+from bpfleet.documents import read
 
 ROOT = Path(__file__).parents[2]
 WORKFLOWS = ROOT / ".github" / "workflows"

@@ -5,7 +5,7 @@ from typing import Any
 
 from tests.support.trees import ROOT
 
-from bundle.documents import read
+from bpfleet.documents import read
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
+from bpfleet import documents
 from bpfleet.errors import ToolError
-from bundle import documents, tools
+from bundle import tools
 from bundle.chart import rendering
 
 ROOT = Path(__file__).parents[2]

@@ -21,6 +21,7 @@ from agent.kernel.fake import CAPACITY, FakeDoor, FakeTables
 from agent.kernel.isolation import Outcome
 from agent.kernel.loaded import Loaded
 from agent.metrics.health import Books, CollectorState, Report, Runs, Table
+from agent.requests.steering import LogOrders
 from bpfleet import catalogue
 from bpfleet.api import CgroupChange, Channel, Collector, Event, Maps, Process, Row, Sample
 
@@ -197,9 +198,8 @@ def test_the_kernel_is_told_at_each_drain_which_requests_to_log(
     bench = Bench(tmp_path, last={HttpLog(): tables})
     asked = {23: Mode("all")}
     doors = (bench.journal, bench.journal, bench.journal)
-    agent = Agent(
-        *(bench.loaded, [HttpLog()], *doors, bench.reports.append, bench.clock), modes=lambda: (Mode("off"), asked)
-    )
+    steering = LogOrders(lambda: (Mode("off"), asked))
+    agent = Agent(*(bench.loaded, [HttpLog()], *doors, bench.reports.append, bench.clock), steering=[steering])
     agent.drain()
     others, own = struct.pack("=Q", 0), struct.pack("=Q", 23)
     assert tables.written == {"http_log_modes": {others: Mode("off").row, own: Mode("all").row}}
@@ -386,6 +386,7 @@ def test_every_step_has_its_failures_on_the_report_from_the_first_drain_on(tmp_p
         "broken": 1,
         "absent": 0,
         "identity": 0,
+        "orders": 0,
         "totals": 0,
         "events": 0,
         "report": 0,

@@ -35,6 +35,12 @@ LIVE = {
     "identity.keep_seconds",
     "sockets.interval_seconds",
     "requests.log",
+    "security.watch",
+    "security.per_second",
+    "security.burst",
+    "security.rule_per_second",
+    "security.rule_burst",
+    "security.fold_seconds",
     "requests.slow_seconds",
     "requests.one_in",
     "requests.per_second",
@@ -145,7 +151,7 @@ def test_settings_that_clash_change_together() -> None:
 
 def test_of_the_built_in_collectors_those_of_the_packet_programs_share_them() -> None:
     sharing = {kind.name for kind in BUILT_IN if kind.base is not None}
-    assert sharing == {"traffic", "tcp", "connections", "http", "http_log", "http_bodies"}
+    assert sharing == {"traffic", "tcp", "connections", "http", "http_log", "http_bodies", "dns_names"}
 
 
 class Told:

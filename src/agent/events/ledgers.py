@@ -1,7 +1,8 @@
 """What became of events, by their name. Each is entered once."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 from bpfleet import names
@@ -19,10 +20,17 @@ class Account(NamedTuple):
 
 
 class Ledger:
-    """delivered: the outcome that is no loss. reasons: the others. events: declared names, known from the start."""
+    """delivered: the outcome that is no loss. reasons: the others. events: declared names, known from the start. own:
+    more reasons, of some of the events only."""
 
-    def __init__(self, delivered: str, reasons: Iterable[str], events: Iterable[str] = ()) -> None:
-        self._delivered, self._reasons = delivered, tuple(reasons)
+    def __init__(
+        self,
+        delivered: str,
+        reasons: Iterable[str],
+        events: Iterable[str] = (),
+        own: Mapping[str, Sequence[str]] = MappingProxyType({}),
+    ) -> None:
+        self._delivered, self._reasons, self._own = delivered, tuple(reasons), own
         self._counts: Counter[tuple[str, str]] = Counter()
         self._names: set[str] = set()
         self._room = MAX_NAMES
@@ -32,7 +40,8 @@ class Ledger:
         """More names that are known; what was counted of them stays."""
         for event in events:
             self._names.add(event)
-            self._counts.update({(event, outcome): 0 for outcome in (self._delivered, *self._reasons)})
+            outcomes = (self._delivered, *self._reasons, *self._own.get(event, ()))
+            self._counts.update({(event, outcome): 0 for outcome in outcomes})
 
     def enter(self, event: str, outcome: str, count: int = 1) -> None:
         if event not in self._names:
@@ -57,5 +66,5 @@ class Ledger:
             if outcome == self._delivered:
                 delivered += count
             else:
-                lost[outcome] += count
+                lost[outcome] = lost.get(outcome, 0) + count
         return Account(seen, delivered, lost)

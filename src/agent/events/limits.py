@@ -1,4 +1,4 @@
-"""How many events a second may one collector tell of? What is beyond costs no more than this question.
+"""How many events a second may somebody tell of? What is beyond costs no more than this question.
 
 By the events' own time, so that it does not matter how often the kernel is drained.
 """
@@ -7,11 +7,11 @@ SECOND_NS = 1_000_000_000
 
 
 class Limit:
-    """A bucket that fills with `per_second` events a second and holds those of one second."""
+    """A bucket that fills with `per_second` events a second and holds `burst`, or those of one second."""
 
-    def __init__(self, per_second: int) -> None:
-        self._capacity_ns = SECOND_NS
-        self._cost_ns = SECOND_NS // per_second
+    def __init__(self, per_second: float, burst: int = 0) -> None:
+        self._cost_ns = int(SECOND_NS / per_second)
+        self._capacity_ns = self._cost_ns * burst or SECOND_NS
         self._room_ns = self._capacity_ns
         self._last_ns = 0
 

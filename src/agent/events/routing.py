@@ -4,13 +4,14 @@
     take(collector, events)      for each collector
     close()                      when nothing more comes
 
-What is told is entered once: as passed to the sinks, or as lost with the reason; until then it waits for its owner.
+What is told is entered once: as passed to the sinks, or as lost with the reason; until then it waits for its owner, or
+with a stage that holds it.
 """
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Generic, NamedTuple, Protocol
+from typing import Generic, NamedTuple, Protocol, runtime_checkable
 
 from agent.events import records
 from agent.events.clocks import WallClock
@@ -35,7 +36,7 @@ REASONS = ("rate_limit", "no_sink", "invalid")
 CHANNEL = "events"
 """The books of this stage; those of a sink are `sink_<name>`."""
 
-OWNER_STAGE = "owner"
+OWNER_STAGE, HOLDING_STAGE = "owner", "fold"
 NAMELESS = {names.OPENTELEMETRY["namespace"]: names.OTHER, names.OPENTELEMETRY["workload"]: names.OTHER}
 """The owner where identity fails."""
 NAMELESS_LABELS = tuple(names.OTHER if label in ("namespace", "workload") else "" for label in names.IDENTITY)
@@ -50,9 +51,21 @@ class Stage(Protocol):
     def begin(self) -> None:
         """Once a drain."""
 
-    def __call__(self, record: Record, labels: tuple[str, ...], cgroup_id: int) -> Record | str:
+    def __call__(self, record: Record, labels: tuple[str, ...], cgroup_id: int) -> Record | str | None:
         """The record as it may leave, or the reason why it does not. labels: the owner's, as names.IDENTITY has them.
-        What it raises makes the event `invalid`."""
+        What it raises makes the event `invalid`. None: it is held, by a stage that is Holding."""
+
+
+@runtime_checkable
+class Holding(Protocol):
+    """A stage that keeps some events for a while."""
+
+    @property
+    def waiting(self) -> int:
+        """How many it holds."""
+
+    def due(self, is_end: bool) -> Iterable[Record]:
+        """Those that leave now; all of them at the end."""
 
 
 class Standing(NamedTuple):
@@ -85,8 +98,10 @@ class Router(Generic[OwnerT]):
         self._per_second, self._clock, self._give_way = per_second, clock, give_way
         self._wall = wall or WallClock()
         self._stages = dict(stages or {})
-        own = dict.fromkeys(reason for stage in self._stages.values() for reason in stage.reasons)
-        self._ledger = Ledger(PASSED, (*REASONS, *own), declared)
+        self._all_stages = tuple({id(stage): stage for stage in self._stages.values()}.values())
+        self._holding = [stage for stage in self._all_stages if isinstance(stage, Holding)]
+        own = {name: stage.reasons for name, stage in self._stages.items()}
+        self._ledger = Ledger(PASSED, REASONS, declared, own)
         self._pending = Pending()
         self._limits: dict[str, Limit] = {}
         self._owners: dict[int, tuple[OwnerT, dict[str, str]]] = {}
@@ -107,7 +122,7 @@ class Router(Generic[OwnerT]):
         self._wall.refresh()
         self._owners.clear()
         self._peers.clear()
-        for stage in self._stages.values():
+        for stage in self._all_stages:
             try:
                 stage.begin()
             except Exception as error:  # what it decides meanwhile is as before
@@ -115,6 +130,7 @@ class Router(Generic[OwnerT]):
         for cgroup_id, enough in self._pending.waiting(self._clock()):
             if enough or self._known(cgroup_id):
                 self._release(cgroup_id)
+        self._let_go(is_end=False)
         self._flush()
         failure, self._failure = self._failure, None
         if failure:
@@ -134,6 +150,7 @@ class Router(Generic[OwnerT]):
     def close(self) -> None:
         for cgroup_id, _ in self._pending.waiting(self._clock()):
             self._release(cgroup_id)
+        self._let_go(is_end=True)
         self._flush()
         for delivery in self._deliveries:
             delivery.end()
@@ -146,7 +163,9 @@ class Router(Generic[OwnerT]):
         return Standing(
             self._ledger.counts(),
             {(name, *key): count for name, sink in sinks.items() for key, count in sink.counts.items()},
-            {OWNER_STAGE: self._pending.size} | {name: sink.waiting for name, sink in sinks.items()},
+            {OWNER_STAGE: self._pending.size}
+            | ({HOLDING_STAGE: sum(stage.waiting for stage in self._holding)} if self._holding else {})
+            | {name: sink.waiting for name, sink in sinks.items()},
             {CHANNEL: self._ledger.account(self._seen)}
             | {f"sink_{name}": each.account for name, each in sinks.items()},
             {(name, outcome): count for name, sink in sinks.items() for outcome, count in sink.writes.items()},
@@ -173,8 +192,19 @@ class Router(Generic[OwnerT]):
             return
         if isinstance(record, str):
             self._ledger.enter(event.name, record)
-            return
-        self._ledger.enter(event.name, PASSED)
+        elif record is not None:
+            self._send(record)
+
+    def _let_go(self, is_end: bool) -> None:
+        for stage in self._holding:
+            try:
+                for record in stage.due(is_end):
+                    self._send(record)
+            except Exception as error:  # one stage's failure is its own
+                self._failure = self._failure or error
+
+    def _send(self, record: Record) -> None:
+        self._ledger.enter(record.name, PASSED)
         self._batch.append(record)
         if len(self._batch) >= BATCH:
             self._flush()
@@ -186,7 +216,7 @@ class Router(Generic[OwnerT]):
                 delivery.put(self._batch)
             self._batch = []
 
-    def _decided(self, event: Event, record: Record) -> Record | str:
+    def _decided(self, event: Event, record: Record) -> Record | str | None:
         stage = self._stages.get(event.name)
         if stage is None:
             return record

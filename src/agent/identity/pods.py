@@ -3,26 +3,41 @@
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
-from agent.identity import addresses, model, owners, runtimes
+from agent.identity import addresses, model, namespaces, owners, runtimes
 from agent.identity.listings import Json
 from agent.identity.model import Owner, Peer
 
 _STATUSES = ("initContainerStatuses", "containerStatuses", "ephemeralContainerStatuses")
 _FINISHED = ("Succeeded", "Failed")
 
+MAX_LABELS = 64
+"""Of a pod, in the order of their names. Charts and operators set a dozen."""
+
+
+class Marks(NamedTuple):
+    """What somebody wrote on a pod: labels, and annotations with our prefix."""
+
+    labels: Mapping[str, str]
+    annotations: Mapping[str, str]
+
+
+NO_MARKS = Marks({}, {})
+
 
 @dataclass(frozen=True)
 class Pod:
     """owner: with an empty container. addresses: 16 bytes each; none where shared with the node or given
-    back. config_hash: the uid that a static pod has in its cgroup path."""
+    back. config_hash: the uid that a static pod has in its cgroup path. marks: not part of the owner, whom they may
+    outlive."""
 
     uid: str
     config_hash: str
     owner: Owner
     addresses: tuple[bytes, ...]
     containers: Mapping[str, Owner]
+    marks: Marks = NO_MARKS
 
 
 class Pods:
@@ -75,6 +90,10 @@ class Pods:
         if not ref.container_id:
             return pod.owner
         return replace(pod.owner, key=f"{pod.uid}/{ref.container_id}", settled=False)
+
+    def marks(self, uid: str) -> Marks:
+        pod = self._pods.get(uid)
+        return pod.marks if pod else NO_MARKS
 
     def peers(self) -> list[tuple[bytes, Peer]]:
         """The addresses of the pods that live."""
@@ -134,7 +153,12 @@ def read(item: Json) -> Pod:
         owner=owner,
         addresses=() if shared else tuple(addresses.parse_all(entry.get("ip") for entry in status.get("podIPs") or ())),
         containers=dict(_containers(owner, spec, status)),
+        marks=Marks(_labels(metadata.get("labels") or {}), namespaces.read(item)),
     )
+
+
+def _labels(given: Mapping[str, Any]) -> dict[str, str]:
+    return {model.text(key): model.text(given[key]) for key in sorted(given)[:MAX_LABELS]}
 
 
 def _containers(owner: Owner, spec: Mapping[str, Any], status: Mapping[str, Any]) -> list[tuple[str, Owner]]:

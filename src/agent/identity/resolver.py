@@ -1,7 +1,7 @@
 """Whose is it, and who is at the other side? The one door of identity: cgroup id -> owner, flow -> peer."""
 
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
@@ -16,6 +16,7 @@ from agent.identity.model import NOBODY, OTHER, PEER_EXTERNAL, PEER_UNKNOWN, Own
 from agent.identity.namespaces import Namespaces as Annotations
 from agent.identity.netns import Namespaces
 from agent.identity.peers import HostPeers
+from agent.identity.pods import NO_MARKS, Marks
 from agent.identity.runtimes import ContainerRef
 from bpfleet.errors import SettingsError
 from bpfleet.metrics import Flow, NetworkNamespace
@@ -111,6 +112,26 @@ class Resolver:
     def annotations(self) -> Annotations | None:
         """Of the cluster's namespaces, where they are watched."""
         return self._cluster.namespaces if self._cluster else None
+
+    def marks(self, owner: Owner) -> Marks:
+        """Of the pod that it belongs to, as they are now."""
+        return self._cluster.pods.marks(owner.pod_uid) if self._cluster and owner.pod_uid else NO_MARKS
+
+    def marked(self) -> int:
+        """Changes with the marks of some pod."""
+        return self._cluster.pods.version if self._cluster else 0
+
+    def services(self, address: bytes) -> frozenset[str]:
+        """`namespace/name` of the Services that are reached at an address."""
+        return self._cluster.peers.services_at(address) if self._cluster else frozenset()
+
+    def addresses(self, is_wanted: Callable[[str], bool]) -> Iterable[bytes]:
+        """Those at which some Services are reached, which are told as `namespace/name`."""
+        return self._cluster.peers.addresses_of(is_wanted) if self._cluster else ()
+
+    def reached(self) -> int:
+        """Changes with what services() and addresses() say."""
+        return self._cluster.peers.reached if self._cluster else 0
 
     def living(self) -> Collection[Owner]:
         """The containers that run now, each once, as of the last refresh."""

@@ -38,6 +38,8 @@ class Attaching:
         if kind in ("cgroup_skb", "tail_call"):
             program_type = syscalls.PROG_CGROUP_SKB
             attach_type = _direction(where.partition("/")[0])
+        elif kind == "cgroup":
+            program_type, attach_type = syscalls.PROG_CGROUP_ADDRESS, syscalls.ATTACH_ADDRESS[where]
         elif kind == "tp_btf":
             program_type, attach_type = syscalls.PROG_TRACING, syscalls.ATTACH_RAW_TRACEPOINT
             btf_id = self._btf_id(f"btf_trace_{where}", btf.TYPEDEF, f"tracepoint {where}")
@@ -69,7 +71,9 @@ class Attaching:
         program = self._programs[function]
         try:
             if kind == "cgroup_skb":
-                self.links[function] = _link_cgroup(program, cgroup, where)
+                self.links[function] = _link_cgroup(program, cgroup, _direction(where))
+            elif kind == "cgroup":
+                self.links[function] = _link_cgroup(program, cgroup, syscalls.ATTACH_ADDRESS[where])
             elif kind == "tail_call":
                 syscalls.set_program(self._map(where.partition("/")[2]), program)
             elif kind == "iter":
@@ -125,12 +129,12 @@ def _direction(where: str) -> int:
     return syscalls.ATTACH_EGRESS if where == "egress" else syscalls.ATTACH_INGRESS
 
 
-def _link_cgroup(program: int, cgroup: str, where: str) -> int:
+def _link_cgroup(program: int, cgroup: str, attach_type: int) -> int:
     try:
         directory = os.open(cgroup, os.O_RDONLY | os.O_DIRECTORY)
     except OSError as error:
         raise Failure(f"cgroup {cgroup}: {error.strerror}") from error
     try:
-        return syscalls.link_cgroup(program, directory, _direction(where))
+        return syscalls.link_cgroup(program, directory, attach_type)
     finally:
         os.close(directory)

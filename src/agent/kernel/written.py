@@ -1,25 +1,26 @@
-"""A hash that user space writes and programs read: settings that differ from cgroup to cgroup.
+"""A hash or a trie of prefixes that user space writes and programs read: settings that differ from cgroup to cgroup.
 
 Each row is written in one step, so a program finds the old one or the new one."""
 
 import struct
 from collections.abc import Mapping
-from errno import E2BIG, ENOENT, ENOMEM
+from errno import E2BIG, ENOENT, ENOMEM, ENOSPC
 
 from agent.kernel import maps, syscalls
 from agent.kernel.maps import MapInfo
 from bpfleet.errors import KernelError
 
-NO_ROOM = (E2BIG, ENOMEM)
+NO_ROOM = (E2BIG, ENOMEM, ENOSPC)
+"""ENOSPC: of a trie (kernel/bpf/lpm_trie.c)."""
 
 
 class Written:
-    """attributes: makes the system calls; tests bring their own. Raises KernelError where it is no plain hash of rows
-    of u64."""
+    """attributes: makes the system calls; tests bring their own. Raises KernelError where it is neither a plain
+    hash nor a trie of prefixes, or its rows are not of u64."""
 
     def __init__(self, info: MapInfo, attributes: syscalls.Attributes | None = None) -> None:
-        if info.type != maps.HASH or info.value_size % maps.WORD:
-            raise KernelError(f"{info.name} is not a plain hash of rows of u64")
+        if info.type not in (maps.HASH, maps.PREFIXES) or info.value_size % maps.WORD:
+            raise KernelError(f"{info.name} is neither a plain hash nor a trie of prefixes, of rows of u64")
         self._info = info
         self._row = struct.Struct(f"={info.value_size // maps.WORD}Q")
         self._attributes = attributes or syscalls.Attributes()

@@ -88,6 +88,13 @@ class RequestLog(NamedTuple):
     opened: Mapping[str, int]
 
 
+class Security(NamedTuple):
+    """rules: of the policies in force; successful: they are what the files say."""
+
+    rules: int
+    successful: bool
+
+
 @dataclass
 class Build:
     """headers: what the programs were compiled against; empty until they are."""
@@ -116,7 +123,7 @@ class RunTime:
 class Health(Collector):
     """A collector of prometheus_client. standing: of the accumulator; reloads, credentials: of the settings and the
     server, by name whether its files are what is in use; backends: of Services, in the order of the metric's labels;
-    request_log: None where there is none. All are asked at each scrape."""
+    request_log, security: None where there is none. All are asked at each scrape."""
 
     def __init__(
         self,
@@ -126,10 +133,11 @@ class Health(Collector):
         credentials: Callable[[], Mapping[str, bool]],
         backends: Callable[[], Iterable[tuple[str, ...]]] = tuple,
         request_log: Callable[[], RequestLog] | None = None,
+        security: Callable[[], Security] | None = None,
     ) -> None:
         self._standing, self.build = standing, build
         self._reloads, self._credentials, self._backends = reloads, credentials, backends
-        self._request_log = request_log
+        self._request_log, self._security = request_log, security
         self._times: dict[str, RunTime] = {}
         self._shown = (Report(), dict[str, float]())
         self.sinks: Mapping[str, str] = {}
@@ -181,6 +189,10 @@ class Health(Collector):
             log = self._request_log()
             yield _gauge(catalogue.REQUEST_LOG_REFUSED, {(): log.refused})
             yield _gauge(catalogue.REQUEST_LOG_OPENED, {(what,): count for what, count in log.opened.items()})
+        if self._security:
+            security = self._security()
+            yield _gauge(catalogue.SECURITY_RULES, {(): security.rules})
+            yield _gauge(catalogue.SECURITY_POLICIES_RELOAD_SUCCESSFUL, {(): float(security.successful)})
         build = _info(catalogue.BUILD_INFO)
         _add_info(build, catalogue.BUILD_INFO, (self.build.version, self.build.kernel, self.build.headers))
         yield build

@@ -5,12 +5,13 @@ more than the settings do may go unrecorded, up to the drain after its name is k
 recorded until then is left to who looks at the records by their owner.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
-from agent.collectors.http_log import Mode
+from agent.collectors.http_log import HttpLog, Mode
 from agent.requests.policy import Policy
 from agent.requests.wishes import Settings
+from bpfleet.api import Collector, Maps
 
 
 class Asked(Settings, Protocol):
@@ -55,3 +56,24 @@ class Steering:
     def _mode(self, namespace: str) -> Mode:
         policy = self._policies.of(namespace)
         return Mode(policy.mode, policy.one_in, policy.slow_seconds, self._per_second)
+
+
+Modes = Callable[[], tuple[Mode, Mapping[int, Mode]]]
+"""Which requests are to be logged: in general, and by cgroup where that is another."""
+
+
+class LogOrders:
+    """See agent.agent.Steering. modes: asked at each drain."""
+
+    collectors = (HttpLog.name,)
+    left_out = "requests of %d cgroups are logged as those of all others: limits.cgroups is used up"
+
+    def __init__(self, modes: Modes) -> None:
+        self._ask = modes
+        self._modes: tuple[Mode, Mapping[int, Mode]] | None = None
+
+    def begin(self) -> None:
+        self._modes = self._ask()
+
+    def steer(self, collector: Collector, maps: Maps) -> int:
+        return collector.steer(maps, *self._modes) if self._modes and isinstance(collector, HttpLog) else 0

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
-from agent.sinks import options, trust
+from agent.sinks import options, severities, trust
 from bpfleet import __version__, names
 from bpfleet.api import Batch, Retry, Sink, Written
 from bpfleet.events import Attribute, Record
@@ -28,10 +28,6 @@ REMEMBERED = 1024
 """Resources that are kept as bytes: more than the containers of a node."""
 
 SCOPE = "bpfleet"
-INFO = 9
-WARN = 13
-"""Severity numbers of the data model."""
-
 INT64 = range(-(1 << 63), 1 << 63)
 LENGTH = struct.Struct("<I")
 
@@ -84,12 +80,13 @@ class Otlp(Sink):
 
     def encode(self, record: Record) -> bytes:
         """The length of the resource, the resource, the log record."""
+        severity = severities.of(record)
         log = self._record(
             time_unix_nano=record.time_ns,
             observed_time_unix_nano=self._wall(),
             event_name=record.name,
-            severity_number=WARN if "error.type" in record.attributes else INFO,
-            severity_text="WARN" if "error.type" in record.attributes else "INFO",
+            severity_number=severity.number,
+            severity_text=severity.text,
         )
         log.body.string_value = record.name
         fill(log.attributes, record.attributes)

@@ -20,14 +20,13 @@ from contextlib import suppress
 from functools import lru_cache
 from urllib.parse import urlsplit
 
-from agent.sinks import calling, options, trust
+from agent.sinks import calling, options, severities, trust
 from agent.sinks.facilities import FACILITIES
 from bpfleet.api import Batch, Retry, Sink, Unavailable, Written
 from bpfleet.events import Attribute, Record
 from bpfleet.times import rfc3339
 
 PORTS = {"tcp": 514, "tls": 6514}
-INFORMATIONAL, WARNING = 6, 4
 APPLICATION = "bpfleet"
 NIL = "-"
 HOST_LENGTH, NAME_LENGTH = 255, 32
@@ -154,7 +153,7 @@ class Syslog(Sink):
     # RFC 5424 section 6
 
     def _message(self, record: Record, characters: int) -> bytes:
-        priority = 8 * self._facility + (WARNING if "error.type" in record.attributes else INFORMATIONAL)
+        priority = 8 * self._facility + severities.of(record).priority
         stamp = rfc3339(record.time_ns)
         host = printable(record.resource.get("k8s.node.name", ""), HOST_LENGTH)
         name = printable(record.name, NAME_LENGTH)

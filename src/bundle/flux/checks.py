@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from bundle.documents import Keys
+from bpfleet.documents import Keys
 from bundle.flux.rendering import Object
 from bundle.flux.shapes import a_map
 

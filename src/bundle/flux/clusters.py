@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bpfleet.documents import Document, read
 from bpfleet.errors import BundleError
-from bundle.documents import Document, read
 from bundle.flux.complaints import Complaint
 from bundle.flux.shapes import a_map, maps
 from bundle.flux.sources import BOOTSTRAPPED, from_error, manifests

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bpfleet.documents import Keys
 from bpfleet.errors import BundleError
-from bundle.documents import Keys
 
 LISTED = Path(__file__).parent.parent / "schemas" / "kube-prometheus-stack-values.tsv"
 

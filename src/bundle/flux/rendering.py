@@ -10,9 +10,9 @@ from typing import Any
 
 import yaml
 
+from bpfleet.documents import VALUE
 from bpfleet.errors import BundleError, ToolError
 from bundle import tools
-from bundle.documents import VALUE
 from bundle.flux import schemas
 from bundle.flux.clusters import Cluster, Step
 from bundle.flux.complaints import Complaint

@@ -10,7 +10,7 @@ from typing import Any
 
 import jsonschema
 
-from bundle.documents import Keys
+from bpfleet.documents import Keys
 
 VENDORED = Path(__file__).parent.parent / "schemas" / "kubernetes"
 

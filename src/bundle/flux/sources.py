@@ -8,8 +8,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from bpfleet.documents import Document, Keys, read
 from bpfleet.errors import BundleError
-from bundle.documents import Document, Keys, read
 from bundle.flux.complaints import Complaint
 
 DIRECTORIES = ("clusters", "infrastructure", "policies", "apps")

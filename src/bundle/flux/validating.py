@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from bundle.documents import Document, Keys
+from bpfleet.documents import Document, Keys
 from bundle.flux import checks, clusters, keys, rendering, schemas
 from bundle.flux.complaints import Complaint
 from bundle.flux.rendering import Object, Rendered

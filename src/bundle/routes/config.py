@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bpfleet import documents
+from bpfleet.documents import Document, Keys
 from bpfleet.errors import BundleError
-from bundle import documents
-from bundle.documents import Document, Keys
 
 KIND = "AlertmanagerConfig"
 FILE = Path("infrastructure/alertmanager/alertmanagerconfig.yaml")

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bpfleet import documents
+from bpfleet.documents import Document, Keys
 from bpfleet.errors import BundleError
-from bundle import documents
-from bundle.documents import Document, Keys
 
 KIND = "PrometheusRule"
 POLICIES = Path("policies")

@@ -15,8 +15,9 @@ from typing import Any
 
 import yaml
 
+from bpfleet import documents
 from bpfleet.errors import BundleError
-from bundle import documents, tools
+from bundle import tools
 from bundle.rules import expressions
 from bundle.rules.model import POLICIES, TESTS, RuleFile
 

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bpfleet import documents
 from bpfleet.errors import BundleError
-from bundle import documents, tools
+from bundle import tools
 from bundle.slo import generating
 from bundle.slo.objectives import BUDGET, LABEL, Objective, Objectives, seconds
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bpfleet import documents
 from bpfleet.bounds import REQUEST_SECONDS
+from bpfleet.documents import Document, Keys
 from bpfleet.errors import BundleError
-from bundle import documents
-from bundle.documents import Document, Keys
 
 FILE = Path("policies/slo/objectives.yaml")
 

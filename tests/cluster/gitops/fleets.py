@@ -161,14 +161,16 @@ class Fleet:
         words = ("--all-namespaces", "--field-selector=type=Warning", "--sort-by=.lastTimestamp")
         return "\n".join(kubectl("get", "events", *words).splitlines()[-15:])
 
-    def nudged(self, condition: Callable[[], bool]) -> Callable[[], bool]:
-        """The same, with the kubelet made to look at Prometheus' files each time."""
+    def nudged(
+        self, condition: Callable[[], bool], namespace: str = "monitoring", name: str = "prometheus"
+    ) -> Callable[[], bool]:
+        """The same, with the kubelet made to look at the files of an application's pods each time."""
 
         def asked() -> bool:
-            for pod in self.api.all("Pod", "monitoring"):
-                if pod["metadata"]["labels"].get("app.kubernetes.io/name") == "prometheus":
+            for pod in self.api.all("Pod", namespace):
+                if pod["metadata"]["labels"].get("app.kubernetes.io/name") == name:
                     change = {"metadata": {"annotations": {"bpfleet.dev/looked-at": datetime.now(UTC).isoformat()}}}
-                    self.api.patch("Pod", "monitoring", pod["metadata"]["name"], change)
+                    self.api.patch("Pod", namespace, pod["metadata"]["name"], change)
             return condition()
 
         return asked

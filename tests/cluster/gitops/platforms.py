@@ -14,13 +14,14 @@ from string import Template
 from typing import Any, Protocol
 
 import yaml
+from tests.cluster import pods
 from tests.cluster.gitops import sources
 from tests.cluster.gitops.sources import ROOT, Git, Oci, Source
 from tests.support import certificates, images
 from tests.support.cgroups import v2_root
 
+from bpfleet.documents import parse
 from bundle import tools
-from bundle.documents import parse
 
 TOOL = ROOT.parent / "shared" / "cluster" / "cluster"
 PLATFORM = TOOL.parent / "platform"
@@ -52,6 +53,9 @@ class Platform(Protocol):
 
     def load(self, archive: Path) -> None:
         """The agent's image, into the nodes."""
+
+    def nginx(self) -> str:
+        """An image that has it, and the programs of a small Debian."""
 
     def install(self) -> None:
         """Flux, and what the bundle expects to be there; until it is ready."""
@@ -129,6 +133,10 @@ class Local:
         run(TOOL, "load", archive)
         run(TOOL, "ctr", "images", "tag", "--force", f"docker.io/library/{images.IMAGE}", AGENT)
 
+    def nginx(self) -> str:
+        subprocess.run([TOOL, "base", pods.TAG, *pods.PACKAGES], check=True, capture_output=True, timeout=300)
+        return pods.IMAGE
+
     def install(self) -> None:
         run(PLATFORM / "load", *FLUX, *MONITORING)
         objects = "\n---\n".join(self._manifests())
@@ -183,6 +191,9 @@ class Hosted:
         run("docker", "load", "--quiet", "--input", archive)
         run("docker", "tag", images.IMAGE, AGENT)
         run("kind", "load", "docker-image", "--name=bpfleet", AGENT)
+
+    def nginx(self) -> str:
+        return "docker.io/library/nginx:1.28"
 
     def install(self) -> None:
         kubectl("apply", "--server-side", "--force-conflicts", "--filename=-", input=self._manifests())

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from bpfleet.documents import parse
 from bpfleet.errors import BundleError
-from bundle.documents import parse
 from bundle.routes.config import Matcher, Reader
 from bundle.routes.explain import explain, labels, taken_by
 from bundle.routes.raw import translate

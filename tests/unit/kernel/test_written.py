@@ -2,7 +2,8 @@
 
 import ctypes
 import struct
-from errno import E2BIG, ENOENT, EPERM
+from dataclasses import replace
+from errno import E2BIG, ENOENT, ENOSPC, EPERM
 
 import pytest
 
@@ -101,8 +102,18 @@ def test_what_a_call_refuses_is_passed_on_and_made_good_later() -> None:
 
 def test_only_plain_hashes_of_words_can_be_written() -> None:
     for info in (MapInfo("ring", maps.RING, 0, 0, 64, 5), MapInfo("odd", maps.HASH, 8, 9, 64, 5)):
-        with pytest.raises(KernelError, match=f"{info.name} is not a plain hash"):
+        with pytest.raises(KernelError, match=f"{info.name} is neither a plain hash nor"):
             Written(info)
+
+
+def test_a_trie_of_prefixes_is_written_as_a_hash_is_and_says_in_its_own_way_that_it_is_full() -> None:
+    kernel = FakeKernel()
+    kernel.refuses = ENOSPC
+    written = Written(replace(INFO, type=maps.PREFIXES), kernel)
+    assert written.replace({key(1): (1, 2)}) == 1
+    kernel.refuses = 0
+    assert written.replace({key(1): (1, 2)}) == 0
+    assert kernel.rows == {key(1): (1, 2)}
 
 
 def test_a_key_of_another_size_is_refused() -> None:

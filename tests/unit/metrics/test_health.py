@@ -15,6 +15,7 @@ from agent.metrics.health import (
     RequestLog,
     Runs,
     RunTime,
+    Security,
     Table,
 )
 from bpfleet import catalogue
@@ -47,6 +48,7 @@ def healthy(bench: Bench, reloads: Reloads = GOOD, token: bool = True) -> Health
         lambda: {"certificate": True, "token": token},
         backends,
         lambda: RequestLog(7, {"queries": 2, "paths": 0}),
+        lambda: Security(16, False),
     )
     health.sinks = {"jsonl": "", "mail": "mail.py:3: no such host"}
     return health

@@ -69,6 +69,7 @@ app.kubernetes.io/part-of: bpfleet
 {{- if $server }}{{ $_ := set $own "server" $server }}{{ end }}
 {{- if $sinks }}{{ $_ := set $own "sinks" $sinks }}{{ end }}
 {{- if .Values.plugins.configMap }}{{ $_ := set $own "plugins" (dict "dir" "/etc/bpfleet/plugins") }}{{ end }}
+{{- if .Values.security.policies.configMap }}{{ $_ := set $own "security" (dict "policies" "/etc/bpfleet/policies") }}{{ end }}
 {{- toYaml (mustMergeOverwrite (deepCopy .Values.settings) $own) }}
 {{- end }}
 

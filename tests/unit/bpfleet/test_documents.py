@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from bpfleet.documents import parse, read
 from bpfleet.errors import BundleError
-from bundle.documents import parse, read
 
 FILE = Path("some.yaml")
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from bpfleet.errors import BundleError
+from bpfleet.errors import BpfleetError, BundleError
 
 Keys = Sequence[str | int]
 """Way to a value: names of mappings, places in lists."""
@@ -67,18 +67,18 @@ def _step(node: yaml.Node, key: str | int) -> tuple[yaml.Node, int] | None:
     return None
 
 
-def read(file: Path) -> list[Document]:
-    """The documents of a file that are not empty. Raises BundleError naming file and line."""
+def read(file: Path, wrong: type[BpfleetError] = BundleError) -> list[Document]:
+    """The documents of a file that are not empty. Raises `wrong` naming file and line."""
     try:
         text = file.read_text("utf-8")
     except OSError as error:
-        raise BundleError(f"{file}: {error.strerror}") from error
+        raise wrong(f"{file}: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise BundleError(f"{file}: not UTF-8: {error}") from error
-    return list(parse(text, file))
+        raise wrong(f"{file}: not UTF-8: {error}") from error
+    return list(parse(text, file, wrong))
 
 
-def parse(text: str, file: Path) -> Iterator[Document]:
+def parse(text: str, file: Path, wrong: type[BpfleetError] = BundleError) -> Iterator[Document]:
     """file: what messages call it."""
     loader = Loader(text)
     try:
@@ -89,8 +89,8 @@ def parse(text: str, file: Path) -> Iterator[Document]:
                 yield Document(file, value, node)
     except yaml.MarkedYAMLError as error:
         line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise BundleError(f"{file}{line}: not valid YAML: {error.problem}") from error
+        raise wrong(f"{file}{line}: not valid YAML: {error.problem}") from error
     except (yaml.YAMLError, RecursionError) as error:
-        raise BundleError(f"{file}: not valid YAML: {str(error).splitlines()[0]}") from error
+        raise wrong(f"{file}: not valid YAML: {str(error).splitlines()[0]}") from error
     finally:
         loader.dispose()

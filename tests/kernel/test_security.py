@@ -1,0 +1,222 @@
+"""From what a container does to what leaves the node: does the right rule fire at the very first event, is the image's
+own start silent, and does nothing get lost when the policies change?
+
+Witnesses: what the test itself started, the shell's own count, the books.
+"""
+
+import os
+import signal
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.support import events
+from tests.support.agents import Agent, House
+from tests.support.cgroups import Cgroup
+from tests.support.events import Told
+
+Place = Callable[..., Cgroup]
+
+REPOSITORY = Path(__file__).parents[2]
+NAMES = """\
+- {cgroup: "/*-web-*", namespace: shop, pod: web-1, container: main, workload: web, workload_kind: Deployment}
+- {cgroup: "/*-short-*", namespace: shop, pod: short-1, container: main, workload: short, workload_kind: Job}
+- {cgroup: "/*-load-*", namespace: shop, pod: load-1, container: main, workload: load, workload_kind: Job}
+"""
+ENTRY = "#!/bin/sh\n/bin/sh ./setup.sh\nexec {python} -S server.py\n"
+SETUP = "#!/bin/sh\n/bin/true\n"
+SERVER = """
+import os, signal, subprocess
+signal.sigwait({signal.SIGUSR1}) if signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1}) is not None else 0
+subprocess.run(["/bin/sh", "-c", "true"])
+open("served", "w").close()
+signal.pause()
+"""
+LOAD = 'i=0; while [ ! -e "$1" ]; do /bin/echo >/dev/null; i=$((i+1)); done; echo $i'
+
+ECHO = """\
+version: 1
+name: load
+rules:
+  - {name: %s, event: exec, severity: info, match: {binary: %s}}
+"""
+SECONDS = 20.0
+COLLECTORS = "cgroups,exec"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """With the shipped policies, and the names of the test's cgroups."""
+    found = tmp_path_factory.mktemp("security")
+    (found / "names.yaml").write_text(NAMES)
+    (found / "events.jsonl").touch()
+    policies = found / "policies"
+    policies.mkdir()
+    for file in (REPOSITORY / "policies/security").glob("*.yaml"):
+        (policies / file.name).symlink_to(file)
+    return found
+
+
+@pytest.fixture(scope="module")
+def agent(house: House, folder: Path) -> Iterator[Agent]:
+    house.empty()
+    made = Agent(
+        *("--collectors", COLLECTORS, "--security-watch", "all", "--security-policies", str(folder / "policies")),
+        *("--security-per-second", "1000000", "--security-burst", "100000", "--limits-events-per-second", "1000000"),
+        *("--identity-static-file", str(folder / "names.yaml"), "--sinks-file-path", str(folder / "events.jsonl")),
+        *("--sinks-jsonl-path", ""),
+    )
+    with made as agent:
+        yield agent
+
+
+def told(agent: Agent, folder: Path, workload: str, wanted: int = 0) -> list[Told]:
+    """As soon as there are so many."""
+    end = time.monotonic() + SECONDS
+    while True:
+        agent.drained()
+        time.sleep(0.1)
+        found = events.of(events.parsed((folder / "events.jsonl").read_text()), workload)
+        if (wanted and len(found) >= wanted) or time.monotonic() > end or not wanted:
+            return found
+
+
+def until(what: Callable[[], Any]) -> Any:
+    end = time.monotonic() + SECONDS
+    while not (found := what()):
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    return found
+
+
+def counted(agent: Agent, workload: str) -> dict[str, int]:
+    """By rule. A new series shows 0 until it was scraped."""
+    rows = agent.page().where("bpfleet_security_events_total", workload=workload)
+    return {labels["rule"]: int(value) for labels, value in rows if value}
+
+
+def container(place: Cgroup, folder: Path) -> int:
+    """With a process namespace of its own. Returns the number of its first process."""
+    (folder / "entry.sh").write_text(ENTRY.format(python=sys.executable))
+    (folder / "setup.sh").write_text(SETUP)
+    (folder / "server.py").write_text(SERVER)
+    outer = place.start(["unshare", "--pid", "--fork", "--kill-child", "/bin/sh", "./entry.sh"], cwd=folder)
+    children = Path(f"/proc/{outer.pid}/task/{outer.pid}/children")
+    first = int(until(lambda: children.read_text().split())[0])
+    until(lambda: b"server.py" in Path(f"/proc/{first}/cmdline").read_bytes())
+    return first
+
+
+def test_a_shell_from_outside_and_from_a_server_is_told_and_the_images_own_are_not(
+    agent: Agent, folder: Path, place: Place, tmp_path: Path
+) -> None:
+    web = place("web")
+    first = container(web, tmp_path)
+    assert told(agent, folder, "web") == [], "the image's own start is no event"
+
+    web.run(["nsenter", "--target", str(first), "--pid", "/bin/sh", "-c", "mysql --password=hunter2 || true"])
+    (entered,) = told(agent, folder, "web", 1)
+    assert entered["security_rule.name"] == "shell-entered"
+    assert entered["bpfleet.security.severity"] == "critical"
+    assert entered["process.command_line"] == "/bin/sh -c REDACTED"
+    assert entered["bpfleet.process.parent.name"] == "nsenter"
+    identity = {"k8s.namespace.name": "shop", "k8s.pod.name": "web-1", "k8s.container.name": "main"}
+    assert identity.items() <= entered.items()
+
+    os.kill(first, signal.SIGUSR1)
+    until((tmp_path / "served").exists)
+    found = told(agent, folder, "web", 2)
+    assert Counter(each["security_rule.name"] for each in found) == {"shell-entered": 1, "shell-from-server": 1}
+    until(lambda: counted(agent, "web") == {"shell-entered": 1, "shell-from-server": 1})
+    with suppress(ProcessLookupError):
+        os.kill(first, signal.SIGKILL)
+
+
+def test_a_container_that_dies_at_once_is_told(agent: Agent, folder: Path, place: Place, tmp_path: Path) -> None:
+    """No drain has ever seen its cgroup when it starts, and none sees it alive."""
+    program = Path("/tmp", f"short-{os.getpid()}")
+    program.write_bytes(Path("/bin/true").read_bytes())
+    program.chmod(0o755)
+    try:
+        with Cgroup("short") as short:
+            short.run([str(program)])
+        (one,) = told(agent, folder, "short", 1)
+    finally:
+        program.unlink()
+    assert one["security_rule.name"] == "binary-from-writable-path"
+    assert one["process.executable.path"] == str(program)
+
+
+def books(agent: Agent) -> Counter[str]:
+    """What became of what the programs of the test started, and of all else; outcomes of events, and the channel's."""
+    page = agent.page()
+    rows = page.where("bpfleet_events_total")
+    found = Counter({labels["outcome"]: int(value) for labels, value in rows if labels["event"].endswith(".exec")})
+    found["seen"] = int(page.value("bpfleet_seen_total", channel="exec"))
+    found["lost"] = sum(int(v) for labels, v in page.where("bpfleet_lost_total") if labels["channel"] == "exec")
+    found["waiting"] = sum(int(page.value("bpfleet_events_waiting", stage=stage)) for stage in ("owner", "fold"))
+    return found
+
+
+def balanced(agent: Agent) -> Counter[str]:
+    for _ in range(events.TRIES):
+        agent.drained()
+        found = books(agent)
+        parts = ("passed", "unwatched", "unmatched", "folded", "suppressed", "rate_limit", "invalid", "lost", "waiting")
+        if found["seen"] == sum(found[part] for part in parts):
+            return found
+    raise AssertionError(f"the books do not balance: {found}")
+
+
+def swap(folder: Path, text: str) -> None:
+    """As Kubernetes changes a ConfigMap: a link is replaced."""
+    fresh = folder / "fresh.yaml"
+    fresh.write_text(text)
+    link = folder / "link"
+    link.symlink_to(fresh)
+    target = folder / f"{time.monotonic_ns()}.yaml"
+    fresh.rename(target)
+    link.unlink()
+    link.symlink_to(target)
+    link.rename(folder / "policies" / "zz-load.yaml")
+
+
+def in_force(agent: Agent, policies: int, problem: str) -> None:
+    until(lambda: _state(agent.status()["security"], policies, problem))
+
+
+def _state(state: dict[str, Any], policies: int, problem: str) -> bool:
+    return (
+        len(state["policies"]) == policies and problem in state["problem"] and bool(problem) == bool(state["problem"])
+    )
+
+
+def test_policies_change_under_load_and_nothing_is_lost(agent: Agent, folder: Path, place: Place) -> None:
+    load, shipped = place("load"), len(agent.status()["security"]["policies"])
+    before = balanced(agent)
+    swap(folder, ECHO % ("first", "echo"))
+    in_force(agent, shipped + 1, "")
+    running = load.start(["/bin/sh", "-c", LOAD, "load", str(folder / "enough")])
+    for name, text, problem in (
+        ("second", ECHO % ("second", "echo"), ""),
+        ("second", "rules: [", "zz-load.yaml:"),
+        ("third", ECHO % ("third", "echo"), ""),
+    ):
+        swap(folder, text)
+        in_force(agent, shipped + 1, problem)
+        assert agent.page().value("bpfleet_security_policies_last_reload_successful") == (not problem)
+        until(lambda name=name: name in counted(agent, "load"))  # type: ignore[misc]
+    (folder / "enough").touch()
+    started = int(running.communicate(timeout=SECONDS)[0])
+    assert started > 100
+    after = balanced(agent)
+    told_of = counted(agent, "load")
+    assert told_of.pop("shell-from-server") == 1, "the loop's own shell, whose parent is this test"
+    assert set(told_of) == {"first", "second", "third"} and sum(told_of.values()) == started
+    assert after["invalid"] == before["invalid"] and after["lost"] == before["lost"]
+    assert len(told(agent, folder, "load", 1)) < 20, "repeats are folded"

@@ -1,0 +1,194 @@
+from pathlib import Path
+
+import pytest
+
+from bpfleet.errors import PolicyError
+from bpfleet.policies import fields, reading
+from bpfleet.policies.reading import MAX_PROBLEMS, MAX_RULES, MAX_VALUES
+
+GOOD = """\
+version: 1
+name: shells
+scope: {namespaces: [shop, "!shop-test"], labels: {app: web}}
+rules:
+  - name: shell
+    event: exec
+    severity: critical
+    match: {binary: [sh, bash], is_entered: true}
+"""
+
+
+def refused(tmp_path: Path, text: str) -> list[str]:
+    """The problems, without the directory."""
+    file = tmp_path / "p.yaml"
+    file.write_text(text, encoding="utf-8")
+    with pytest.raises(PolicyError) as told:
+        reading.read([file])
+    return [line.removeprefix(f"{tmp_path}/") for line in str(told.value).splitlines()]
+
+
+def with_rule(**fields: str) -> str:
+    given = {"name": "r", "event": "exec", "severity": "info", "match": "{binary: sh}"} | fields
+    told = "\n    ".join(f"{key.rstrip('_')}: {value}" for key, value in given.items() if value)
+    return f"version: 1\nname: p\nrules:\n  - {told}\n"
+
+
+def test_a_good_policy_is_read_with_its_places(tmp_path: Path) -> None:
+    (tmp_path / "p.yaml").write_text(GOOD)
+    (policy,) = reading.read([tmp_path])
+    (rule,) = policy.rules
+    assert (policy.name, rule.name, rule.event, rule.severity) == ("shells", "shell", "exec", "critical")
+    assert rule.place == f"{tmp_path}/p.yaml:5"
+    assert rule.match[0].place == f"{tmp_path}/p.yaml:8"
+    assert rule.match[0].fields == {"binary", "is_entered"}
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (GOOD.replace("version: 1\n", ""), "p.yaml:1: version is missing; allowed: 1"),
+        (GOOD.replace("version: 1", "version: 2"), "p.yaml:1: version is 2; allowed: 1"),
+        (
+            GOOD.replace("name: shells", "name: Shells!"),
+            "p.yaml:2: the name of the policy is 'Shells!'; allowed: lower",
+        ),
+        (
+            GOOD.replace("scope:", "scoop:"),
+            "p.yaml:3: a policy has no 'scoop'; did you mean scope?; allowed here: version",
+        ),
+        (GOOD.replace("namespaces:", "namespace:"), "p.yaml:3: scope has no 'namespace'; did you mean namespaces?"),
+        (
+            GOOD.replace("severity: critical", "severity: high"),
+            "p.yaml:7: severity is 'high'; allowed: critical, warning, info",
+        ),
+        (
+            GOOD.replace("event: exec", "event: execve"),
+            "p.yaml:6: event is 'execve'; did you mean exec?; allowed: exec, file_open",
+        ),
+        (
+            GOOD.replace("binary:", "binery:"),
+            "p.yaml:8: an event exec has no 'binery'; did you mean binary?; allowed here: binary",
+        ),
+        (
+            GOOD.replace("is_entered: true", "path: /tmp"),
+            "p.yaml:8: an event exec has no 'path'; it is one of file_open, chmod",
+        ),
+        (
+            GOOD.replace("is_entered: true", "is_entered: maybe"),
+            "p.yaml:8: is_entered must be true or false: 'maybe' is neither",
+        ),
+        (
+            GOOD.replace("[sh, bash]", "[sh, bin/bash]"),
+            "p.yaml:8: binary must be an absolute path, or a name without a slash",
+        ),
+        (GOOD.replace("[sh, bash]", "[]"), "p.yaml:8: binary is an empty list, which nothing matches"),
+        (
+            with_rule(match="{}"),
+            "p.yaml:7: an empty mapping matches everything; if that is meant, write match: everything",
+        ),
+        (with_rule(match="all"), "p.yaml:7: 'all' is no mapping of fields, or the word everything; there are binary"),
+        (with_rule(match=""), "p.yaml:4: a rule with neither match nor allow"),
+        (with_rule(allow="[]"), "p.yaml:4: a rule with both match and allow"),
+        (with_rule(name="", event="exec"), "p.yaml:4: the name of the rule is missing; allowed: lower-case"),
+        (
+            with_rule(event="egress", match="{address: 10.0.0.1/8}"),
+            "p.yaml:7: address must be an address, or a network as "
+            "ADDRESS/BITS: '10.0.0.1/8' is no network: 10.0.0.1/8 has host bits set; did you mean 10.0.0.0/8?",
+        ),
+        (with_rule(event="egress", match="{address: 10.0.0.0/33}"), "'10.0.0.0/33' is no network"),
+        (
+            with_rule(event="egress", match='{address: "::ffff:10.0.0.0/104"}'),
+            "is IPv4 written as IPv6; write it as IPv4",
+        ),
+        (
+            with_rule(event="egress", match="{name: 198.51.100.7}"),
+            "198.51.100.7 is an address; write address: [198.51.100.7]",
+        ),
+        (with_rule(event="egress", match='{name: "*.example"}'), "'*.example' is no name"),
+        (with_rule(event="egress", match="{port: 65536}"), "port must be a whole number from 0 to 65535, or a range"),
+        (with_rule(event="egress", match="{port: 9-8}"), "'9-8' is out of range"),
+        (with_rule(event="egress", match="{service: db}"), "service must be NAMESPACE/NAME"),
+        (
+            with_rule(event="egress", match="{transport: sctp}"),
+            "transport must be one of tcp, udp: 'sctp' is not one of them",
+        ),
+        (with_rule(event="chmod", match="{mode: 4755}"), "mode must be octal digits in quotes"),
+        (with_rule(event="chmod", match='{mode: "4999"}'), "'4999' has other characters"),
+        (with_rule(match="{user: root}"), "user must be a whole number from 0"),
+        (with_rule(except_="[5]"), "p.yaml:8: 5 is no mapping of fields; there are binary"),
+        ("version: 1\nname: p\nrules: []\n", "p.yaml:3: rules must be a list of rules, one at least"),
+        ("version: 1\nname: p\nrules: [5]\n", "p.yaml:3: a rule must be a mapping with these keys: name"),
+        ("[]\n- x", "p.yaml:2: not valid YAML"),
+        ("version: 1\nversion: 1\n", "p.yaml:2: not valid YAML: version stands twice"),
+        ("5\n", "p.yaml:1: a policy must be a mapping with these keys: version"),
+        (with_rule(match="{binary: *.sh}"), "p.yaml:7: not valid YAML"),
+    ],
+)
+def test_each_mistake_names_file_line_and_what_is_allowed(tmp_path: Path, text: str, problem: str) -> None:
+    problems = refused(tmp_path, text)
+    assert any(problem in each for each in problems), problems
+    assert all(each.startswith("p.yaml:") for each in problems)
+
+
+def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
+    problems = refused(
+        tmp_path, GOOD.replace("exec", "execve").replace("critical", "high").replace("version: 1", "v: 1")
+    )
+    assert len(problems) == 4  # v, version, severity, event
+
+
+def test_names_that_stand_twice_are_refused(tmp_path: Path) -> None:
+    rule = GOOD[GOOD.index("  - name") :]
+    assert refused(tmp_path, GOOD + rule) == ["p.yaml:9: there is a rule shell already, in line 5"]
+    assert refused(tmp_path, GOOD + "---\n" + GOOD) == [
+        f"p.yaml:11: there is a policy shells already: {tmp_path}/p.yaml:2"
+    ]
+
+
+def test_more_than_is_allowed_is_refused(tmp_path: Path) -> None:
+    many = f"{{binary: [{', '.join(f'a{number}' for number in range(MAX_VALUES + 1))}]}}"
+    assert refused(tmp_path, with_rule(match=many)) == [
+        f"p.yaml:7: binary has {MAX_VALUES + 1} values; {MAX_VALUES} are allowed"
+    ]
+    rules = "".join(
+        f"  - {{name: r{n}, event: exec, severity: info, match: everything}}\n" for n in range(MAX_RULES + 1)
+    )
+    with pytest.raises(PolicyError, match=f"{MAX_RULES + 1} rules; {MAX_RULES} are allowed"):
+        (tmp_path / "p.yaml").write_text(f"version: 1\nname: p\nrules:\n{rules}")
+        reading.read([tmp_path])
+    bad = "".join(f"  - {{name: r{n}, event: exec, severity: x, match: everything}}\n" for n in range(MAX_PROBLEMS + 7))
+    problems = refused(tmp_path, f"version: 1\nname: p\nrules:\n{bad}")
+    assert len(problems) == MAX_PROBLEMS + 1 and problems[-1] == "p.yaml: 7 more"
+
+
+def test_files_that_cannot_be_read_are_told(tmp_path: Path) -> None:
+    with pytest.raises(PolicyError, match="nowhere: No such file or directory"):
+        reading.read([tmp_path / "nowhere"])
+    (tmp_path / "p.yaml").write_bytes(b"name: \xff")
+    with pytest.raises(PolicyError, match="p.yaml: not UTF-8"):
+        reading.read([tmp_path])
+    (tmp_path / "p.yaml").write_bytes(b"#" * (reading.MAX_BYTES + 1))
+    with pytest.raises(PolicyError, match=f"larger than {reading.MAX_BYTES} bytes"):
+        reading.read([tmp_path])
+
+
+def test_aliases_within_aliases_cost_no_more_than_the_first_mistake(tmp_path: Path) -> None:
+    bomb = "a: &a [x, x]\n" + "".join(
+        f"{chr(98 + n)}: &{chr(98 + n)} [*{chr(97 + n)}, *{chr(97 + n)}]\n" for n in range(20)
+    )
+    problems = refused(tmp_path, bomb + with_rule(match="{binary: *u}"))
+    assert len(problems) <= MAX_PROBLEMS + 1
+
+
+def test_a_directory_is_read_in_the_order_of_its_files_and_kustomize_is_left_alone(tmp_path: Path) -> None:
+    for name in ("b", "a"):
+        (tmp_path / f"{name}.yaml").write_text(GOOD.replace("shells", name))
+    (tmp_path / "kustomization.yaml").write_text("resources: []")
+    (tmp_path / "README.md").write_text("text")
+    assert [policy.name for policy in reading.read([tmp_path])] == ["a", "b"]
+
+
+def test_every_event_has_fields_and_each_says_what_is_allowed() -> None:
+    for event, known in fields.BY_EVENT.items():
+        assert {"binary", "parent", "ancestor", "user", "image"} < known.keys(), event
+        assert all(field.help and field.kind.allowed for field in known.values())
