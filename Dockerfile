@@ -26,6 +26,7 @@ RUN python3 -m venv tools \
 COPY pyproject.toml README.md LICENSE ./
 COPY LICENSES LICENSES
 COPY bpf bpf
+COPY policies/security policies/security
 COPY src src
 RUN tools/bin/pip wheel --quiet --no-index --no-deps --no-build-isolation --wheel-dir wheels . \
     && tools/bin/pip --python /opt/bpfleet install --quiet --no-index --no-deps wheels/*.whl \
