@@ -10,6 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pytest
 from tests.support import applications, http_ask
 from tests.support.agents import Agent
 from tests.support.applications import KINDS, PROGRAMS, Answers
@@ -147,6 +148,7 @@ def bucket(bounds: list[float], seconds: float) -> int:
     return sum(seconds > bound for bound in bounds)
 
 
+@pytest.mark.undisturbed
 @needs("nginx", "node", "wrk")
 def test_percentiles_are_within_a_bucket_of_nginxs_and_of_wrks(
     agent: Agent, place: Place, pair: Pair, tmp_path: Path

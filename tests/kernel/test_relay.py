@@ -36,6 +36,7 @@ def round_trips(side: Namespace, host: str) -> list[float]:
     return sorted(float(line.split("time=")[1].split()[0]) for line in out.splitlines() if "time=" in line)
 
 
+@pytest.mark.undisturbed
 @pytest.mark.parametrize("host", ["198.51.100.2", "2001:db8::2"])
 def test_a_round_trip_takes_the_delays_of_both_ways(relay: Relay, host: str) -> None:
     relay.use(ab={"delay_ms": 20}, ba={"delay_ms": 5})

@@ -13,6 +13,8 @@ from tests.support.cgroups import Cgroup, tell
 from tests.support.pages import Page
 from tests.support.relay import Relay
 
+pytestmark = pytest.mark.undisturbed
+
 Place = Callable[..., Cgroup]
 
 V4, V6 = "198.51.100.2", "2001:db8::2"

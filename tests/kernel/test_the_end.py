@@ -32,7 +32,7 @@ def children_of(pid: int) -> list[int]:
     return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
-@pytest.mark.whole_host
+@pytest.mark.undisturbed
 @needs("bpftool")
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_nothing_stays_of_an_agent_that_ends(alone: House, how: int) -> None:
@@ -44,7 +44,7 @@ def test_nothing_stays_of_an_agent_that_ends(alone: House, how: int) -> None:
     assert status == (-signal.SIGKILL if how == signal.SIGKILL else 0)
 
 
-@pytest.mark.whole_host
+@pytest.mark.undisturbed
 @needs("bpftool")
 def test_nothing_stays_of_one_that_is_killed_at_any_moment(alone: House) -> None:
     """Also while the child compiles, loads, attaches or hands over."""

@@ -27,7 +27,7 @@ def children_of(pid: int) -> list[int]:
     return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
-@pytest.mark.whole_host
+@pytest.mark.undisturbed
 @needs("bpftool")
 @pytest.mark.parametrize("key", ["\x03", "q"])
 def test_own_traffic_shows_within_ten_seconds_and_nothing_stays(

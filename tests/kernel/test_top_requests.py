@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tests.support import commands, promtool
 from tests.support.agents import Agent
-from tests.support.cgroups import Cgroup
+from tests.support.cgroups import PREFIX, Cgroup
 from tests.support.marks import needs
 from tests.support.namespaces import RUN_SECONDS, Namespace
 from tests.support.servers import Nginx
@@ -43,11 +43,11 @@ def live(agent: Agent) -> str:
 
 
 def top(url: str, *words: str) -> dict[str, dict[str, str]]:
-    """What a pipe gets, by workload and title."""
+    """What a pipe gets of the tests' own cgroups (others may have an empty cell), by workload and title."""
     asked = [*BPFLEET, "top", "--once", "--url", url, "--interval", "0.1", *words]
     told = subprocess.run(asked, capture_output=True, text=True, timeout=RUN_SECONDS, check=True).stdout
     titles, *rows = [re.split(r" {2,}", line.strip()) for line in told.splitlines() if not line.startswith("#")]
-    return {row[1]: dict(zip(titles, row, strict=True)) for row in rows}
+    return {row[1]: dict(zip(titles, row, strict=True)) for row in rows if row[1].startswith(f"/{PREFIX}")}
 
 
 @needs("nginx", "curl", "promtool")

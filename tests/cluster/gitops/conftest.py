@@ -156,10 +156,10 @@ def burning(fleet: Fleet, shop: Place, calm: Place) -> None:
 
 
 @pytest.fixture(scope="module")
-def settled(fleet: Fleet) -> Iterator[Fleet]:
-    """A cluster that stands at what was pushed first, and is taken back to it."""
-    yield fleet
+def settled(fleet: Fleet) -> Fleet:
+    """A cluster that stands at what was pushed first."""
     fleet.restore()
+    return fleet
 
 
 @pytest.fixture
