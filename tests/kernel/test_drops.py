@@ -252,6 +252,7 @@ def damaged(protocol: int) -> bytes:
     return header[:10] + struct.pack("!H", checksum(header)) + header[12:] + body
 
 
+@pytest.mark.undisturbed
 def test_what_is_dropped_in_the_hosts_network_is_the_nodes(agent: Agent, settle: Settle, place: Place) -> None:
     """Datagrams whose length field is wrong: nobody else on this host sends any."""
     client = place("client")
@@ -263,6 +264,7 @@ def test_what_is_dropped_in_the_hosts_network_is_the_nodes(agent: Agent, settle:
     assert page.value(DROPS, workload=NODE, reason="pkt_too_small", namespace="_host") - before == 47
 
 
+@pytest.mark.undisturbed
 @pytest.mark.parametrize("sharers", [2, 0])
 def test_a_network_that_several_or_none_live_in_is_the_nodes(
     agent: Agent, settle: Settle, place: Place, pair: Pair, sharers: int
