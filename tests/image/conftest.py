@@ -15,7 +15,7 @@ from tests.support.images import House
 from tests.support.marks import skip_below
 from tests.support.namespaces import Namespace
 
-UNIT, GITOPS = Path(__file__).parents[1] / "unit", Path(__file__).parents[1] / "cluster/gitops"
+UNIT, SINKS = Path(__file__).parents[1] / "unit", Path(__file__).parents[1] / "sinks"
 BUILD = "the image's build"
 Start = Callable[..., Container]
 
@@ -51,8 +51,8 @@ def docker() -> Iterator[Docker]:
 
 
 class Build:
-    """The image, built beside the unit tests, which need one processor and send nothing, and beside the cluster's first
-    ones, which wait most of the time."""
+    """The image, built beside the unit tests, which need one processor and send nothing, or beside those of sinks: they
+    count what they themselves receive."""
 
     def __init__(self) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="bpfleet-image-"))
@@ -61,7 +61,7 @@ class Build:
 
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
         """Other suites count what this host sends: none of it is the build's."""
-        if not {UNIT, GITOPS} & set(item.path.parents):
+        if not {UNIT, SINKS} & set(item.path.parents):
             wait([self._built])
 
     def archive(self) -> Path:

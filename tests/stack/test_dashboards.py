@@ -71,6 +71,7 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Prometheus
         prometheus.until(f"count_over_time(up[{WINDOW}]) >= 6")
         values = {
             "__rate_interval": WINDOW,
+            "__range": WINDOW,
             "datasource": "prometheus",
             "namespace": "_host",
             "node": ".*",
