@@ -51,7 +51,7 @@ NOT_ON_A_HOST = (
 
 NOT_ASKED_FOR = (
     *("bpfleet_packet_drops", "_window_", "_body_size_", "bpfleet_http_route_", "bpfleet_events", "bpfleet_sink"),
-    *("bpfleet_drain_failures", "bpfleet_collector_info", "_active_requests"),
+    *("bpfleet_drain_failures", "bpfleet_collector_info", "_active_requests", "bpfleet_security_", 'channel=~"exec'),
 )
 """Collectors and sinks that are off by default, and what only happens when something fails or waits."""
 
