@@ -80,7 +80,11 @@ def read(file: Path, wrong: type[BpfleetError] = BundleError) -> list[Document]:
 
 def parse(text: str, file: Path, wrong: type[BpfleetError] = BundleError) -> Iterator[Document]:
     """file: what messages call it."""
-    loader = Loader(text)
+    try:
+        loader = Loader(text)
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise wrong(f"{file}:{line}: not valid YAML: {ascii(text[error.position])} is not allowed") from error
     try:
         while loader.check_node():
             node = loader.get_node()

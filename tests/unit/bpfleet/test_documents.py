@@ -44,6 +44,7 @@ def test_a_bare_equals_sign_and_a_date_are_texts() -> None:
         ("ok: 1\n---\na: &x [*x, b: ]:\n", "some.yaml:3: not valid YAML"),
         ("a: !!python/object:os.system 1\n", "some.yaml:1: not valid YAML"),
         ("[" * 5000, "some.yaml: not valid YAML"),
+        ("a: 1\nb: \x07\n", r"some.yaml:2: not valid YAML: '\x07' is not allowed"),
     ],
 )
 def test_bad_yaml_is_named_with_its_line(text: str, message: str) -> None:
