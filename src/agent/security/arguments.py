@@ -18,6 +18,9 @@ CUT = "..."
 MAX_DEPTH = 4
 """Command lines within command lines; what is deeper is not told."""
 
+MAX_NAMES = 8
+"""Names before one value, as in a=b:c; what is deeper is not told."""
+
 MAX_TRIES = 6
 """To find the last whole word of a line that ends within quotes, of which there may be some."""
 
@@ -109,22 +112,24 @@ def _is_option(word: str) -> bool:
     return bool(OPTION.fullmatch(word))
 
 
-def _word(word: str, depth: int) -> str:
+def _word(word: str, depth: int, names: int = 0) -> str:
+    if names > MAX_NAMES:
+        return REDACTED
     if SPACED.search(word):
         return _within(word, depth)
     if url := URL.fullmatch(word):
         return _url(*url.groups(default=""))
     if named := NAMED.fullmatch(word):
-        return _named(named[1], named[2], named[3], depth)
+        return _named(named[1], named[2], named[3], depth, names)
     if not word.startswith("--") and (attached := ATTACHED.fullmatch(word)) and not HARMLESS.fullmatch(attached[2]):
         return attached[1] + REDACTED
     return _plain(word)
 
 
-def _named(name: str, sign: str, value: str, depth: int) -> str:
+def _named(name: str, sign: str, value: str, depth: int, names: int) -> str:
     if value and (secrets.is_sensitive(name.lstrip("-")) or secrets.has_shape(name + sign + value)):
         return name + sign + REDACTED
-    return _plain(name) + sign + (_word(value, depth) if value else "")
+    return _plain(name) + sign + (_word(value, depth, names + 1) if value else "")
 
 
 def _within(text: str, depth: int) -> str:

@@ -113,3 +113,11 @@ def test_whatever_it_is_given_it_returns() -> None:
     for _ in range(150):
         line = "".join(dice.choices("ab -'\"\\=:/@|%\n\t", k=dice.randrange(200)))
         redacted(line, is_cut=bool(dice.randrange(2)))
+
+
+def test_names_without_end_before_a_value_are_no_way_around() -> None:
+    """Neither an error, with which the record would be lost, nor the time of one look for each of them."""
+    for sign in "=:":
+        told = redacted(f"bash -c id {f'a{sign}' * 500}x")
+        assert told.startswith("bash -c id a") and told.endswith("REDACTED") and len(told) < 64
+    assert redacted("tool a=b:c:d:e") == "tool a=b:c:d:e"
