@@ -83,8 +83,8 @@ def parse(text: str, file: Path, wrong: type[BpfleetError] = BundleError) -> Ite
     try:
         loader = Loader(text)
     except yaml.reader.ReaderError as error:
-        line = text.count("\n", 0, error.position) + 1
-        raise wrong(f"{file}:{line}: not valid YAML: {ascii(text[error.position])} is not allowed") from error
+        number = text.count("\n", 0, error.position) + 1
+        raise wrong(f"{file}:{number}: not valid YAML: {ascii(text[error.position])} is not allowed") from error
     try:
         while loader.check_node():
             node = loader.get_node()
