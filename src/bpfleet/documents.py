@@ -60,11 +60,16 @@ def _step(node: yaml.Node, key: str | int) -> tuple[yaml.Node, int] | None:
     """The child, and the line where its key or its item begins."""
     if isinstance(node, yaml.MappingNode):
         for name, value in node.value:
-            if name.value == key:
+            if name.value == key or not isinstance(key, str) and _plain(name) == key:
                 return value, name.start_mark.line
     if isinstance(node, yaml.SequenceNode) and isinstance(key, int) and key < len(node.value):
         return node.value[key], node.value[key].start_mark.line
     return None
+
+
+def _plain(node: yaml.Node) -> object:
+    """Of a key that is no text: 1, yes."""
+    return Loader("").construct_object(node) if isinstance(node, yaml.ScalarNode) else None
 
 
 def read(file: Path, wrong: type[BpfleetError] = BundleError) -> list[Document]:
@@ -80,7 +85,11 @@ def read(file: Path, wrong: type[BpfleetError] = BundleError) -> list[Document]:
 
 def parse(text: str, file: Path, wrong: type[BpfleetError] = BundleError) -> Iterator[Document]:
     """file: what messages call it."""
-    loader = Loader(text)
+    try:
+        loader = Loader(text)
+    except yaml.reader.ReaderError as error:
+        number = text.count("\n", 0, error.position) + 1
+        raise wrong(f"{file}:{number}: not valid YAML: {ascii(text[error.position])} is not allowed") from error
     try:
         while loader.check_node():
             node = loader.get_node()

@@ -174,7 +174,7 @@ class Router(Generic[OwnerT]):
     def _take(self, event: Event, limit: Limit, now: float) -> None:
         if not limit.admits(event.time_ns):
             self._ledger.enter(event.name, "rate_limit")
-        elif not self._deliveries:
+        elif not self._deliveries and event.name not in self._stages:  # a stage counts what it sees
             self._ledger.enter(event.name, "no_sink")
         elif self._known(event.cgroup_id) or not self._pending.hold(event, now):
             self._pass(event)
@@ -204,7 +204,7 @@ class Router(Generic[OwnerT]):
                 self._failure = self._failure or error
 
     def _send(self, record: Record) -> None:
-        self._ledger.enter(record.name, PASSED)
+        self._ledger.enter(record.name, PASSED if self._deliveries else "no_sink")
         self._batch.append(record)
         if len(self._batch) >= BATCH:
             self._flush()

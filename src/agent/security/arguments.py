@@ -18,6 +18,9 @@ CUT = "..."
 MAX_DEPTH = 4
 """Command lines within command lines; what is deeper is not told."""
 
+MAX_NAMES = 8
+"""Names before one value, as in a=b:c; what is deeper is not told."""
+
 MAX_TRIES = 6
 """To find the last whole word of a line that ends within quotes, of which there may be some."""
 
@@ -35,13 +38,19 @@ ATTACHED = re.compile(r"(?s)(-[pPuUaw])(.+)")
 NAMED = re.compile(r"(?s)(--?[A-Za-z0-9][A-Za-z0-9_.-]*|[A-Za-z_][A-Za-z0-9_.-]*)(=|:=?)(.*)")
 """--option=value, VARIABLE=value, key:value."""
 
-OPTION = re.compile(r"--?[A-Za-z][A-Za-z0-9_.-]*")
+OPTION = re.compile(r"--?[A-Za-z][A-Za-z0-9_.-]*|-[0-9]")
+ENDING = re.compile(r"(?i).*(pass|auth|passw)|.*(^|[._-])(pwd|pw|user|key|pin|otp)")
+"""Names of variables and options whose last part says it: DB_PASS, MYSQL_PWD, --requirepass, --certificate-key."""
+
 APART = re.compile(r"[\s'\"\\]|^$")
 """What needs quotes within a script, whose own signs (`|`, `;`, `$`) stay as they are."""
 
 SPACED = re.compile(r"(?s)\S+\s+\S")
 URL = re.compile(r"(?s)([A-Za-z][A-Za-z0-9+.-]{0,31}://)([^/?#]*)([^?#]*)(?:\?([^#]*))?.*")
 PATH = re.compile(r"(?s)(~|\.{1,2})?/.*")
+
+HERE = "<<<"
+"""What a shell gives to a program's input."""
 
 TALKERS = ("echo", "printf", "print")
 """What they say into a pipe may be a password for another program."""
@@ -82,12 +91,15 @@ def _told(words: Sequence[str], depth: int) -> list[str]:
     is_said = False
     for place, word in enumerate(words):
         before = words[place - 1] if place else ""
-        is_said = (is_said or before in TALKERS and "|" in words[place:]) and "|" not in word
-        if is_said or (announced and (announced.startswith("-") or not _is_option(word))):
+        is_said = is_said or before in TALKERS and any("|" in each for each in words[place:])
+        is_said = is_said and not word.startswith("|")
+        if is_said or (announced and word != HERE and (announced.startswith("-") or not _is_option(word))):
             told.append(REDACTED)
             announced = ""
+            is_said = is_said and "|" not in word
             continue
-        announced = word if _announces(word) else announced
+        is_next = _announces(word) or (word.lower(), before.lower()) == ("by", "identified")
+        announced = word if is_next else announced
         if before in SHORT and not _is_option(word) and not HARMLESS.fullmatch(word):
             told.append(REDACTED)
         else:
@@ -98,33 +110,43 @@ def _told(words: Sequence[str], depth: int) -> list[str]:
 def _announces(word: str) -> bool:
     """Whether the next word is a secret: --password x, PASSWORD x; but not a path or a sentence."""
     plain = word.lstrip("-")
+    if word == HERE:
+        return True
     if not plain or "/" in word or "=" in word or any(each.isspace() for each in word):
         return False
     if word.startswith("-"):
-        return secrets.is_sensitive(plain)
+        return _is_sensitive(plain)
     return plain == LOGIN or (secrets.announces(plain) and len(plain) > 2)
+
+
+def _is_sensitive(name: str) -> bool:
+    return secrets.is_sensitive(name) or bool(ENDING.fullmatch(name))
 
 
 def _is_option(word: str) -> bool:
     return bool(OPTION.fullmatch(word))
 
 
-def _word(word: str, depth: int) -> str:
+def _word(word: str, depth: int, names: int = 0) -> str:
+    if names > MAX_NAMES:
+        return REDACTED
     if SPACED.search(word):
         return _within(word, depth)
     if url := URL.fullmatch(word):
         return _url(*url.groups(default=""))
-    if named := NAMED.fullmatch(word):
-        return _named(named[1], named[2], named[3], depth)
-    if not word.startswith("--") and (attached := ATTACHED.fullmatch(word)) and not HARMLESS.fullmatch(attached[2]):
+    attached = None if word.startswith("--") else ATTACHED.fullmatch(word)
+    named = NAMED.fullmatch(word)
+    if named and not (attached and named[2] == ":"):
+        return _named(named[1], named[2], named[3], depth, names)
+    if attached and not HARMLESS.fullmatch(attached[2]):
         return attached[1] + REDACTED
     return _plain(word)
 
 
-def _named(name: str, sign: str, value: str, depth: int) -> str:
-    if value and (secrets.is_sensitive(name.lstrip("-")) or secrets.has_shape(name + sign + value)):
+def _named(name: str, sign: str, value: str, depth: int, names: int) -> str:
+    if value and (_is_sensitive(name.lstrip("-")) or secrets.has_shape(name + sign + value)):
         return name + sign + REDACTED
-    return _plain(name) + sign + (_word(value, depth) if value else "")
+    return _plain(name) + sign + (_word(value, depth, names + 1) if value else "")
 
 
 def _within(text: str, depth: int) -> str:

@@ -7,7 +7,6 @@
 So each event has left, is held or is folded: what was told and what was folded is what was seen.
 """
 
-from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
 
@@ -32,7 +31,7 @@ class Folding:
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
-        self._open: OrderedDict[Hashable, _Open] = OrderedDict()
+        self._open: dict[Hashable, _Open] = {}
         self.waiting = 0
 
     def is_open(self, key: Hashable) -> bool:
@@ -54,12 +53,11 @@ class Folding:
         return is_held
 
     def due(self, now: float, is_end: bool = False) -> Iterator[Record]:
-        """Those whose time is over; at the end all."""
-        while self._open:
-            key, found = next(iter(self._open.items()))
-            if not is_end and now < found.until:
-                return
-            del self._open[key]
+        """Those whose time is over; at the end all. The first to begin need not be the first to end: `seconds` may
+        have changed."""
+        over = [key for key, found in self._open.items() if is_end or now >= found.until]
+        for key in over:
+            found = self._open.pop(key)
             if found.held is not None:
                 self.waiting -= 1
                 record = found.held()

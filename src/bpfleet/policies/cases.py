@@ -79,16 +79,24 @@ def _case(problems: Reading, value: object, keys: Keys, rules: list[str]) -> Cas
                 (*keys, "fires", number), f"there is no rule {shown(rule)}{hint}; there are {', '.join(rules)}"
             )
     facts = _facts(problems, given, keys, str(event))
-    return Case(name, facts, tuple(map(str, fires)), problems.document.place(keys))
+    return Case(name, facts, tuple(rule for rule in fires if rule in rules), problems.document.place(keys))
+
+
+def _labels(problems: Reading, value: object, keys: Keys) -> dict[str, str]:
+    if not isinstance(value, Mapping):
+        problems.blame(keys, f"labels is {shown(value)}, and must be a mapping of a pod's labels to values")
+        return {}
+    for key, each in value.items():
+        if not isinstance(key, str) or not isinstance(each, str):
+            problems.blame((*keys, key), f"the label {shown(key)} is {shown(each)}, and must be text")
+    return {key: each for key, each in value.items() if isinstance(key, str) and isinstance(each, str)}
 
 
 def _facts(problems: Reading, case: Mapping[str, Any], keys: Keys, event: str) -> Facts:
     known = fields.BY_EVENT[event]
     given = problems.mapping(case.get("given", {}), (*keys, "given"), f"an event {event}", tuple(known))
     asked = problems.mapping(case.get("owner", {}), (*keys, "owner"), "an owner", OWNER_KEYS)
-    labels = problems.mapping(
-        asked.get("labels", {}), (*keys, "owner", "labels"), "labels", tuple(asked.get("labels") or ())
-    )
+    labels = _labels(problems, asked.get("labels", {}), (*keys, "owner", "labels"))
     attributes: dict[str, Attribute] = {}
     for name, value in given.items():
         if isinstance(value, list | dict) or value is None:
@@ -99,12 +107,14 @@ def _facts(problems: Reading, case: Mapping[str, Any], keys: Keys, event: str) -
             problems.blame((*keys, "given", name), f"{name} is {shown(value)}; allowed: {known[name].kind.allowed}")
     words: dict[str, str] = {}
     for key, value in ({"image": given.get("image", "")} | dict(asked)).items():
+        if key == "labels":
+            continue
         if isinstance(value, str):
             words["workload_kind" if key == "kind" else key] = value
-        elif key != "labels":
+        else:
             problems.blame((*keys, "owner", key), f"{key} is {shown(value)}, and must be text")
     service = given.get("service")
-    owner = Owner(**words, labels={key: each for key, each in labels.items() if isinstance(each, str)})
+    owner = Owner(**words, labels=labels)
     return Facts(event, attributes, owner, frozenset([service] if isinstance(service, str) else []))
 
 

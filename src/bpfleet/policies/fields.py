@@ -11,10 +11,13 @@ from bpfleet import events
 from bpfleet.events import Attribute
 from bpfleet.policies import kinds
 from bpfleet.policies.facts import Facts
+from bpfleet.policies.globs import LEFT_OUT
 from bpfleet.policies.kinds import Flags, Kind, Modes, Names, Networks, Numbers, Paths, Services, Texts, Words
 
 ANCESTORS_APART: Final = " < "
 FAILED = "error.type"
+SIZE: Final = "bpfleet.process.arguments.size"
+"""Is there where not all of them are told."""
 
 EXEC, FILE_OPEN, CHMOD, PTRACE, EGRESS = (name.rpartition(".")[2] for name in events.SECURITY)
 EVENTS: Final = (EXEC, FILE_OPEN, CHMOD, PTRACE, EGRESS)
@@ -118,12 +121,18 @@ COMMON: Final = (
 
 
 def _called(facts: Facts) -> Iterable[object]:
-    words = shlex.shlex(facts.text("process.command_line"), posix=True, punctuation_chars=False)
+    """Of a line that was cut before its first word ended: as of a path whose end is left out."""
+    line = facts.text("process.command_line")
+    is_cut = SIZE in facts.attributes and bool(line)
+    words = shlex.shlex(line, posix=True, punctuation_chars=False)
     words.whitespace_split, words.commenters = True, ""
     try:
         word = words.get_token()
+        is_cut = is_cut and not words.instream.read(1)
     except ValueError:  # it was cut within quotes
-        return ()
+        word = None
+    if is_cut:
+        return (f"/{LEFT_OUT}",)
     return (word,) if word else ()
 
 

@@ -116,8 +116,10 @@ class PathGlob:
     def may_match(self, path: str) -> bool:
         """Of a path with components left out: whether those that are told are no reason against it."""
         parts = path.lstrip("/").split("/")
-        if self._is_name or LEFT_OUT not in parts:
+        if LEFT_OUT not in parts:
             return False
+        if self._is_name:
+            return parts[-1] == LEFT_OUT
         first, last = parts.index(LEFT_OUT), len(parts) - 1 - parts[::-1].index(LEFT_OUT)
         before, after = parts[:first], parts[last + 1 :]
         head, tail = self._runs[0][: len(before)], self._runs[-1][-len(after) :] if after else []

@@ -24,6 +24,12 @@ def test_a_place_is_the_line_of_the_key_or_item() -> None:
     assert document.place(("a", "b", 1, "missing")) == "some.yaml:4"
 
 
+def test_a_key_that_is_no_text_has_its_line_too() -> None:
+    (document,) = parse("a:\n  =: v\n  23: x\n  yes: y\n  null: z\n", FILE)
+
+    assert [document.line(("a", key)) for key in (23, True, None, 2)] == [3, 4, 5, 1]  # type: ignore[list-item]
+
+
 def test_lines_go_on_from_document_to_document_and_empty_ones_are_left_out() -> None:
     documents = list(parse("# nothing\n---\na: 1\n---\n---\nb: 2\n", FILE))
 
@@ -44,6 +50,7 @@ def test_a_bare_equals_sign_and_a_date_are_texts() -> None:
         ("ok: 1\n---\na: &x [*x, b: ]:\n", "some.yaml:3: not valid YAML"),
         ("a: !!python/object:os.system 1\n", "some.yaml:1: not valid YAML"),
         ("[" * 5000, "some.yaml: not valid YAML"),
+        ("a: 1\nb: \x07\n", r"some.yaml:2: not valid YAML: '\x07' is not allowed"),
     ],
 )
 def test_bad_yaml_is_named_with_its_line(text: str, message: str) -> None:

@@ -101,6 +101,16 @@ def test_without_a_sink_events_are_counted_and_nothing_waits() -> None:
     assert bench.router.standing().waiting == {"owner": 0}
 
 
+def test_without_a_sink_a_stage_sees_its_events_all_the_same() -> None:
+    """Alerts are made of what it counts."""
+    stage = FakeStage(None, "policy")
+    bench = Bench(sinks=[], stages={EVENT: stage})
+    bench.drain(event(1), event(1), event(7))
+    bench.router.close()
+    assert len(stage.asked) == 3
+    assert balanced(bench) == {"no_sink": 2, "policy": 1}
+
+
 def test_each_collector_has_a_limit_of_its_own() -> None:
     bench = Bench(per_second=23)
     bench.drain(*(event() for _ in range(100)), collector="loud")

@@ -45,6 +45,14 @@ def test_an_ordinary_command_line_is_told_as_it_is() -> None:
         ("sh -c 'mysql -phunter2 -e \"select 1\"'", "sh -c 'mysql -pREDACTED -e '\"'\"'select 1'\"'\"''"),
         ("kubectl --token hunter2 get pods", "kubectl --token REDACTED get pods"),
         ("--password --hunter2", "--password REDACTED"),
+        ("env DB_PASS=hunter2 MYSQL_PWD=hunter2 ./run", "env DB_PASS=REDACTED MYSQL_PWD=REDACTED ./run"),
+        ("redis-server --requirepass hunter2 --port 6379", "redis-server --requirepass REDACTED --port 6379"),
+        ("keytool -storepass hunter2 -list", "keytool -storepass REDACTED -list"),
+        ("curl -uweb:hunter2 https://x.example/", "curl -uREDACTED https://x.example/"),
+        ("sh -c 'echo hunter2|sudo -S id'", "sh -c 'echo REDACTED -S id'"),
+        ("sh -c 'passwd --stdin web <<< hunter2'", "sh -c 'passwd --stdin REDACTED <<< REDACTED'"),
+        ("mysql -e \"ALTER USER web IDENTIFIED BY 'hunter2'\"", "mysql -e 'ALTER USER web IDENTIFIED BY REDACTED'"),
+        ("openssl passwd -6 hunter2", "openssl passwd -6 REDACTED"),
     ],
 )
 def test_what_stands_where_a_secret_is_expected_is_not_told(line: str, told: str) -> None:
@@ -113,3 +121,11 @@ def test_whatever_it_is_given_it_returns() -> None:
     for _ in range(150):
         line = "".join(dice.choices("ab -'\"\\=:/@|%\n\t", k=dice.randrange(200)))
         redacted(line, is_cut=bool(dice.randrange(2)))
+
+
+def test_names_without_end_before_a_value_are_no_way_around() -> None:
+    """Neither an error, with which the record would be lost, nor the time of one look for each of them."""
+    for sign in "=:":
+        told = redacted(f"bash -c id {f'a{sign}' * 500}x")
+        assert told.startswith("bash -c id a") and told.endswith("REDACTED") and len(told) < 64
+    assert redacted("tool a=b:c:d:e") == "tool a=b:c:d:e"

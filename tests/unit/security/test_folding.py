@@ -44,3 +44,13 @@ def test_no_time_is_no_folding() -> None:
     folding = Folding(0.0)
     folding.begin("a", 100.0)
     assert not folding.is_open("a")
+
+
+def test_a_shorter_time_holds_for_what_begins_then() -> None:
+    folding = Folding(3600.0)
+    folding.begin("a", 100.0)
+    folding.seconds = 1.0
+    folding.begin("b", 100.0)
+    folding.fold("b", lambda: record(23))
+    assert [each.time_ns for each in folding.due(101.0)] == [23]
+    assert folding.is_open("a") and not folding.is_open("b")

@@ -416,6 +416,23 @@ def test_hostile_strings_come_out_inert() -> None:
         assert json.loads(written)["security_rule.ruleset.name"] == "p0"
 
 
+def test_a_command_line_that_is_all_names_is_told_and_folded_like_others() -> None:
+    bench = Bench(policies(SHELLS))
+    for _ in range(2):
+        bench.tell(run("/bin/sh", process__command_line="sh " + "a=" * 500))
+    assert len(bench.drain(is_end=True)) == 1 and len(bench.passed) == 2 and bench.stage.waiting == 0
+
+
+def test_a_first_argument_that_is_too_long_to_be_told_is_no_way_around() -> None:
+    """busybox looks at the last component only, and that is the one that was cut."""
+    bench = Bench(policies(SHELLS.replace("binary:", "called: sh, binary:", 1)), fold_seconds=0.0)
+    size = {"bpfleet__process__arguments__size": 2003}
+    for line in ("x/" * 512, "'" + "x y/" * 250, "sh " + "x" * 1000):
+        assert isinstance(bench.tell(run("/bin/sh", process__command_line=line, **size)), Record), line[:9]
+    for line in ("ls " + "x" * 1000, ""):
+        assert bench.tell(run("/bin/sh", process__command_line=line, **size)) == "unmatched", line[:9]
+
+
 def test_three_hundred_secrets_in_arguments_leave_none_in_a_record() -> None:
     bench = Bench(policies(SHELLS), fold_seconds=0.0, rule_burst=1_000_000)
     for secret, _ in planted():

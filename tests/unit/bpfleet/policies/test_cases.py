@@ -54,6 +54,11 @@ def test_one_that_does_not_says_what_fired_and_why(tmp_path: Path) -> None:
         ("{event: exec, expect: x}", "p.yaml:9: a test has no 'expect'"),
         (f"{{event: exec, given: {{user: {'9' * 10_000}}}}}", "p.yaml: not valid YAML: Exceeds the limit"),
         (f"{{event: exec, owner: {{namespace: 0x{'f' * 9_000}}}}}", "p.yaml:9: namespace is a number without end"),
+        (f"{{event: exec, fires: [0x{'f' * 9_000}]}}", "p.yaml:9: there is no rule a number without end"),
+        ("{event: exec, owner: {labels: 5}}", "p.yaml:9: labels is 5, and must be a mapping"),
+        ("{event: exec, owner: {labels: [1, 2]}}", "p.yaml:9: labels is a list, and must be a mapping"),
+        ("{event: exec, owner: {labels: app}}", "p.yaml:9: labels is 'app', and must be a mapping"),
+        ("{event: exec, owner: {labels: {app: 5}}}", "p.yaml:9: the label 'app' is 5, and must be text"),
         ("5", "p.yaml:9: a test must be a mapping"),
     ],
 )

@@ -42,6 +42,7 @@ def test_a_path_is_matched_by_its_components(pattern: str, inside: list[str], ou
         ("/a/**/b", "/a/x/.../c", False),
         ("/tmp/**", "/tmp/x", False),
         ("shadow", ".../shadow", False),
+        ("shadow", "/etc/...", True),
     ],
 )
 def test_what_was_left_out_of_a_path_may_be_what_is_asked_for(pattern: str, path: str, may: bool) -> None:
