@@ -69,6 +69,9 @@ BPF_HASH(connection_flows, struct flow_key, struct connection_flow, MAX_FLOWS);
 BPF_HASH(connection_others, struct flow_key, struct connection_flow, 2 * MAX_CGROUPS); /* two families */
 BPF_HASH(connection_connects, u64, struct connection_connects, MAX_CGROUPS);
 BPF_HASH(connection_lifetimes, u64, struct connection_lifetimes, MAX_CGROUPS);
+/* What new rows are made from: the stack has no room for one. */
+BPF_ARRAY(connect_zeros, struct connection_connects, 1);
+BPF_ARRAY(lifetime_zeros, struct connection_lifetimes, 1);
 /* By the socket's address, from the first to the last change of its state: where storage is not to be had. */
 BPF_HASH(connection_sockets, u64, struct packet_socket, MAX_FLOWS);
 BPF_PERCPU_ARRAY(books_connection_events, struct connection_events_books, 1);
@@ -125,7 +128,7 @@ static inline u32 failure_of(struct sock *sk)
 
 static inline void count_connect(u64 cgroup_id, u64 duration_ns)
 {
-	struct connection_connects zero = {}, *connects;
+	struct connection_connects *connects, *zeros;
 	struct connect_durations_books *books;
 	u32 bucket = connect_seconds_bucket(duration_ns);
 	int row = 0;
@@ -133,7 +136,10 @@ static inline void count_connect(u64 cgroup_id, u64 duration_ns)
 	books = books_connect_durations.lookup(&row);
 	if (books)
 		__sync_fetch_and_add(&books->seen, 1);
-	connects = connection_connects.lookup_or_try_init(&cgroup_id, &zero);
+	connects = connection_connects.lookup(&cgroup_id);
+	zeros = connect_zeros.lookup(&row);
+	if (!connects && zeros)
+		connects = connection_connects.lookup_or_try_init(&cgroup_id, zeros);
 	if (!connects || bucket >= CONNECT_SECONDS_BUCKETS) {
 		if (books)
 			__sync_fetch_and_add(&books->map_full, 1);
@@ -145,7 +151,7 @@ static inline void count_connect(u64 cgroup_id, u64 duration_ns)
 
 static inline void count_lifetime(u64 cgroup_id, u64 lifetime_ns)
 {
-	struct connection_lifetimes zero = {}, *lifetimes;
+	struct connection_lifetimes *lifetimes, *zeros;
 	struct connection_lifetimes_books *books;
 	u32 bucket = lifetime_seconds_bucket(lifetime_ns);
 	int row = 0;
@@ -153,7 +159,10 @@ static inline void count_lifetime(u64 cgroup_id, u64 lifetime_ns)
 	books = books_connection_lifetimes.lookup(&row);
 	if (books)
 		__sync_fetch_and_add(&books->seen, 1);
-	lifetimes = connection_lifetimes.lookup_or_try_init(&cgroup_id, &zero);
+	lifetimes = connection_lifetimes.lookup(&cgroup_id);
+	zeros = lifetime_zeros.lookup(&row);
+	if (!lifetimes && zeros)
+		lifetimes = connection_lifetimes.lookup_or_try_init(&cgroup_id, zeros);
 	if (!lifetimes || bucket >= LIFETIME_SECONDS_BUCKETS) {
 		if (books)
 			__sync_fetch_and_add(&books->map_full, 1);

@@ -252,6 +252,7 @@ BPF_HASH(http_copies, u64, struct http_socket, HTTP_COPIES); /* by the socket's 
 #endif
 BPF_HASH(http_rows, struct http_key, struct http_row, MAX_HTTP_ROWS);
 BPF_HASH(http_others, struct http_key, struct http_row, 2 * MAX_CGROUPS); /* two roles */
+BPF_ARRAY(http_zeros, struct http_row, 1); /* what a new row is made from: the stack has no room for one */
 BPF_HASH(http_attached, u32, u64, 1); /* has a row when both programs are; user space writes it */
 BPF_PERCPU_ARRAY(http_buffers, struct http_buffer, HTTP_LEVELS);
 BPF_PERCPU_ARRAY(books_http_requests, struct http_requests_books, 1);

@@ -9,9 +9,9 @@
 static inline void count_request(volatile struct http_buffer *b, struct http_key *key, struct flow_key *flow,
 				 u64 duration_ns)
 {
-	struct http_row zero = {}, *row;
-	struct http_requests_books *books;
 	u32 bucket, is_error = is_http_error(key);
+	struct http_requests_books *books;
+	struct http_row *row, *zeros;
 	int first = 0;
 
 	b->bucket = request_seconds_bucket(duration_ns);
@@ -19,13 +19,14 @@ static inline void count_request(volatile struct http_buffer *b, struct http_key
 	if (books)
 		__sync_fetch_and_add(&books->seen, 1);
 	row = http_rows.lookup(key);
-	if (!row)
-		row = http_rows.lookup_or_try_init(key, &zero);
-	if (!row) {
+	zeros = http_zeros.lookup(&first);
+	if (!row && zeros)
+		row = http_rows.lookup_or_try_init(key, zeros);
+	if (!row && zeros) {
 		key->status = 0;
 		key->method = HTTP_OTHER;
 		key->error = HTTP_ANSWERED;
-		row = http_others.lookup_or_try_init(key, &zero);
+		row = http_others.lookup_or_try_init(key, zeros);
 	}
 	bucket = b->bucket;
 	if (!row || bucket >= REQUEST_SECONDS_BUCKETS) {

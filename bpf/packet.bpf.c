@@ -74,6 +74,7 @@ struct packet {
 BPF_SK_STORAGE(sockets, struct packet_socket);
 BPF_HASH(flows, struct flow_key, struct packet_flow, MAX_FLOWS);
 BPF_HASH(flow_others, struct flow_key, struct packet_flow, MAX_OTHERS);
+BPF_ARRAY(flow_zeros, struct packet_flow, 1); /* what a new row is made from: the stack has no room for one */
 BPF_PERCPU_ARRAY(books_packets, struct packets_books, 1);
 BPF_PERCPU_ARRAY(books_peers, struct peers_books, 1);
 BPF_PERCPU_ARRAY(runs_on_ingress, struct program_runs, 1);
@@ -252,15 +253,17 @@ static inline struct packet_socket *socket_of_packet(struct __sk_buff *skb, stru
 	return socket;
 }
 
-/* Rare: a row is only zeroed on the stack where there is none yet. */
 static inline void make_flow(struct packet *p, struct flow_key *folded)
 {
-	struct packet_flow zero = {};
 	struct packets_books *packets;
+	struct packet_flow *zeros;
 	struct peers_books *peers;
 	int row = 0;
 
-	p->flow = flows.lookup_or_try_init(p->key, &zero);
+	zeros = flow_zeros.lookup(&row);
+	if (!zeros)
+		return;
+	p->flow = flows.lookup_or_try_init(p->key, zeros);
 	if (p->flow)
 		return;
 	peers = books_peers.lookup(&row);
@@ -269,7 +272,7 @@ static inline void make_flow(struct packet *p, struct flow_key *folded)
 	*folded = *p->key;
 	forget_peer(folded);
 	p->key = folded;
-	p->flow = flow_others.lookup_or_try_init(folded, &zero);
+	p->flow = flow_others.lookup_or_try_init(folded, zeros);
 	if (p->flow)
 		return;
 	packets = books_packets.lookup(&row);

@@ -53,6 +53,7 @@ struct rtts_books {
 BPF_HASH(tcp_flows, struct flow_key, struct tcp_flow, MAX_FLOWS);
 BPF_HASH(tcp_others, struct flow_key, struct tcp_flow, 2 * MAX_CGROUPS); /* two families */
 BPF_HASH(tcp_rtts, u64, struct tcp_rtts, MAX_CGROUPS);
+BPF_ARRAY(rtt_zeros, struct tcp_rtts, 1); /* what a new row is made from: the stack has no room for one */
 BPF_PERCPU_ARRAY(books_tcp_events, struct tcp_events_books, 1);
 BPF_PERCPU_ARRAY(books_rtts, struct rtts_books, 1);
 BPF_PERCPU_ARRAY(runs_on_synack_retransmit, struct program_runs, 1);
@@ -84,7 +85,7 @@ static inline struct tcp_flow *tcp_flow_of(struct flow_key *key)
 static inline void count_rtt(struct packet *p, u64 rtt_ns)
 {
 	struct tcp_flow *flow = tcp_flow_of(p->key);
-	struct tcp_rtts zero = {}, *rtts;
+	struct tcp_rtts *rtts, *zeros;
 	struct rtts_books *books;
 	u32 bucket = rtt_seconds_bucket(rtt_ns);
 	int row = 0;
@@ -96,7 +97,10 @@ static inline void count_rtt(struct packet *p, u64 rtt_ns)
 	books = books_rtts.lookup(&row);
 	if (books)
 		__sync_fetch_and_add(&books->seen, 1);
-	rtts = tcp_rtts.lookup_or_try_init(&p->key->cgroup_id, &zero);
+	rtts = tcp_rtts.lookup(&p->key->cgroup_id);
+	zeros = rtt_zeros.lookup(&row);
+	if (!rtts && zeros)
+		rtts = tcp_rtts.lookup_or_try_init(&p->key->cgroup_id, zeros);
 	if (!rtts || bucket >= RTT_SECONDS_BUCKETS) {
 		if (books)
 			__sync_fetch_and_add(&books->map_full, 1);

@@ -49,9 +49,6 @@ _PART = r"\*|\{[A-Za-z0-9_.-]+\}|[A-Za-z0-9._~:@!$'()+-]+"
 _rows = partial(setting, minimum=16, maximum=MAX_ROWS)
 _series = partial(setting, live=True, minimum=1000, maximum=MAX_SERIES)
 _seconds = partial(setting, live=True, minimum=0.1, maximum=SECONDS_A_DAY)
-MAX_ON_STACK = 22
-"""Bounds of a histogram whose empty row lies on the stack of a program that others share; BPF gives them 512 bytes."""
-
 _bounds = partial(setting, minimum=1e-6, maximum=30 * SECONDS_A_DAY)
 _windows = partial(setting, minimum=0.0, maximum=float(1 << 30))
 _path = partial(setting, pattern=r"(/[^\x00-\x1f]*)?", allowed="an absolute path, or empty")
@@ -85,16 +82,10 @@ class Histograms:
     """Bucket bounds, in the unit that the name ends in. Every value is counted into these very bounds, so a threshold
     that is a bound is exact."""
 
-    rtt_seconds: tuple[float, ...] = _bounds(RTT, "Bounds of the round-trip time.", most=MAX_ON_STACK)
-    connect_seconds: tuple[float, ...] = _bounds(
-        CONNECT, "Bounds of the time that connecting takes.", most=len(CONNECT)
-    )
-    lifetime_seconds: tuple[float, ...] = _bounds(
-        LIFETIME, "Bounds of the life time of connections.", most=MAX_ON_STACK
-    )
-    request_seconds: tuple[float, ...] = _bounds(
-        REQUEST_SECONDS, "Bounds of an HTTP request's time.", most=MAX_ON_STACK
-    )
+    rtt_seconds: tuple[float, ...] = _bounds(RTT, "Bounds of the round-trip time.")
+    connect_seconds: tuple[float, ...] = _bounds(CONNECT, "Bounds of the time that connecting takes.")
+    lifetime_seconds: tuple[float, ...] = _bounds(LIFETIME, "Bounds of the life time of connections.")
+    request_seconds: tuple[float, ...] = _bounds(REQUEST_SECONDS, "Bounds of an HTTP request's time.")
     body_bytes: tuple[float, ...] = _windows(BODY, "Bounds of the sizes of HTTP bodies.")
     congestion_window_segments: tuple[float, ...] = _windows(CONGESTION_WINDOW, "Bounds of the congestion window.")
     receive_window_bytes: tuple[float, ...] = _windows(WINDOW, "Bounds of the receive window.")

@@ -57,6 +57,26 @@ def test_a_fragment_that_the_verifier_refuses_is_left_out_and_the_rest_counts(op
     assert loaded.books() == {"records": (46, 0)}
 
 
+def test_a_fragment_that_ends_the_compiler_is_left_out_with_its_message_and_the_rest_counts(
+    opened: Opened, tmp_path: Path
+) -> None:
+    """LLVM leaves the process where a function's stack is too large."""
+    text = """static inline void on_packet_large(struct __sk_buff *skb, struct packet *p)
+    {
+        u64 all[100];
+
+        bpf_skb_load_bytes(skb, 0, all, sizeof(all));
+        p->length += all[p->ingress];
+    }
+    """
+    loaded = opened.load(records(), made_collector(tmp_path, "large", text=text), sizes(), calls())
+    assert [name for name, outcome in loaded.outcomes.items() if not outcome.up] == ["large"]
+    assert "the BPF stack limit of 512 bytes is exceeded" in loaded.outcomes["large"].reason
+    opened.send(23)
+    assert grown(loaded, "sizes", "sizes")[opened.key][0] == 46
+    assert loaded.books() == {"records": (46, 0)}
+
+
 def test_a_map_that_two_fragments_define_costs_one_of_them(opened: Opened, tmp_path: Path) -> None:
     text = "BPF_HASH(sizes, u64, u64, 8);\n"
     text += "static inline void on_packet_again(struct __sk_buff *skb, struct packet *p) {}\n"

@@ -22,7 +22,7 @@ from tests.support.agents import Agent, House
 from tests.support.cgroups import Cgroup, v2_root
 from tests.support.events import TRIES, Told, of, parsed
 from tests.support.marks import needs
-from tests.support.namespaces import Namespace, veth_pair
+from tests.support.namespaces import RUN_SECONDS, Namespace, veth_pair
 from tests.support.reaching import TCP_WAYS, UDP_WAYS
 
 from agent.collectors.dns_names import DnsNames
@@ -87,9 +87,10 @@ class Watched:
         self.egress.meet(collectors)
         self.before = self.books()
 
-    def watch(self, watches: Mapping[Cgroup, Watch], allowed: Mapping[int, Iterable[str]] | None = None) -> None:
+    def watch(self, watches: Mapping[Cgroup | Path, Watch], allowed: Mapping[int, Iterable[str]] | None = None) -> None:
         """allowed: networks by group."""
-        asked = {each.path.stat().st_ino: watch for each, watch in watches.items()}
+        paths = {each if isinstance(each, Path) else each.path: watch for each, watch in watches.items()}
+        asked = {path.stat().st_ino: watch for path, watch in paths.items()}
         lists = {group: frozenset(map(prefix, networks)) for group, networks in (allowed or {}).items()}
         orders = Orders({"egress": asked}, {}, lists)
         for each in (self.names, self.egress):
@@ -444,11 +445,11 @@ from contextlib import ExitStack
 sys.path[:0] = {path!r}
 from tests.kernel.test_egress import *
 with ExitStack() as stack:
-    watched, cgroup = Watched(stack), stack.enter_context(Cgroup("less"))
-    watched.watch({{cgroup: Watch(PLENTY, PLENTY)}})
-    cgroup.run([sys.executable, "-I", "-c", ASKS, "127.0.0.53", "1", "g"])
-    process, _ = reach(cgroup, [("tcp_later", "192.0.2.9", CLOSED)])
-    print(json.dumps([process, watched.reason, *(dict(event.attributes) for event in watched.told(cgroup))]))
+    watched = Watched(stack)
+    watched.watch({{Path({cgroup!r}): Watch(PLENTY, PLENTY)}})
+    print("ready", flush=True)
+    input()
+    print(json.dumps([watched.reason, *(dict(event.attributes) for event in watched.drain()[0])]))
 """
 
 
@@ -459,11 +460,16 @@ def test_three_capabilities_are_enough_and_without_perfmon_less_is_said_of_the_p
 ) -> None:
     capabilities = ",".join(f"+{one}" for one in kept.split())
     setpriv = ["setpriv", f"--bounding-set=-all,{capabilities}", f"--inh-caps=-all,{capabilities}"]
-    text = WITH_LESS.format(path=[str(Path(__file__).parents[2]), *filter(None, sys.path)])
     here = stack.enter_context(Namespace("alone"))
+    client, agent = place("client", here), place("agent", here)
     place("bad", here).start([sys.executable, "-I", "-c", BAD_SERVER, "127.0.0.53"], ready="ready")
-    said = here.run([*setpriv, sys.executable, "-c", text])
-    process, reason, asked, reached = json.loads(said.stdout)
+    path = [str(Path(__file__).parents[2]), *filter(None, sys.path)]
+    text = WITH_LESS.format(path=path, cgroup=str(client.path))
+    reader = agent.start([*setpriv, sys.executable, "-c", text], ready="ready")
+    client.run([sys.executable, "-I", "-c", ASKS, "127.0.0.53", "1", "g"])
+    process, _ = reach(client, [("tcp_later", "192.0.2.9", CLOSED)])
+    told, _ = reader.communicate("\n", timeout=RUN_SECONDS)
+    reason, asked, reached = json.loads(told)
     assert bool(reason) == ("perfmon" not in kept) == ("without the capability PERFMON" in reason)
     assert (asked["network.peer.address"], asked["network.peer.port"]) == ("127.0.0.53", 53)
     assert reached["process.pid"] == process

@@ -255,7 +255,10 @@ def ancestors(pid: int) -> list[str]:
     """Names of their files, from the parent upwards; six at most."""
     found: list[str] = []
     while len(found) < 6 and (pid := parent(pid)) != 0:
-        found.append(Path(os.readlink(f"/proc/{pid}/exe")).name)
+        try:
+            found.append(Path(os.readlink(f"/proc/{pid}/exe").removesuffix(" (deleted)")).name)
+        except PermissionError:  # of one with more capabilities, such as a container's first process
+            found.append(Path(f"/proc/{pid}/comm").read_text().strip())
     return found
 
 

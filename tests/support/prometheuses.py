@@ -75,10 +75,16 @@ class Prometheus:
         found: list[dict[str, Any]] = self._get("query?" + urllib.parse.urlencode({"query": expression}))["result"]
         return found
 
-    def problem(self) -> str:
-        """Why the agent could not be scraped, in Prometheus' own words."""
-        (target,) = self._get("targets")["activeTargets"]
-        return str(target["lastError"])
+    def await_problem(self, part: str, within_seconds: float = ANSWER_SECONDS) -> None:
+        """Until the last scrape failed with this in Prometheus' own words. Raises AssertionError with the last ones."""
+        end, last = time.monotonic() + within_seconds, ""
+        while time.monotonic() < end:
+            (target,) = self._get("targets")["activeTargets"]
+            last = str(target["lastError"])
+            if part in last:
+                return
+            time.sleep(0.2)
+        raise AssertionError(f"{part!r} is not in {last!r}")
 
     def _get(self, path: str) -> dict[str, Any]:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)

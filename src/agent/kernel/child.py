@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import socket
 import struct
 import subprocess
@@ -22,7 +23,12 @@ PASSED_ON = ("PATH", "TMPDIR", "LD_LIBRARY_PATH", "LIBBCC_PATH")
 
 
 class LoaderGone(KernelError):
-    """The child ended in the middle of its work, e.g. because a text crashes the compiler."""
+    """The child ended in the middle of its work, e.g. because a text crashes the compiler. was_killed: it was too slow,
+    or too large for the memory there is, and would be again."""
+
+    def __init__(self, message: str, was_killed: bool = False) -> None:
+        super().__init__(message)
+        self.was_killed = was_killed
 
 
 class Child:
@@ -126,4 +132,4 @@ class Child:
         self._errors.seek(0)
         text = self._errors.read().decode(errors="replace").strip()
         last = text.splitlines()[-1] if text else "no message"
-        return LoaderGone(f"the loader ended with status {status}: {last[:MAX_MESSAGE]}")
+        return LoaderGone(f"the loader ended with status {status}: {last[:MAX_MESSAGE]}", status == -signal.SIGKILL)

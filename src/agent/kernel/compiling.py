@@ -1,9 +1,11 @@
 """From text to BPF code and maps, against the headers that there are. Runs in the loader child."""
 
 import ctypes
+import fcntl
 import hashlib
 import os
 import re
+import stat
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -154,8 +156,8 @@ class Compiling:
 
     def _build(self, text: str, flags: list[str]) -> tuple[Any, str]:
         """The compiler writes its messages to descriptor 2, so that is a file for as long as it runs."""
-        messages = os.memfd_create("messages")
-        saved = os.dup(2)
+        messages, saved = _file_for_messages(), os.dup(2)
+        start = os.lseek(messages, 0, os.SEEK_END)
         os.dup2(messages, 2)
         try:
             module, reason = self._bcc.BPF(text=text.encode(), cflags=flags), ""
@@ -164,9 +166,12 @@ class Compiling:
         finally:
             os.dup2(saved, 2)
             os.close(saved)
-        with open(messages, "rb") as stream:
-            stream.seek(0)
-            return module, stream.read().decode(errors="replace") + reason
+        with open(messages, "rb+") as stream:
+            stream.seek(start)
+            said = stream.read().decode(errors="replace")
+            stream.seek(start)
+            stream.truncate()
+        return module, said + reason
 
     @property
     def compiled(self) -> bool:
@@ -224,6 +229,14 @@ class Compiling:
         if self._cache and self._proven:
             headers.store(self._scratch, Path(self._cache), self._key())
         headers.remove(self._scratch)
+
+
+def _file_for_messages() -> int:
+    """Descriptor 2 itself where that is a file that can be read, as the parent's is: some errors end this process, and
+    the parent finds them there."""
+    if stat.S_ISREG(os.fstat(2).st_mode) and fcntl.fcntl(2, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDWR:
+        return os.dup(2)
+    return os.memfd_create("messages")
 
 
 def _release(tree: Path) -> str:

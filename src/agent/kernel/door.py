@@ -54,8 +54,7 @@ class KernelDoor:
 
     def load(self, collectors: Sequence[Collector], settings: KernelSettings) -> Loaded:
         machine = self._machine or facts.gather()
-        cgroup = settings.cgroup_root or machine.cgroup_root
-        facts.require(machine, cgroup)
+        facts.require(machine, settings.cgroup_root or machine.cgroup_root)
         outcomes: dict[str, Outcome] = {}
         units: list[tuple[list[str], Tables]] = []
         waiting = programs.units(collectors)
@@ -64,16 +63,16 @@ class KernelDoor:
         with ExitStack() as stack:
             while waiting:  # one child does it all, unless a text kills it
                 with Child(settings.python) as child:
-                    headers = self._choose_headers(child, collectors, settings)
+                    isolation = self._isolation(child, collectors, settings, machine)
                     enumerations = _enumerations(child, collectors)
-                    release = headers.get("release", "")
-                    isolation = Isolation(child, cgroup, settings.limits, settings.bounds, machine, release)
                     while waiting:
                         unit = waiting.pop(0)
                         try:
                             attached = isolation.attach(unit)
                         except LoaderGone as error:
-                            outcomes.update({each.name: Outcome(False, reason=str(error)) for each in unit.collectors})
+                            rest, off = self._without_what_kills(unit, error, collectors, settings, machine)
+                            outcomes.update(off)
+                            waiting = [*rest, *waiting]
                             break
                         outcomes.update(attached.outcomes)
                         if attached.descriptors:
@@ -92,8 +91,34 @@ class KernelDoor:
             used.get("origin", ""),
         )
 
+    def _without_what_kills(
+        self,
+        unit: Unit,
+        error: LoaderGone,
+        collectors: Sequence[Collector],
+        settings: KernelSettings,
+        machine: Facts,
+    ) -> tuple[list[Unit], dict[str, Outcome]]:
+        """What is left of a unit that ended the child, and why the others are not. One more collector at a time, each
+        time in a new child."""
+        kept: list[Collector] = []
+        killers: dict[str, Outcome] = {}
+        for collector in unit.collectors if unit.base and not error.was_killed else ():
+            try:
+                with Child(settings.python) as child:
+                    self._isolation(child, collectors, settings, machine).refusal(unit, [*kept, collector])
+            except LoaderGone as reason:
+                killers[collector.name] = Outcome(False, reason=str(reason))
+            else:
+                kept.append(collector)
+        if not killers:
+            return [], {each.name: Outcome(False, reason=str(error)) for each in unit.collectors}
+        return [Unit(unit.base, tuple(kept))] if kept else [], killers
+
     @staticmethod
-    def _choose_headers(child: Child, collectors: Sequence[Collector], settings: KernelSettings) -> dict[str, Any]:
+    def _isolation(
+        child: Child, collectors: Sequence[Collector], settings: KernelSettings, machine: Facts
+    ) -> Isolation:
         answer = child.ask(
             "headers",
             mode=settings.headers,
@@ -103,7 +128,8 @@ class KernelDoor:
         )
         if "error" in answer:
             raise HeadersError(answer["error"])
-        return answer
+        cgroup, release = settings.cgroup_root or machine.cgroup_root, answer.get("release", "")
+        return Isolation(child, cgroup, settings.limits, settings.bounds, machine, release)
 
     def _tables(self, attached: Attached) -> KernelTables:
         descriptors = dict(attached.descriptors)

@@ -136,11 +136,11 @@ class Isolation:
         """Which collectors work together, and why the others were left out, when the error does not tell."""
         kept: list[Collector] = []
         refused: dict[str, str] = {}
-        base_refusal = str(error) if unit.base is None else self._refusal(unit, [])
+        base_refusal = str(error) if unit.base is None else self.refusal(unit, [])
         if base_refusal:
             return [], {each.name: base_refusal for each in collectors}
         for collector in collectors:
-            reason = self._refusal(unit, [*kept, collector])
+            reason = self.refusal(unit, [*kept, collector])
             if reason:
                 refused[collector.name] = reason
             else:
@@ -149,12 +149,12 @@ class Isolation:
             return [], {each.name: str(error) for each in collectors}
         return kept, refused
 
-    def _refusal(self, unit: Unit, kept: Sequence[Collector]) -> str:
-        """Why these fragments cannot be part of the base's programs; empty if they can."""
+    def refusal(self, unit: Unit, kept: Sequence[Collector]) -> str:
+        """Why these fragments cannot be part of the base's programs; empty if they can. Raises as attach() does."""
         try:
             self._load_base(unit, kept)
         except Stale:
-            return self._refusal(unit, kept)
+            return self.refusal(unit, kept)
         except (HeadersError, LoaderGone):
             raise
         except KernelError as error:
