@@ -437,7 +437,8 @@ def test_of_segments_of_64_kib_full_of_requests_or_answers_counted_and_lost_are_
     sides = [sum(requests(page, side, cgroup).values()) for side, cgroup in (("server", server), ("client", client))]
     assert lines(nginx) < served
     assert sum(sides) + lost_requests(agent) - before == 2 * served
-    assert all(10 * (1 + 16) <= side < served for side in sides)
+    # Of each connection the first exchange: where segments overtake each other, more than that is lost, and counted.
+    assert all(10 <= side < served for side in sides)
     assert active_requests(page, client, server) == {}
 
 
