@@ -1,4 +1,4 @@
-"""Says at the end, in one line a suite, what ran and why something did not."""
+"""Says at the end, in one line a suite, what ran and why something did not. Two runs can share a suite (--share)."""
 
 import signal
 from collections import Counter, defaultdict
@@ -33,7 +33,35 @@ class Suites:
             terminalreporter.line(f"{suite}: {told}" + (f" ({why})" if why else ""))
 
 
+class Share:
+    """Of two runs of the same tests that share a directory each file is run by the one that comes to it first."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._mine: dict[Path, bool] = {}
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> bool | None:
+        """True: nothing is left to do for it here."""
+        if item.path not in self._mine:
+            self._mine[item.path] = self._claim(item.path)
+        return None if self._mine[item.path] else True
+
+    def _claim(self, path: Path) -> bool:
+        try:
+            (self._directory / "-".join(path.relative_to(HERE).parts)).touch(exist_ok=False)
+        except FileExistsError:
+            return False
+        return True
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--share", type=Path, metavar="DIRECTORY", help="run only files that no other run has begun")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     # A shell starts background jobs with SIGINT ignored, and so would every program that the tests interrupt.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     config.pluginmanager.register(Suites())
+    if directory := config.getoption("--share"):
+        config.pluginmanager.register(Share(directory))
