@@ -19,9 +19,17 @@ VALUE = "tag:yaml.org,2002:value"
 class Loader(yaml.SafeLoader):
     """Refuses a key that stands twice; a bare `=` is a text; a date stays the text that it was."""
 
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        """PyYAML expects that what is tagged as a number or the like is one (`!!int ""`, `!!bool maybe`)."""
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, LookupError) as error:
+            told = f"no value of {node.tag}: {error}"
+            raise yaml.constructor.ConstructorError(None, None, told, node.start_mark) from error
+
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
-        for key, _ in node.value:
+        for key, _ in node.value if isinstance(node, yaml.MappingNode) else ():  # a list may say that it is one: !!map
             name = self.construct_object(key, deep=True)
             if isinstance(name, str) and name in seen:
                 raise yaml.constructor.ConstructorError(None, None, f"{name} stands twice", key.start_mark)
@@ -79,7 +87,8 @@ def read(file: Path, wrong: type[BpfleetError] = BundleError) -> list[Document]:
     except OSError as error:
         raise wrong(f"{file}: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise wrong(f"{file}: not UTF-8: {error}") from error
+        number = error.object.count(b"\n", 0, error.start) + 1
+        raise wrong(f"{file}:{number}: not UTF-8: {error.reason}") from error
     return list(parse(text, file, wrong))
 
 
@@ -99,7 +108,7 @@ def parse(text: str, file: Path, wrong: type[BpfleetError] = BundleError) -> Ite
     except yaml.MarkedYAMLError as error:
         line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
         raise wrong(f"{file}{line}: not valid YAML: {error.problem}") from error
-    except (yaml.YAMLError, RecursionError, ValueError) as error:  # ValueError: a number that none can be made of
-        raise wrong(f"{file}: not valid YAML: {str(error).splitlines()[0]}") from error
+    except (yaml.YAMLError, RecursionError) as error:
+        raise wrong(f"{file}:{loader.line + 1}: not valid YAML: {str(error).splitlines()[0]}") from error
     finally:
         loader.dispose()

@@ -49,7 +49,12 @@ def test_a_bare_equals_sign_and_a_date_are_texts() -> None:
         ("a: [1\n", "some.yaml:2: not valid YAML"),
         ("ok: 1\n---\na: &x [*x, b: ]:\n", "some.yaml:3: not valid YAML"),
         ("a: !!python/object:os.system 1\n", "some.yaml:1: not valid YAML"),
-        ("[" * 5000, "some.yaml: not valid YAML"),
+        ("[" * 600, "some.yaml:1: not valid YAML: maximum recursion"),
+        ("a: 1\nb: !!map [x]\n", "some.yaml:2: not valid YAML: expected a mapping"),
+        ("a: 1\nb: !!int ''\n", "some.yaml:2: not valid YAML: no value of tag:yaml.org,2002:int"),
+        ("a: 1\nb: !!bool maybe\n", "some.yaml:2: not valid YAML: no value of tag:yaml.org,2002:bool"),
+        ("a: 1\nb: [!!float x]\n", "some.yaml:2: not valid YAML: no value of tag:yaml.org,2002:float"),
+        ("a: 1\nb: 0x\n? !!float ''\n: c", "some.yaml:3: not valid YAML: no value of"),
         ("a: 1\nb: \x07\n", r"some.yaml:2: not valid YAML: '\x07' is not allowed"),
     ],
 )
@@ -61,9 +66,9 @@ def test_bad_yaml_is_named_with_its_line(text: str, message: str) -> None:
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
-    for content in (None, b"a: \xff\n"):
+    for content in (None, b"a: 1\nb: \xff\n"):
         file = tmp_path / "x.yaml"
         if content:
             file.write_bytes(content)
-        with pytest.raises(BundleError, match="x.yaml: (No such file|not UTF-8)"):
+        with pytest.raises(BundleError, match="x.yaml(: No such file|:2: not UTF-8)"):
             read(file)

@@ -1,9 +1,10 @@
+import re
 from pathlib import Path
 
 import pytest
 
 from bpfleet.errors import PolicyError
-from bpfleet.policies import fields, reading
+from bpfleet.policies import cases, fields, reading
 from bpfleet.policies.reading import MAX_NODES, MAX_PROBLEMS, MAX_RULES, MAX_VALUES
 
 GOOD = """\
@@ -165,7 +166,7 @@ def test_files_that_cannot_be_read_are_told(tmp_path: Path) -> None:
     with pytest.raises(PolicyError, match="nowhere: No such file or directory"):
         reading.read([tmp_path / "nowhere"])
     (tmp_path / "p.yaml").write_bytes(b"name: \xff")
-    with pytest.raises(PolicyError, match="p.yaml: not UTF-8"):
+    with pytest.raises(PolicyError, match="p.yaml:1: not UTF-8"):
         reading.read([tmp_path])
     (tmp_path / "p.yaml").write_bytes(b"#" * (reading.MAX_BYTES + 1))
     with pytest.raises(PolicyError, match=f"larger than {reading.MAX_BYTES} bytes"):
@@ -194,6 +195,76 @@ def test_lists_without_end_cost_no_more_than_their_first_mistake(tmp_path: Path,
 def test_numbers_that_python_cannot_print_are_told(tmp_path: Path, number: str) -> None:
     for text in (with_rule(match=f"{{user: {number}}}"), with_rule(severity=number), f"version: {number}\n"):
         assert all(each.startswith("p.yaml:") and len(each) < 500 for each in refused(tmp_path, text))
+
+
+X = "$$"
+"""Where something strange stands."""
+
+STRANGE = (
+    *(
+        "5",
+        "-1",
+        "1.5",
+        ".inf",
+        "1e9",
+        "null",
+        "~",
+        "true",
+        "''",
+        "[]",
+        "{}",
+        "[[]]",
+        "[{}]",
+        "{a: b}",
+        "{[a]: b}",
+        "*x",
+    ),
+    *("2026-01-01", "0x1", "1:2", "'\\0'", '"\\0"', "!!binary aGk=", "!!binary '@'", "!!set {a, b}", "!!set [a]"),
+    *("!!omap [a: 1]", "!!omap {a: 1}", "!!pairs [a: 1]", "!!map [a]", "!!seq {a: b}", "!!str [a]", "!!int []"),
+    *("!!int ''", "!!float ''", "!!float x", "!!bool maybe", "!!null x", "!!timestamp x", "!!python/name:os.system ''"),
+    *(
+        "&y [*y]",
+        "&y {<<: *y}",
+        "{<<: 5}",
+        "? [a]\n: b",
+        "|",
+        ">-\n x",
+        "%",
+        "@",
+        "`",
+        "'",
+        '"',
+        "\t",
+        "0.0.0.0/0",
+        "::/0",
+    ),
+    *("a" * 600, "'" + "é" * 600 + "'", "\u202e", "[" * 600, "{a: " * 600, "? " * 600),
+)
+
+
+PLACES = (
+    *(f"version: {X}\nname: p\nrules: []\n", f"name: {X}\n", f"{X}\n", f"{X}: y\n", f"{GOOD}tests: {X}\n"),
+    *(f"version: 1\nname: p\nscope: {X}\nrules: [{X}]\n", f"version: 1\nname: p\nscope: {{labels: {X}}}\nrules: {X}\n"),
+    *(
+        f"{GOOD}    except: {X}\n",
+        f"{GOOD}    description: {X}\n",
+        f"{GOOD}    {X}: y\n",
+        f"{GOOD}    except: {{user: {X}}}\n",
+    ),
+    f"{GOOD}tests: [{X}, {{event: {X}}}, {{event: exec, given: {X}, owner: {X}, fires: {X}}}]\n",
+    f"{GOOD}tests: [{{event: exec, given: {{binary: {X}}}, owner: {{labels: {X}}}, fires: [{X}]}}]\n",
+)
+
+
+@pytest.mark.parametrize("text", PLACES)
+def test_whatever_stands_wherever_is_good_or_a_mistake_with_its_line(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "p.yaml"
+    for strange in STRANGE:
+        file.write_text(text.replace(X, strange), "utf-8")
+        try:
+            cases.read_file(file)
+        except PolicyError as error:
+            assert all(re.match(rf"{file}:[0-9]+: .", line) for line in str(error).splitlines()), (strange, str(error))
 
 
 def test_a_directory_is_read_in_the_order_of_its_files_and_kustomize_is_left_alone(tmp_path: Path) -> None:
