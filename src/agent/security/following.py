@@ -8,7 +8,7 @@ agent counts, and says so in its log, on its pages and by a metric.
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -16,11 +16,16 @@ from agent.following import stamp
 from bpfleet.errors import PolicyError
 from bpfleet.policies import reading
 from bpfleet.policies.evaluation import Policies
+from bpfleet.policies.model import Policy
 
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS: Final = 1.0
 """The directory is looked at with the drains, at most this often."""
+
+SETTLE_SECONDS: Final = 5.0
+"""For so long after a change files that could not be used are read at each look: one may be half written, and change
+within one tick of the file system's clock. Not for ever: what cannot be used costs the drain as much as what can."""
 
 Stamps = tuple[tuple[str, tuple[int, ...] | None], ...]
 
@@ -37,12 +42,19 @@ class State(NamedTuple):
 class Followed:
     """directory: or one file. clock: monotonic seconds. Asked from any thread."""
 
-    def __init__(self, directory: Path, clock: Callable[[], float] = time.monotonic) -> None:
-        self._directory, self._clock = directory, clock
+    def __init__(
+        self,
+        directory: Path,
+        clock: Callable[[], float] = time.monotonic,
+        read: Callable[[Iterable[Path]], list[Policy]] = reading.read,
+    ) -> None:
+        self._directory, self._clock, self._read = directory, clock, read
         self._lock = threading.Lock()
         self._policies, self._problem = Policies(), ""
         self._stamps: Stamps | None = None
+        self._seen: Stamps | None = None
         self._looked = clock() - LOOK_SECONDS
+        self._changed = self._looked
 
     def policies(self) -> Policies:
         """In force now; the same object as long as they do not change."""
@@ -62,21 +74,22 @@ class Followed:
         return self.state()._asdict()
 
     def _look(self) -> None:
-        """Files that could not be used are read each time: one may be half written, and change within one tick of the
-        file system's clock."""
         self._looked = self._clock()
+        seen, self._seen = self._seen, None
         try:
             stamps = self._stamp()  # before reading: what changes meanwhile is seen the next time
-            if stamps == self._stamps and not self._problem:
+            if stamps != seen:
+                self._changed = self._looked
+            self._seen = stamps
+            if stamps == seen and (not self._problem or self._looked - self._changed >= SETTLE_SECONDS):
                 return
-            policies = Policies(reading.read([self._directory]))
+            policies = Policies(self._read([self._directory]))
         except PolicyError as error:
             self._refuse(str(error))
             return
-        if self._problem or self._stamps is None or stamps != self._stamps:
-            log.info(
-                "security policies in force: %d, with %d rules", len(policies.policies), sum(1 for _ in policies.rules)
-            )
+        log.info(
+            "security policies in force: %d, with %d rules", len(policies.policies), sum(1 for _ in policies.rules)
+        )
         self._policies, self._stamps, self._problem = policies, stamps, ""
 
     def _refuse(self, problem: str) -> None:

@@ -40,7 +40,9 @@ POLICY_KEYS: Final = ("version", "name", "description", "scope", "rules", "tests
 RULE_KEYS: Final = ("name", "description", "event", "severity", "match", "allow", "except")
 SCOPE_KEYS: Final = ("namespaces", "containers", "workloads", "labels")
 
-MAX_BYTES: Final = 1 << 20
+MAX_BYTES: Final = 256 << 10
+"""Of one file; the largest shipped one has 10 KiB. The agent reads between two drains, 1 MiB in some 10 seconds."""
+
 MAX_FILES: Final = 256
 MAX_RULES: Final = 512
 """Of all policies: each event is held against those that are about it."""

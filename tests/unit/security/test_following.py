@@ -1,10 +1,13 @@
 import logging
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 from tests.unit.security.bench import Clock
 
-from agent.security.following import LOOK_SECONDS, Followed
+from agent.security.following import LOOK_SECONDS, SETTLE_SECONDS, Followed
+from bpfleet.policies import reading
+from bpfleet.policies.model import Policy
 
 POLICY = "version: 1\nname: {0}\nrules:\n  - {{name: {0}, event: exec, severity: info, match: everything}}\n"
 
@@ -63,6 +66,27 @@ def test_a_mistake_leaves_the_good_ones_in_force_and_says_so_once(
     assert f"{tmp_path}/a.yaml:4" in followed.state().problem and followed.state().policies == ("a",)
     (tmp_path / "a.yaml").write_text(POLICY.format("c"))
     assert names(followed, clock) == ["c"] and followed.state().problem == ""
+
+
+def test_what_cannot_be_used_is_read_again_for_a_while_and_then_when_it_changes(tmp_path: Path) -> None:
+    """A file that is large and wrong must not cost each drain as much as the first one."""
+    clock, reads = Clock(), 0
+
+    def counted(paths: Iterable[Path]) -> list[Policy]:
+        nonlocal reads
+        reads += 1
+        return reading.read(paths)
+
+    (tmp_path / "a.yaml").write_text("rules: [")
+    followed = Followed(tmp_path, clock, counted)
+    for _ in range(100):
+        assert names(followed, clock) == []
+    assert reads == SETTLE_SECONDS // LOOK_SECONDS
+    (tmp_path / "a.yaml").write_text(POLICY.format("a"))
+    assert names(followed, clock) == ["a"] and followed.state().problem == ""
+    (tmp_path / "a.yaml").write_text(f"{POLICY.format('b')}x: y")
+    assert [names(followed, clock) for _ in range(100)] == [["a"]] * 100
+    assert reads == 2 * SETTLE_SECONDS // LOOK_SECONDS + 1
 
 
 def test_a_directory_that_is_gone_leaves_them_in_force(tmp_path: Path) -> None:
