@@ -56,6 +56,15 @@ class Stage(Protocol):
         What it raises makes the event `invalid`. None: it is held, by a stage that is Holding."""
 
 
+class Held(Protocol):
+    """An event that waited. make: what it raises makes the event `invalid`."""
+
+    @property
+    def event(self) -> str: ...
+    @property
+    def make(self) -> Callable[[], Record]: ...
+
+
 @runtime_checkable
 class Holding(Protocol):
     """A stage that keeps some events for a while."""
@@ -64,7 +73,7 @@ class Holding(Protocol):
     def waiting(self) -> int:
         """How many it holds."""
 
-    def due(self, is_end: bool) -> Iterable[Record]:
+    def due(self, is_end: bool) -> Iterable[Held]:
         """Those that leave now; all of them at the end."""
 
 
@@ -176,8 +185,10 @@ class Router(Generic[OwnerT]):
             self._ledger.enter(event.name, "rate_limit")
         elif not self._deliveries and event.name not in self._stages:  # a stage counts what it sees
             self._ledger.enter(event.name, "no_sink")
-        elif self._known(event.cgroup_id) or not self._pending.hold(event, now):
+        elif self._known(event.cgroup_id):
             self._pass(event)
+        elif left_over := self._pending.hold(event, now):
+            self._pass(left_over)
 
     def _release(self, cgroup_id: int) -> None:
         for event in self._pending.release(cgroup_id):
@@ -198,10 +209,19 @@ class Router(Generic[OwnerT]):
     def _let_go(self, is_end: bool) -> None:
         for stage in self._holding:
             try:
-                for record in stage.due(is_end):
-                    self._send(record)
+                for held in stage.due(is_end):
+                    self._send_held(held)
             except Exception as error:  # one stage's failure is its own
                 self._failure = self._failure or error
+
+    def _send_held(self, held: Held) -> None:
+        try:
+            record = held.make()
+        except Exception as error:  # as in _pass()
+            self._failure = self._failure or error
+            self._ledger.enter(held.event, "invalid")
+            return
+        self._send(record)
 
     def _send(self, record: Record) -> None:
         self._ledger.enter(record.name, PASSED if self._deliveries else "no_sink")

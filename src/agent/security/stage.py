@@ -16,7 +16,7 @@ from agent.events.limits import Limit
 from agent.identity import addresses
 from agent.identity.model import UNKNOWN, Owner
 from agent.security import arguments
-from agent.security.folding import Folding
+from agent.security.folding import Folding, Held
 from agent.security.scopes import Found, Scopes
 from bpfleet import names
 from bpfleet.catalogue import SECURITY_EVENTS
@@ -101,7 +101,7 @@ class SecurityStage:
         """The policies are followed by who steers the kernel with them, at the same drain."""
         self._now = self._clock()
 
-    def due(self, is_end: bool) -> Iterable[Record]:
+    def due(self, is_end: bool) -> Iterable[Held]:
         return self._folding.due(self._now, is_end)
 
     def samples(self) -> Iterator[Sample]:
@@ -123,10 +123,10 @@ class SecurityStage:
         key = (labels, fired[0].policy, fired[0].name, *_same(record.name, attributes))
         if self._folding.is_open(key):
             told = partial(self._told, record, attributes, fired, found)
-            return FOLDED if self._folding.fold(key, told) else None
+            return FOLDED if self._folding.fold(key, record.name, told) else None
         if not self._admits(labels, fired[0], record.time_ns):
             return SUPPRESSED
-        self._folding.begin(key, self._now)
+        self._folding.begin(key, self._now, labels)
         return self._told(record, attributes, fired, found)
 
     def _owner(self, cgroup_id: int) -> Owner:

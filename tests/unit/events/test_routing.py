@@ -1,4 +1,5 @@
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 from tests.unit.events.fakes import EVENT, NOBODY, Bench, FakeOwner, FakePeer, FakeStage, ListSink, event
@@ -6,6 +7,7 @@ from tests.unit.events.fakes import EVENT, NOBODY, Bench, FakeOwner, FakePeer, F
 from agent.events import records
 from agent.events.pending import HELD_SECONDS, MAX_HELD
 from agent.events.routing import BATCH, NAMELESS
+from agent.security.folding import Held
 from bpfleet.events import Event, Record
 from bpfleet.metrics import Flow
 
@@ -81,6 +83,19 @@ def test_what_finds_no_room_to_wait_is_told_with_the_best_that_is_known() -> Non
     assert balanced(bench) == {"passed": 23}
     assert len(bench.ended()) == MAX_HELD + 23
     assert balanced(bench) == {"passed": MAX_HELD + 23}
+
+
+def test_a_flood_of_one_that_nobody_knows_takes_no_others_wait() -> None:
+    """Neither one that was there before it, nor one that comes when all is full."""
+    bench = Bench()
+    bench.drain(event(7, 1))
+    bench.drain(*(event(8, 2 + number) for number in range(MAX_HELD + 1000)), event(9, 9_000))
+    assert bench.router.standing().waiting["owner"] == MAX_HELD
+    bench.identity.owners.update({7: FakeOwner(node="node-7"), 9: FakeOwner(node="node-9")})
+    bench.drain()
+    nodes = [each.resource.get("k8s.node.name") for each in bench.ended()]
+    assert (nodes.count("node-7"), nodes.count("node-9"), len(nodes)) == (1, 1, MAX_HELD + 1002)
+    assert balanced(bench) == {"passed": MAX_HELD + 1002}
 
 
 def test_every_sink_gets_every_event() -> None:
@@ -225,12 +240,13 @@ def test_where_identity_fails_a_stage_gets_an_owner_that_nobody_knows() -> None:
 
 
 class Keeper(FakeStage):
-    """Keeps every record until it is asked often enough. broken_due: what that raises."""
+    """Keeps every record until it is asked often enough. broken_due, broken_make: what that and each of them raises."""
 
     def __init__(self, rounds: int) -> None:
         super().__init__()
         self.rounds, self.kept, self.looks = rounds, list[Record](), 0
         self.broken_due: Exception | None = None
+        self.broken_make: Exception | None = None
 
     @property
     def waiting(self) -> int:
@@ -240,12 +256,18 @@ class Keeper(FakeStage):
         self.kept.append(record)
         return None
 
-    def due(self, is_end: bool) -> Iterator[Record]:
+    def due(self, is_end: bool) -> Iterator[Held]:
         self.looks += 1
         if self.broken_due:
             raise self.broken_due
         while self.kept and (is_end or self.looks > self.rounds):
-            yield self.kept.pop(0)
+            kept = self.kept.pop(0)
+            yield Held(kept.name, partial(self._made, kept))
+
+    def _made(self, record: Record) -> Record:
+        if self.broken_make:
+            raise self.broken_make
+        return record
 
 
 def test_a_stage_may_hold_events_and_let_them_go_later() -> None:
@@ -281,6 +303,19 @@ def test_a_stage_that_cannot_let_go_is_told_of_and_the_rest_goes_on() -> None:
     bench.router.take("test", [event()])
     keeper.broken_due = None
     assert len(bench.ended()) == 2
+
+
+def test_what_waited_and_can_be_told_no_more_is_in_the_books() -> None:
+    keeper = Keeper(rounds=0)
+    bench = Bench(stages={EVENT: keeper})
+    bench.drain(*(event() for _ in range(3)))
+    keeper.broken_make = RecursionError("names within names")
+    with pytest.raises(RecursionError):
+        bench.router.begin()
+    keeper.broken_make = None
+    bench.drain(event())
+    assert len(bench.ended()) == 1
+    assert balanced(bench) == {"passed": 1, "invalid": 3}
 
 
 def test_reasons_of_a_stage_are_those_of_its_events_only() -> None:

@@ -58,7 +58,7 @@ class Bench:
 
     def drain(self, is_end: bool = False) -> list[Record]:
         self.stage.begin()
-        due = list(self.stage.due(is_end))
+        due = [each.make() for each in self.stage.due(is_end)]
         self.passed += due
         return due
 
