@@ -32,8 +32,8 @@ HARMLESS = re.compile(
 )
 """Ports, numbers of processes, paths and single letters: what the same options of other programs take."""
 
-ATTACHED = re.compile(r"(?s)(-[pPuUaw])(.+)")
-"""A value without a space: mysql -psecret."""
+ATTACHED = re.compile(r"(?s)(-hp|-[pPuUaw]|/p:)(.+)")
+"""A value without a space: mysql -psecret, rar -hpsecret, xfreerdp /p:secret."""
 
 NAMED = re.compile(r"(?s)(--?[A-Za-z0-9][A-Za-z0-9_.-]*|[A-Za-z_][A-Za-z0-9_.-]*)(=|:=?)(.*)")
 """--option=value, VARIABLE=value, key:value."""
@@ -56,6 +56,56 @@ TALKERS = ("echo", "printf", "print")
 """What they say into a pipe may be a password for another program."""
 
 LOGIN = "login"
+
+PLACED = frozenset(
+    (
+        *(
+            "htpasswd",
+            "sqlplus",
+            "sqlldr",
+            "impdp",
+            "expdp",
+            "isql",
+            "tsql",
+            "wpa_passphrase",
+            "smbclient",
+            "smbpasswd",
+        ),
+        *("add_user", "change_password", "authenticate_user", "unseal", "requirepass", "masterauth", "auth"),
+        *("user_pw", "owner_pw", "set-password", "set-credentials"),
+    )
+)
+"""Programs and their commands that take a password as an argument among others: of theirs none is told, up to the end
+of the command. By the last component of a path, and in lower case."""
+
+PLACED_AFTER = frozenset(
+    (
+        *(
+            ("alias", "set"),
+            ("host", "add"),
+            ("kv", "put"),
+            ("secrets", "set"),
+            ("secret", "set"),
+            ("secret", "create"),
+        ),
+        *(("create", "secret"), ("user-secrets", "set"), ("vault", "write"), ("config", "set")),
+    )
+)
+"""The same of two words: mc alias set, vault kv put, gh secret set, kubectl create secret, npm config set."""
+
+CALL = re.compile(r"(?s)([A-Za-z_]+)\((.+)")
+"""SQL's PASSWORD('x')."""
+
+OPTIONS_OF = {
+    "curl": ("-E", "--cert", "--proxy-cert"),
+    "ssh-keygen": ("-N",),
+    "snmp": ("-c", "-A", "-X"),
+    "expect": ("-c",),
+}
+"""Options that mean a password to programs whose names begin so, and something else to most others."""
+
+SEPARATORS = re.compile(r"\|\|?|&&?|;")
+"""What ends a command of a shell, as a word of its own; a word may end with one, too."""
 
 
 def redacted(line: str, is_cut: bool = False) -> str:
@@ -88,23 +138,54 @@ def _words(line: str) -> tuple[list[str], bool]:
 def _told(words: Sequence[str], depth: int) -> list[str]:
     told: list[str] = []
     announced = ""
-    is_said = False
+    is_said = is_placed = is_identified = False
+    options: tuple[str, ...] = ()
     for place, word in enumerate(words):
         before = words[place - 1] if place else ""
         is_said = is_said or before in TALKERS and any("|" in each for each in words[place:])
         is_said = is_said and not word.startswith("|")
+        if SEPARATORS.fullmatch(word):
+            announced, is_said, is_placed, options = "", False, False, ()
+            told.append(word)
+            continue
         if is_said or (announced and word != HERE and (announced.startswith("-") or not _is_option(word))):
             told.append(REDACTED)
             announced = ""
             is_said = is_said and "|" not in word
-            continue
-        is_next = _announces(word) or (word.lower(), before.lower()) == ("by", "identified")
-        announced = word if is_next else announced
-        if before in SHORT and not _is_option(word) and not HARMLESS.fullmatch(word):
+        elif is_placed:
+            told.append(_placed(word))
+        elif before in options or (before in SHORT and not _is_option(word) and not HARMLESS.fullmatch(word)):
             told.append(REDACTED)
         else:
+            is_next = _announces(word) or (is_identified and word.lower() == "by")
+            announced = word if is_next else announced
             told.append(_word(word, depth))
+        is_identified = is_identified or word.lower() == "identified"
+        is_placed = (is_placed or _is_placed(before, word)) and not word.endswith(";")
+        options = next((those for name, those in OPTIONS_OF.items() if _called(word).startswith(name)), options)
     return told
+
+
+def _called(word: str) -> str:
+    return word.rpartition("/")[2].lower()
+
+
+def _is_placed(before: str, word: str) -> bool:
+    """SQL's functions and lists of columns: PASSWORD('x'), (name, password) VALUES ('x', 'y')."""
+    called = _called(word)
+    return (
+        called in PLACED
+        or (before.lower(), called) in PLACED_AFTER
+        or ("(" in word and _is_sensitive(word.strip("(),")))
+    )
+
+
+def _placed(word: str) -> str:
+    """Of an option its name."""
+    named = NAMED.fullmatch(word)
+    if named and named[1].startswith("-"):
+        return named[1] + named[2] + REDACTED
+    return word if _is_option(word) and word.startswith("--") else REDACTED
 
 
 def _announces(word: str) -> bool:
@@ -130,8 +211,12 @@ def _is_option(word: str) -> bool:
 def _word(word: str, depth: int, names: int = 0) -> str:
     if names > MAX_NAMES:
         return REDACTED
+    if word.startswith(HERE) and word != HERE:
+        return HERE + REDACTED
     if SPACED.search(word):
         return _within(word, depth)
+    if (call := CALL.fullmatch(word)) and _is_sensitive(call[1]):
+        return f"{call[1]}({REDACTED}"
     if url := URL.fullmatch(word):
         return _url(*url.groups(default=""))
     attached = None if word.startswith("--") else ATTACHED.fullmatch(word)

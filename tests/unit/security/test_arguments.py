@@ -53,6 +53,42 @@ def test_an_ordinary_command_line_is_told_as_it_is() -> None:
         ("sh -c 'passwd --stdin web <<< hunter2'", "sh -c 'passwd --stdin REDACTED <<< REDACTED'"),
         ("mysql -e \"ALTER USER web IDENTIFIED BY 'hunter2'\"", "mysql -e 'ALTER USER web IDENTIFIED BY REDACTED'"),
         ("openssl passwd -6 hunter2", "openssl passwd -6 REDACTED"),
+        ("PGPASSWORD=hunter2 psql -h db", "PGPASSWORD=REDACTED psql -h db"),
+        ("redis-cli auth default hunter2", "redis-cli auth REDACTED REDACTED"),
+        ("redis-cli CONFIG SET requirepass hunter2", "redis-cli CONFIG SET REDACTED REDACTED"),
+        ("htpasswd -nb web hunter2", "htpasswd REDACTED REDACTED REDACTED"),
+        ("sqlplus scott/hunter2@db", "sqlplus REDACTED"),
+        ("rabbitmqctl add_user web hunter2", "rabbitmqctl add_user REDACTED REDACTED"),
+        ("/usr/bin/smbclient //files/a hunter2", "/usr/bin/smbclient REDACTED REDACTED"),
+        ("mc alias set s3 http://s3 web hunter2", "mc alias set REDACTED REDACTED REDACTED REDACTED"),
+        ("vault kv put secret/web key=hunter2", "vault kv put REDACTED REDACTED"),
+        ("vault operator unseal hunter2", "vault operator unseal REDACTED"),
+        (
+            "kubectl create secret generic web --from-literal=any=hunter2",
+            "kubectl create secret REDACTED REDACTED --from-literal=REDACTED",
+        ),
+        ("gh secret set X --body hunter2", "gh secret REDACTED REDACTED --body REDACTED"),
+        ("npm config set //registry/:_authToken hunter2", "npm config set REDACTED REDACTED"),
+        ("curl --cert web.pem:hunter2 x.example", "curl --cert REDACTED x.example"),
+        ("grep -E a:b -c x", "grep -E a:b -c x"),
+        ("snmpwalk -v2c -c hunter2 switch", "snmpwalk -v2c -c REDACTED switch"),
+        ("ssh-keygen -N hunter2 -f key", "ssh-keygen -N REDACTED -f key"),
+        ("rar a -hphunter2 a.rar", "rar a -hpREDACTED a.rar"),
+        ("xfreerdp /u:web /p:hunter2 /v:host", "xfreerdp /u:web /p:REDACTED /v:host"),
+        ("sh -c 'sudo -S id <<<hunter2'", "sh -c 'sudo -S id <<<REDACTED'"),
+        ("sh -c 'htpasswd -b f web hunter2; ls /srv'", "sh -c 'htpasswd REDACTED REDACTED REDACTED REDACTED ls /srv'"),
+        (
+            "mysql -e \"SET PASSWORD FOR a = PASSWORD('hunter2')\"",
+            "mysql -e 'SET PASSWORD REDACTED a = PASSWORD(REDACTED'",
+        ),
+        (
+            "mysql -e \"INSERT INTO users (password) VALUES ('hunter2')\"",
+            "mysql -e 'INSERT INTO users (password) REDACTED REDACTED'",
+        ),
+        (
+            "mysql -e \"CREATE USER web IDENTIFIED WITH sha2 BY 'hunter2'\"",
+            "mysql -e 'CREATE USER web IDENTIFIED WITH sha2 BY REDACTED'",
+        ),
     ],
 )
 def test_what_stands_where_a_secret_is_expected_is_not_told(line: str, told: str) -> None:
@@ -83,6 +119,10 @@ FORMS = (
     lambda secret: ["sh", "-c", shlex.join(["bash", "-c", shlex.join(["redis-cli", "-a", secret])])],
     lambda secret: ["curl", f"https://x.example/a?access_token={secret}&b=1"],
     lambda secret: ["sh", "-c", f"echo {shlex.quote(secret)} | passwd --stdin web"],
+    lambda secret: ["htpasswd", "-b", "/srv/users", "web", secret],
+    lambda secret: ["sh", "-c", f"PGPASSWORD={shlex.quote(secret)} psql -h db"],
+    lambda secret: ["mc", "alias", "set", "s3", "http://s3.example", "web", secret],
+    lambda secret: ["mysql", "-e", f"SET PASSWORD FOR web = PASSWORD({shlex.quote(secret)})"],
 )
 
 
