@@ -80,10 +80,15 @@ def _plain(node: yaml.Node) -> object:
     return Loader("").construct_object(node) if isinstance(node, yaml.ScalarNode) else None
 
 
-def read(file: Path, wrong: type[BpfleetError] = BundleError) -> list[Document]:
-    """The documents of a file that are not empty. Raises `wrong` naming file and line."""
+def read(file: Path, wrong: type[BpfleetError] = BundleError, most: int = -1) -> list[Document]:
+    """The documents of a file that are not empty. Raises `wrong` naming file and line. most: bytes that it may have,
+    also where it is a device or a pipe, which say nothing of their size."""
     try:
-        text = file.read_text("utf-8")
+        with file.open("rb") as stream:
+            content = stream.read(most + 1 if most >= 0 else -1)
+        if 0 <= most < len(content):
+            raise wrong(f"{file}: larger than {most} bytes; is it the right file?")
+        text = content.decode()
     except OSError as error:
         raise wrong(f"{file}: {error.strerror}") from error
     except UnicodeDecodeError as error:

@@ -149,11 +149,6 @@ def files(path: Path) -> list[Path]:
 
 def read_file(file: Path) -> list[Policy]:
     """Raises PolicyError with a line for each problem."""
-    try:
-        if file.stat().st_size > MAX_BYTES:
-            raise PolicyError(f"{file}: larger than {MAX_BYTES} bytes; is it the right file?")
-    except OSError as error:
-        raise PolicyError(f"{file}: {error.strerror}") from error
     policies, problems = [], []
     for document in of(file):
         policy, wrong = parse(document)
@@ -167,7 +162,7 @@ def read_file(file: Path) -> list[Policy]:
 
 def of(file: Path) -> list[Document]:
     """Those that are policies. Objects of Kubernetes, which may stand beside them, are none."""
-    found = documents.read(file, PolicyError)
+    found = documents.read(file, PolicyError, MAX_BYTES)
     for each in found:
         if _size(each.node, {}) > MAX_NODES:
             raise PolicyError(f"{each.place()}: more than {MAX_NODES} values, with its aliases written out")

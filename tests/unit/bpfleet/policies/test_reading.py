@@ -169,8 +169,11 @@ def test_files_that_cannot_be_read_are_told(tmp_path: Path) -> None:
     with pytest.raises(PolicyError, match="p.yaml:1: not UTF-8"):
         reading.read([tmp_path])
     (tmp_path / "p.yaml").write_bytes(b"#" * (reading.MAX_BYTES + 1))
-    with pytest.raises(PolicyError, match=f"larger than {reading.MAX_BYTES} bytes"):
-        reading.read([tmp_path])
+    for path in (tmp_path, Path("/dev/zero")):
+        with pytest.raises(PolicyError, match=f"larger than {reading.MAX_BYTES} bytes"):
+            reading.read([path])
+    (tmp_path / "p.yaml").write_bytes(GOOD.replace("\n", "\r\n").encode() + b"#" * 1000)
+    assert [policy.place for policy in reading.read([tmp_path])] == [f"{tmp_path}/p.yaml:2"]
 
 
 def bomb(levels: int) -> str:
