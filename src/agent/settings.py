@@ -68,7 +68,8 @@ class Limits:
     series_per_metric: int = _series(20_000, "Series of one metric.")
     events_per_second: int = setting(
         10_000,
-        "Events of each collector; in one moment as many as in a second. Those beyond are dropped and counted.",
+        "Events of each collector; in one moment as many as in a second. Those beyond are dropped and counted. Of "
+        "cgroups that tell of less than a hundredth each there may be as many again: no flood takes others' place.",
         minimum=1,
         maximum=1_000_000,
     )

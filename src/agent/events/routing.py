@@ -17,7 +17,7 @@ from agent.events import records
 from agent.events.clocks import WallClock
 from agent.events.delivery import FLUSH_SECONDS, Delivery
 from agent.events.ledgers import Account, Ledger
-from agent.events.limits import Limit
+from agent.events.limits import Shared
 from agent.events.owners import OwnerT, Resolver
 from agent.events.pending import Pending
 from bpfleet import names
@@ -112,7 +112,7 @@ class Router(Generic[OwnerT]):
         own = {name: stage.reasons for name, stage in self._stages.items()}
         self._ledger = Ledger(PASSED, REASONS, declared, own)
         self._pending = Pending()
-        self._limits: dict[str, Limit] = {}
+        self._limits: dict[str, Shared] = {}
         self._owners: dict[int, tuple[OwnerT, dict[str, str]]] = {}
         self._peers: dict[tuple[int, Flow], dict[str, str]] = {}
         self._batch: list[Record] = []
@@ -147,7 +147,7 @@ class Router(Generic[OwnerT]):
 
     def take(self, collector: str, events: Iterable[Event]) -> None:
         """What `events` itself raises is passed on, after what came before is on its way."""
-        limit = self._limits.setdefault(collector, Limit(self._per_second))
+        limit = self._limits.setdefault(collector, Shared(self._per_second))
         now = self._clock()
         try:
             for event in events:
@@ -180,8 +180,8 @@ class Router(Generic[OwnerT]):
             {(name, outcome): count for name, sink in sinks.items() for outcome, count in sink.writes.items()},
         )
 
-    def _take(self, event: Event, limit: Limit, now: float) -> None:
-        if not limit.admits(event.time_ns):
+    def _take(self, event: Event, limit: Shared, now: float) -> None:
+        if not limit.admits(event.cgroup_id, event.time_ns):
             self._ledger.enter(event.name, "rate_limit")
         elif not self._deliveries and event.name not in self._stages:  # a stage counts what it sees
             self._ledger.enter(event.name, "no_sink")

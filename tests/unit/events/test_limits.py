@@ -1,4 +1,4 @@
-from agent.events.limits import Limit
+from agent.events.limits import MAX_KEYS, PARTS, Limit, Shared
 
 SECOND_NS = 10**9
 
@@ -38,3 +38,39 @@ def test_events_out_of_order_neither_gain_nor_cost() -> None:
 def test_one_a_second_and_a_million_a_second() -> None:
     assert admitted(Limit(1), [0, 1, SECOND_NS, SECOND_NS + 1]) == 2
     assert admitted(Limit(1_000_000), [0] * 1_000_001) == 1_000_000
+
+
+def shared(limit: Shared, key: int, times_ns: list[int]) -> int:
+    return sum(limit.admits(key, each) for each in times_ns)
+
+
+def test_who_is_alone_has_what_all_may_have_and_no_more() -> None:
+    stream = [number * SECOND_NS // 50_000 for number in range(150_000)]
+    assert shared(Shared(10_000), 7, stream) == admitted(Limit(10_000), stream) < 40_000
+
+
+def test_a_flood_of_one_takes_no_others_place() -> None:
+    limit, loud, quiet = Shared(10_000), 0, 0
+    for number in range(200_000):  # ten seconds: five times what is allowed, and 90 a second of another
+        loud += limit.admits(7, number * SECOND_NS // 20_000)
+        if number % 222 == 0:
+            quiet += limit.admits(8, number * SECOND_NS // 20_000)
+    assert quiet == 901 and loud <= 110_000
+
+
+def test_the_quiet_together_have_as_many_again() -> None:
+    limit = Shared(1_000)
+    assert shared(limit, 0, [0] * 5_000) == 1_000
+    each = 1_000 // PARTS
+    assert [shared(limit, key, [0] * (each + 7)) for key in range(1, PARTS + 1)] == [each] * PARTS
+    assert shared(limit, PARTS + 1, [0]) == 0
+
+
+def test_who_was_loud_is_quiet_again_after_two_seconds_and_no_key_is_kept_for_ever() -> None:
+    limit = Shared(1_000)
+    assert shared(limit, 7, [0] * 5_000) == 1_000
+    assert shared(limit, 8, [5 * SECOND_NS // 2] * 5_000) == 1_000
+    assert shared(limit, 7, [5 * SECOND_NS // 2] * 3) == 3
+    for key in range(MAX_KEYS + 23):
+        limit.admits(key, 0)
+    assert len(limit._quiet) == MAX_KEYS

@@ -134,6 +134,14 @@ def test_each_collector_has_a_limit_of_its_own() -> None:
     assert len(bench.ended()) == 30
 
 
+def test_what_one_tells_beyond_a_collectors_limit_takes_no_others_place() -> None:
+    bench = Bench(per_second=1_000)
+    bench.identity.owners[2] = FakeOwner(node="node-2")
+    bench.drain(*(event(1) for _ in range(5_000)), *(event(2) for _ in range(10)))
+    assert balanced(bench) == {"passed": 1_010, "rate_limit": 4_000}
+    assert [each.resource["k8s.node.name"] for each in bench.ended()].count("node-2") == 10
+
+
 def test_a_declared_event_is_there_before_it_happens() -> None:
     standing = Bench().router.standing()
     assert standing.events == {(EVENT, outcome): 0 for outcome in ("passed", "rate_limit", "no_sink", "invalid")}
