@@ -135,9 +135,9 @@ def read(paths: Iterable[Path]) -> list[Policy]:
 
 def files(path: Path) -> list[Path]:
     """Raises PolicyError."""
-    if not path.is_dir():
-        return [path]
     try:
+        if not path.is_dir():
+            return [path]
         found = sorted(each for each in path.iterdir() if each.suffix in (".yaml", ".yml") and each.is_file())
     except OSError as error:
         raise PolicyError(f"{path}: {error.strerror}") from error

@@ -165,6 +165,8 @@ def test_more_than_is_allowed_is_refused(tmp_path: Path) -> None:
 def test_files_that_cannot_be_read_are_told(tmp_path: Path) -> None:
     with pytest.raises(PolicyError, match="nowhere: No such file or directory"):
         reading.read([tmp_path / "nowhere"])
+    with pytest.raises(PolicyError, match="x: File name too long"):
+        reading.read([tmp_path / ("x" * 300)])
     (tmp_path / "p.yaml").write_bytes(b"name: \xff")
     with pytest.raises(PolicyError, match="p.yaml:1: not UTF-8"):
         reading.read([tmp_path])
