@@ -271,12 +271,21 @@ def test_the_books_balance_at_ten_times_the_load_and_at_the_end() -> None:
 
 
 def test_paths_without_end_leave_no_more_than_there_is_room_for() -> None:
-    """What is kept does not grow from MAX_KEYS on."""
+    """What is kept does not grow from MAX_KEYS on, by one workload or by two, and every one of them is counted."""
     bench = Bench(policies(SHELLS), rule_per_second=1_000_000.0, rule_burst=1_000_000)
-    for number in range(4 * MAX_KEYS):
+    others = MAX_KEYS // 4
+    for number in range(3 * MAX_KEYS):
         bench.tell(run(f"/{number}/sh", number))
-    assert len(bench.stage._folding._open) == MAX_KEYS
-    assert len(bench.stage._counts) == 1
+        if number >= 3 * MAX_KEYS - others:
+            bench.tell(run(f"/{number}/sh", number), DB_ID)
+            assert bench.tell(run(f"/{number}/sh", number), DB_ID) is None
+    folding, told = bench.stage._folding, 3 * MAX_KEYS + 2 * others
+    assert len(folding._open) == sum(map(len, folding._keys.values())) == MAX_KEYS
+    assert len(bench.stage._counts) == len(bench.stage._limits) == len(folding._keys) == 2
+    assert folding.waiting == others and len(bench.passed) == told - folding.waiting
+    assert sum(bench.counted().values()) == told
+    bench.drain(is_end=True)
+    assert len(bench.passed) == told and not folding._open and not folding._keys and not folding._closed
 
 
 def test_workloads_and_cgroups_without_number_are_bounded() -> None:
