@@ -36,10 +36,10 @@ rules:
   - {name: anywhere, event: egress, severity: warning, match: everything}
 """
 SECOND = 1_000_000_000
-PER_SECOND = 2_000
+PER_SECOND = 1_500
 LOUD = 1_500
-PER_DRAIN = 6_000
-DRAINS = 8
+PER_DRAIN = 4_000
+DRAINS = 7
 LATE_ID, NEVER_ID = 50, 51
 
 
@@ -104,7 +104,7 @@ class Books:
 def flood(dice: random.Random, second: int) -> list[Event]:
     """More than anything has room for, of a pod that is known, one that nobody knows yet, and one that nobody asked
     about; what others do meanwhile is among it."""
-    cgroups = [WEB_ID] * 8 + [LATE_ID] * 4 + [NEVER_ID, DB_ID, LAB_ID]
+    cgroups = [WEB_ID] * 6 + [LATE_ID] * 6 + [NEVER_ID, DB_ID, LAB_ID]
     told = []
     for number in range(PER_DRAIN):
         time_ns = second * SECOND + number * SECOND // PER_DRAIN
