@@ -8,6 +8,10 @@ from collections.abc import Hashable
 
 SECOND_NS = 1_000_000_000
 
+LATE_NS = 20 * SECOND_NS
+"""So late an event may be: it waited for its owner (pending.HELD_SECONDS). What is later still was told by a clock that
+was set back, and to wait until it is there again would let nothing in."""
+
 PARTS = 100
 """Who tells of less than this part of what all may is quiet: of a limit of 10,000 that is what the kernel tells of one
 cgroup at most, unless it is asked for more (`security.per_second`)."""
@@ -28,8 +32,8 @@ class Limit:
 
     def admits(self, time_ns: int) -> bool:
         """Events of several CPUs come a little out of order; time does not go back for that."""
-        if time_ns > self._last_ns:
-            self._room_ns = min(self._capacity_ns, self._room_ns + time_ns - self._last_ns)
+        if not -LATE_NS <= time_ns - self._last_ns <= 0:
+            self._room_ns = min(self._capacity_ns, self._room_ns + max(0, time_ns - self._last_ns))
             self._last_ns = time_ns
         if self._room_ns < self._cost_ns:
             return False

@@ -35,6 +35,13 @@ def test_events_out_of_order_neither_gain_nor_cost() -> None:
     assert admitted(limit, [SECOND_NS + SECOND_NS // 10]) == 1
 
 
+def test_a_clock_that_is_set_back_stops_nothing() -> None:
+    limit, hour = Limit(10), 3600 * SECOND_NS
+    assert admitted(limit, [2 * hour] * 23) == 10
+    assert admitted(limit, [hour]) == 0, "nor does it gain by it"
+    assert admitted(limit, [hour + number * SECOND_NS // 10 for number in range(1, 24)]) == 23
+
+
 def test_one_a_second_and_a_million_a_second() -> None:
     assert admitted(Limit(1), [0, 1, SECOND_NS, SECOND_NS + 1]) == 2
     assert admitted(Limit(1_000_000), [0] * 1_000_001) == 1_000_000

@@ -237,6 +237,14 @@ def test_a_flood_of_one_workload_costs_only_its_own_share() -> None:
     assert bench.counted() == {(WEB_ID, ("shell", "critical")): 1000, (DB_ID, ("shell", "critical")): 1}
 
 
+def test_a_clock_that_is_set_back_suppresses_nothing_more() -> None:
+    bench = Bench(policies(SHELLS), fold_seconds=0.0, rule_per_second=2.0, rule_burst=10)
+    for second in (*range(7200, 7210), *range(10, 20)):
+        for _ in range(4):
+            bench.tell(run("/bin/sh", second * SECOND))
+    assert len(bench.passed) == (10 + 2 * 9) + 2 * 9
+
+
 def test_another_rule_has_a_limit_of_its_own() -> None:
     bench = Bench(
         policies(SHELLS + "  - {name: x, event: exec, severity: info, match: {binary: x}}\n"),
