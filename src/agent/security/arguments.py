@@ -35,6 +35,14 @@ HARMLESS = re.compile(
 ATTACHED = re.compile(r"(?s)(-hp|-[pPuUaw]|/p:)(.+)")
 """A value without a space: mysql -psecret, rar -hpsecret, xfreerdp /p:secret."""
 
+PREDICATES = frozenset(
+    (
+        *("-perm", "-path", "-print", "-print0", "-printf", "-prune", "-user", "-uid", "-used"),
+        *("-amin", "-anewer", "-atime", "-wholename", "-writable"),
+    )
+)
+"""Words of find that look like that, and are worth to be told: who looks for setuid files, and where."""
+
 NAMED = re.compile(r"(?s)(--?[A-Za-z0-9][A-Za-z0-9_.-]*|[A-Za-z_][A-Za-z0-9_.-]*)(=|:=?)(.*)")
 """--option=value, VARIABLE=value, key:value."""
 
@@ -219,7 +227,7 @@ def _word(word: str, depth: int, names: int = 0) -> str:
         return f"{call[1]}({REDACTED}"
     if url := URL.fullmatch(word):
         return _url(*url.groups(default=""))
-    attached = None if word.startswith("--") else ATTACHED.fullmatch(word)
+    attached = None if word.startswith("--") or word in PREDICATES else ATTACHED.fullmatch(word)
     named = NAMED.fullmatch(word)
     if named and not (attached and named[2] == ":"):
         return _named(named[1], named[2], named[3], depth, names)
