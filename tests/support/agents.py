@@ -281,7 +281,7 @@ class Agent:
         return bool(series["held"] or series["withheld"])
 
     def lost(self) -> dict[str, float]:
-        """What the agent knows not to have counted, where it is not 0. Nobody has lost what no security policy watches."""
+        """What the agent knows not to have counted, where it is not 0. What no security policy watches is not lost."""
         return {
             f"{labels['channel']}/{labels['reason']}": value
             for labels, value in self.page().where("bpfleet_lost_total")
