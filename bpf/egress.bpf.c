@@ -207,15 +207,15 @@ static inline u32 is_own_peer(struct bpf_sock_addr *ctx, u32 *address, u32 is_ip
 	return !differs;
 }
 
-/* A port of 0: a datagram of a connected socket with a control message, which names nobody; one to that port would not
- * be sent, and a UDP socket that is connected to it sends nothing. */
+/* A datagram to port 0: one of a connected socket with a control message, which names nobody, for a datagram that names
+ * that port is not sent (net/ipv4/udp.c, udp_sendmsg). Those of a socket that is connected to it are: so this is told. */
 static inline void on_destination(struct bpf_sock_addr *ctx, struct security_watch *watch, u32 call, u32 is_ipv6,
 				  u32 is_bare)
 {
 	u64 cgroup_id = bpf_get_current_cgroup_id();
 	u32 address[4];
 
-	if (!address_word(ctx, user_port) && address_word(ctx, protocol) == PROTOCOL_UDP)
+	if (call == EGRESS_SEND && !address_word(ctx, user_port))
 		return;
 	read_destination(ctx, address, is_ipv6);
 	if (is_allowed(address, watch->group) || (call == EGRESS_SEND && is_own_peer(ctx, address, is_ipv6)))

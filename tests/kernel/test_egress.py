@@ -231,6 +231,13 @@ def test_ways_that_strace_cannot_show_are_told_too(watched: Watched, place: Plac
     assert {event.attributes["process.pid"] for event in told} == {process}
 
 
+def test_port_0_is_no_way_out(watched: Watched, place: Place, nodes: Pair) -> None:
+    client = place("client", nodes[0])
+    watched.watch({client: Watch(PLENTY, PLENTY)})
+    assert reach(client, [("udp_port_zero", address, 0) for address in ("127.0.0.9", "::1")])[1] == ["hello"] * 2
+    assert [destination(event) for event in watched.told(client)] == [("127.0.0.9", 0), ("::1", 0)]
+
+
 def test_a_datagram_to_the_one_that_its_socket_is_connected_to_is_no_second_destination(
     watched: Watched, place: Place, nodes: Pair
 ) -> None:
@@ -255,10 +262,12 @@ def test_the_address_of_all_zeros_is_this_host(watched: Watched, place: Place, n
 
 
 def test_what_it_is_blind_to(watched: Watched, place: Place, nodes: Pair) -> None:
-    """Raw and packet sockets, and a socket that somebody else has connected."""
+    """Raw, packet and ping sockets, UDP-Lite that is connected, and a socket that somebody else has connected."""
     client, other = place("client", nodes[0]), place("other", nodes[0])
     watched.watch({client: Watch(PLENTY, PLENTY)})
-    assert reach(client, [("raw", V4, 0), ("packet", V4, 0)])[1] == ["28 bytes", "40 bytes"]
+    nodes[0].write("net/ipv4/ping_group_range", "0 0")
+    ways = [("raw", V4, 0), ("packet", V4, 0), ("udp_lite", V4, PORT), ("ping", V4, 0)]
+    assert reach(client, ways)[1] == ["28 bytes", "40 bytes", "9 bytes", "17 bytes"]
     passed = (
         "import os, socket, sys; sock = socket.create_connection((sys.argv[1], int(sys.argv[2]))); "
         "open(sys.argv[3], 'w').write(str(os.getpid())); sock.send(b'hello'); print(sock.recv(9).decode())"

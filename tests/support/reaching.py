@@ -174,6 +174,30 @@ def udp_unspecified(address: str, port: int) -> str:
         return sock.recv(100).decode()
 
 
+def udp_port_zero(address: str, port: int) -> str:
+    """Nobody can bind to that port, but the datagrams leave: who reads all of UDP gets them. To this host itself."""
+    with datagrams(address) as sock, socket.socket(family_of(address), socket.SOCK_RAW, socket.IPPROTO_UDP) as reader:
+        reader.settimeout(TIMEOUT_SECONDS)
+        reader.bind((address, 0))
+        sock.connect((address, port))
+        sock.send(b"hello")
+        return reader.recv(100)[-5:].decode()
+
+
+def udp_lite(address: str, port: int) -> str:
+    with socket.socket(family_of(address), socket.SOCK_DGRAM, socket.IPPROTO_UDPLITE) as sock:
+        sock.connect((address, port))
+        return f"{sock.send(bytes(9))} bytes"
+
+
+def ping(address: str, port: int) -> str:
+    """An echo request by a socket that takes no capability."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM, socket.IPPROTO_ICMP) as sock:
+        sock.settimeout(TIMEOUT_SECONDS)
+        sock.sendto(struct.pack("!BBHHH", 8, 0, 0, 1, 1) + bytes(9), (address, port))
+        return f"{len(sock.recv(100))} bytes"
+
+
 def uring(address: str, port: int) -> str:
     """connect() by io_uring: one entry, waited for."""
     parameters = bytearray(120)
@@ -221,8 +245,8 @@ WAYS = {
     for each in (
         *(tcp, mptcp, tcp_later, fast_open, fast_open_connect, uring),
         *(udp_connected, udp_with_control, udp_own_peer, udp_twice),
-        *(udp_sendto, udp_sendmsg, udp_sendmmsg, udp_unspecified),
-        *(raw, packet),
+        *(udp_sendto, udp_sendmsg, udp_sendmmsg, udp_unspecified, udp_port_zero),
+        *(raw, packet, udp_lite, ping),
     )
 }
 
