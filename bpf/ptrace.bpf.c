@@ -55,7 +55,6 @@ BPF_PERCPU_ARRAY(ptrace_scratches, struct ptrace_record, PTRACE_PROGRAMS);
 BPF_PROG_ARRAY(ptrace_calls, 1);
 BPF_PERCPU_ARRAY(books_ptrace, struct ptrace_books, 1);
 
-/* The pid namespace that a task lives in (kernel/pid.c: ns_of_pid(task_pid(task))). */
 /* Null where nobody watches. */
 static inline struct security_watch *ptrace_watch(u64 cgroup_id)
 {
@@ -67,6 +66,7 @@ static inline struct security_watch *ptrace_watch(u64 cgroup_id)
 	return is_watched(watch) ? watch : 0;
 }
 
+/* The pid namespace that a task lives in (kernel/pid.c: ns_of_pid(task_pid(task))). */
 static inline void *active_namespace(void *task)
 {
 	struct upid own = {};
@@ -105,18 +105,6 @@ static inline void *task_by_id(void *namespace, u32 number)
 		return 0;
 	read_kernel(task, (void *)entry, struct pid, tasks[PIDTYPE_PID].first);
 	return task ? task - offsetof(struct task_struct, pid_links[PIDTYPE_PID]) : 0;
-}
-
-static inline u64 cgroup_of(void *task)
-{
-	void *set = 0, *cgroup = 0, *node = 0;
-	u64 id = 0;
-
-	read_kernel(set, task, struct task_struct, cgroups);
-	read_kernel(cgroup, set, struct css_set, dfl_cgrp);
-	read_kernel(node, cgroup, struct cgroup, kn);
-	read_kernel(id, node, struct kernfs_node, id);
-	return id;
 }
 
 static inline void tell_ptrace(void *regs, int result, u32 compat, void *task, u32 row)

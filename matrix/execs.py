@@ -8,6 +8,8 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from tests.support.cgroups import v2_root
+
 from agent.collectors.exec import Exec
 from agent.security.orders import Orders, Watch
 from bpfleet.events import Attribute
@@ -27,6 +29,13 @@ os.write(file, open(sys.argv[1], "rb").read())
 os.execve(file, ["in", "memory"], {})
 """
 IN_A_NAMESPACE = ["unshare", "--pid", "--fork", PROGRAM]
+FROM_OUTSIDE = """
+place="$0$(sed -n s/^0:://p /proc/self/cgroup)"
+echo $$ >"$0/cgroup.procs"
+exec unshare --pid --fork sh -c 'echo $$ >"$0/cgroup.procs" && exec "$@"' "$place" "$@"
+"""
+"""As runtimes do it: who makes the namespace is in another cgroup."""
+
 ON_A_MOUNT = 'mount -t tmpfs none "$0"; mkdir -p "$0/a/b"; cp "$1" "$0/a/b/program"; exec "$0/a/b/program"'
 
 Told = Mapping[str, Attribute]
@@ -75,8 +84,10 @@ def _kinds(trial: Trial, folder: Path) -> Iterator[tuple[str, int, int]]:
     told = last(sys.executable, "-c", IN_MEMORY, PROGRAM)
     right = told["process.executable.path"] == "/memfd:payload"
     yield "a program in memory", int(right and told.get("bpfleet.process.is_in_memory") is True), 1
-    told = last(*IN_A_NAMESPACE)
+    told = last("sh", "-c", FROM_OUTSIDE, str(v2_root()), PROGRAM)
     yield "the first process of a pid namespace", int(told.get("bpfleet.process.is_init") is True), 1
+    told = last(*IN_A_NAMESPACE)
+    yield "the same of one that the workload made itself", int("bpfleet.process.is_init" in told), 0
     place = folder / "mounted"
     place.mkdir()
     told = last("unshare", "--mount", "sh", "-ec", ON_A_MOUNT, str(place), PROGRAM)

@@ -334,6 +334,19 @@ static inline void *pid_namespace_of(void *task, u32 *number)
 	return own.ns;
 }
 
+/* What bpf_get_current_cgroup_id() says of the running task. */
+static inline u64 cgroup_of(void *task)
+{
+	void *set = 0, *cgroup = 0, *node = 0;
+	u64 id = 0;
+
+	read_kernel(set, task, struct task_struct, cgroups);
+	read_kernel(cgroup, set, struct css_set, dfl_cgrp);
+	read_kernel(node, cgroup, struct cgroup, kn);
+	read_kernel(id, node, struct kernfs_node, id);
+	return id;
+}
+
 /* Its file's name; comm where there is none. */
 static inline u32 tell_task_name(struct process_record *record, void *task)
 {
@@ -404,7 +417,8 @@ static inline u32 file_flags(void *file)
 	return flags;
 }
 
-/* Everything that a record says about the process of a task. */
+/* Everything that a record says about the process of a task. Process 1 of a namespace is a container's first only where
+ * who made it is in another cgroup: any process may make itself such a namespace (unshare --pid --fork). */
 static inline void begin_process(struct process_record *record, void *task, u64 now_ns, u64 cgroup_id)
 {
 	void *parent = 0, *credentials = 0, *file, *own, *outer;
@@ -423,9 +437,9 @@ static inline void begin_process(struct process_record *record, void *task, u64 
 	own = pid_namespace_of(task, &number);
 	outer = pid_namespace_of(parent, &ignored);
 	record->vpid = number;
-	if (number == 1)
+	if (number == 1 && cgroup_of(parent) != cgroup_id)
 		flags |= PROCESS_IS_INIT;
-	else if (own != outer)
+	else if (number != 1 && own != outer)
 		flags |= PROCESS_IS_ENTERED;
 	file = executable_of(task);
 	if (file)

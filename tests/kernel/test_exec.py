@@ -546,10 +546,16 @@ def test_a_path_is_told_whole_up_to_a_length(execs: Execs, watched: Cgroup, bina
 
 def test_pid_namespaces_tell_who_was_there_first_and_who_entered(execs: Execs, watched: Cgroup, binaries: Path) -> None:
     witness = str(binaries / "witness")
-    init = run(watched, "unshare", "--pid", "--fork", witness)
+    contained = watched.contain([witness])
+    init = said(contained.communicate(timeout=10)[0])
     told = execs.of(init)
     assert init.vpid == 1 and told["process.vpid"] == 1 and told["bpfleet.process.is_init"] is True
     assert "bpfleet.process.is_entered" not in told
+
+    own = run(watched, "unshare", "--pid", "--fork", witness)
+    told = execs.of(own)
+    assert own.vpid == 1 and told["process.vpid"] == 1 and told["bpfleet.process.parent.name"] == "unshare"
+    assert not {"bpfleet.process.is_init", "bpfleet.process.is_entered"} & set(told)
 
     unshare = ["unshare", "--pid", "--fork", "sh", "-c", f"{witness} child; WITNESS=wait {witness}; true"]
     process = watched.start(unshare)

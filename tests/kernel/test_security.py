@@ -123,7 +123,7 @@ def container(place: Cgroup, folder: Path) -> int:
     (folder / "entry.sh").write_text(ENTRY.format(python=sys.executable))
     (folder / "setup.sh").write_text(SETUP)
     (folder / "server.py").write_text(SERVER)
-    outer = place.start(["unshare", "--pid", "--fork", "--kill-child", "/bin/sh", "./entry.sh"], cwd=folder)
+    outer = place.contain(["/bin/sh", "./entry.sh"], cwd=folder)
     children = Path(f"/proc/{outer.pid}/task/{outer.pid}/children")
     first = int(until(lambda: children.read_text().split())[0])
     until(lambda: b"server.py" in Path(f"/proc/{first}/cmdline").read_bytes())
@@ -151,6 +151,11 @@ def test_a_shell_from_outside_and_from_a_server_is_told_and_the_images_own_are_n
     found = told(agent, folder, "web", 2)
     assert Counter(each["security_rule.name"] for each in found) == {"shell-entered": 1, "shell-from-server": 1}
     until(lambda: counted(agent, "web") == {"shell-entered": 1, "shell-from-server": 1})
+
+    web.run(["unshare", "--pid", "--fork", "/bin/bash", "-c", "true"])  # another shell: the same again would be folded
+    (_, _, hidden) = told(agent, folder, "web", 3)
+    assert (hidden["security_rule.name"], hidden["process.vpid"]) == ("shell-from-server", 1)
+    assert hidden["bpfleet.process.parent.name"] == "unshare"
     with suppress(ProcessLookupError):
         os.kill(first, signal.SIGKILL)
 

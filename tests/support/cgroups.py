@@ -81,6 +81,14 @@ class Cgroup:
             await_line(process.stdout, ready)
         return process
 
+    def contain(self, argv: Sequence[str], **options: Any) -> "subprocess.Popen[str]":
+        """As start(), as process 1 of a process namespace that somebody in another cgroup has made, as runtimes do."""
+        made = ["unshare", "--pid", "--fork", "--kill-child", "sh", "-c", ENTER, str(self.path), *argv]
+        defaults: dict[str, Any] = {"text": True, "stdout": subprocess.PIPE, "stdin": subprocess.PIPE, "bufsize": 1}
+        process = subprocess.Popen(made, **(defaults | options))
+        self.started.append(process)
+        return process
+
     def serve(self, host: str, port: int, **options: Any) -> "subprocess.Popen[str]":
         """A server of talk.py that listens when this returns, e.g. serve(host, 5001, mode="banner", size=100)."""
         return self.start(talking("serve", host, port, options), ready="ready")
