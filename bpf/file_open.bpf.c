@@ -1,16 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-/* Which files are opened whose path has a component that somebody asks for, how, and with what result?
+/* Which files are opened whose path has a component that somebody asks for, how, and with what result? And which sockets
+ * of such a path are connected to, which is how those are opened?
  *
  * Hook:  fexit of do_filp_open (do_file_open since 7.0), through which open, openat, openat2, creat and io_uring all go;
- *        it has the kernel's own copy of the name. Else, by number, in syscalls.bpf.c, and io_uring's requests when they
- *        are submitted (from 6.3 on).
+ *        it has the kernel's own copy of the name, and of unix_stream_connect. Else, by number, in syscalls.bpf.c, and
+ *        io_uring's requests when they are submitted (from 6.3 on).
  * Tells: the path by the opened file's directories and mounts, so neither symbolic links nor another thread can hide
- *        it; where the open failed, the name as it was given and the directory that it begins at.
+ *        it; where the open failed, the name as it was given and the directory that it begins at. Of a socket the path
+ *        that its server has bound.
  * Owner: the cgroup of the task.
  * Blind: opens for execve (collector exec) and by handle; of failed ones, what symbolic links would have led to, and a
- *        chroot's or RESOLVE_IN_ROOT's root. Without function tracing: another file that a second thread puts on the
- *        descriptor in the instant between the open and the call's end; what became of io_uring's requests, and before
- *        6.3 they themselves.
+ *        chroot's or RESOLVE_IN_ROOT's root; connections that fail, and those that the server has closed by then. Without
+ *        function tracing: another file that a second thread puts on the descriptor in the instant between the open and
+ *        the call's end; what became of io_uring's requests, and before 6.3 they themselves; connections by io_uring and
+ *        by socketcall() of 32 bits.
  */
 
 /* 8 MiB hold 27,000 records of 300 bytes: 5,400 a second where the kernel is read every five seconds. */
@@ -28,17 +31,35 @@
 #define IO_URING_OPENAT 18
 #define IO_URING_OPENAT2 28
 
-/* What creat() stands for. */
+/* What creat() stands for; what a connection is. */
 #define CREAT_FLAGS (O_CREAT | O_WRONLY | O_TRUNC)
 #define O_WRONLY 1
+#define O_RDWR 2
 #define O_CREAT 0x40
+#define O_EXCL 0x80
+#define O_NOCTTY 0x100
 #define O_TRUNC 0x200
+#define O_CLOEXEC 0x80000
+
+/* What an open file no longer knows of them (fs/open.c, do_dentry_open; build_open_flags). */
+#define FORGOTTEN_FLAGS (O_CREAT | O_EXCL | O_NOCTTY | O_TRUNC | O_CLOEXEC)
+
+/* include/linux/socket.h */
+#define FAMILY_UNIX 1
 
 /* In the order of agent.collectors.file_open.CALLS. */
-enum open_call { OPENS_NOTHING, OPENS_BY_OPEN, OPENS_BY_CREAT, OPENS_BY_OPENAT, OPENS_BY_OPENAT2, OPENS_BY_IO_URING };
+enum open_call {
+	OPENS_NOTHING,
+	OPENS_BY_OPEN,
+	OPENS_BY_CREAT,
+	OPENS_BY_OPENAT,
+	OPENS_BY_OPENAT2,
+	OPENS_BY_IO_URING,
+	OPENS_BY_CONNECT
+};
 
 /* Rows of the scratch: a program of the one may be interrupted by one of another. */
-enum open_program { OPEN_OF_SYSTEM_CALL, OPEN_OF_FUNCTION, OPEN_OF_IO_URING, OPEN_PROGRAMS };
+enum open_program { OPEN_OF_SYSTEM_CALL, OPEN_OF_FUNCTION, OPEN_OF_IO_URING, OPEN_OF_CONNECT, OPEN_PROGRAMS };
 
 /* result: a descriptor or 0, an error below 0, 1 << 31 where it is not known. */
 #define RESULT_UNKNOWN (1ULL << 31)
@@ -50,10 +71,11 @@ struct file_open_record {
 	struct process_record process;
 };
 
-/* An open that has ended. file: null where it failed; name: of the kernel or in the process' memory. */
+/* An open that has ended. dentry: null where it failed; name: of the kernel or in the process' memory. */
 struct opening {
 	void *task;
-	void *file;
+	void *mount;
+	void *dentry;
 	void *name;
 	int directory;
 	u32 call;
@@ -138,8 +160,9 @@ static inline u32 open_is_asked_for(struct name_search *search, struct opening *
 
 	if (file_open_names.lookup(&all))
 		return 1;
-	if (o->file) {
-		start_at_file(search, o->file);
+	if (o->dentry) {
+		search->mount = o->mount;
+		search->dentry = o->dentry;
 	} else {
 		search->text[0] = 0;
 		if (o->is_kernel)
@@ -170,6 +193,31 @@ static inline struct file_open_scratch *begin_open(u32 row)
 	return scratch;
 }
 
+static inline void opened(struct opening *o, void *file)
+{
+	read_kernel(o->mount, file, struct file, f_path.mnt);
+	read_kernel(o->dentry, file, struct file, f_path.dentry);
+}
+
+#ifdef HAS_unix_sock /* net/af_unix.h: not among headers of distributions' that BCC can take in */
+/* What a connected socket's other end was bound to: 0 where that is nothing in a file system. */
+static inline u32 connected(struct opening *o, void *sk)
+{
+	void *peer = 0;
+	u16 family = 0;
+
+	read_kernel(family, sk, struct sock, __sk_common.skc_family);
+	if (family != FAMILY_UNIX)
+		return 0;
+	read_kernel(peer, sk, struct unix_sock, peer);
+	read_kernel(o->mount, peer, struct unix_sock, path.mnt);
+	read_kernel(o->dentry, peer, struct unix_sock, path.dentry);
+	o->call = OPENS_BY_CONNECT;
+	o->flags = O_RDWR;
+	return !!o->dentry;
+}
+#endif
+
 static inline void tell_open(struct file_open_scratch *scratch)
 {
 	u64 cgroup_id = bpf_get_current_cgroup_id(), now_ns, zero = 0, *suppressed;
@@ -196,11 +244,11 @@ static inline void tell_open(struct file_open_scratch *scratch)
 	scratch->record.flags = o->flags;
 	scratch->record.call = o->call;
 	begin_process(process, o->task, now_ns, cgroup_id);
-	if (o->file)
-		start_at_file(search, o->file);
-	else
+	search->mount = o->mount;
+	search->dentry = o->dentry;
+	if (!o->dentry)
 		start_at_directory(search, o->task, o->directory);
-	tell_path(process, o->file ? PART_FILE : PART_DIRECTORY, search->mount, search->dentry);
+	tell_path(process, o->dentry ? PART_FILE : PART_DIRECTORY, search->mount, search->dentry);
 	if (o->is_kernel)
 		tell_text(process, PART_GIVEN, o->name);
 	else
@@ -219,6 +267,8 @@ static inline u32 open_call_of(u32 number)
 		return OPENS_BY_OPEN;
 	if (number == NR_OPENAT2)
 		return OPENS_BY_OPENAT2;
+	if (number == NR_CONNECT)
+		return OPENS_BY_CONNECT;
 	return number == NR_CREAT ? OPENS_BY_CREAT : OPENS_NOTHING;
 }
 
@@ -230,6 +280,8 @@ static inline u32 compat_open_call_of(u32 number)
 		return OPENS_BY_OPEN;
 	if (number == NR32_OPENAT2)
 		return OPENS_BY_OPENAT2;
+	if (number == NR32_CONNECT)
+		return OPENS_BY_CONNECT;
 	return number == NR32_CREAT ? OPENS_BY_CREAT : OPENS_NOTHING;
 }
 
@@ -239,14 +291,57 @@ static inline void file_open_ended(struct system_call *call)
 		file_open_calls.call(call->ctx, 0);
 }
 
+/* Of the system calls that open: what was asked for, and what it led to. */
+static inline void open_ended(struct opening *o, void *regs, u32 compat, int result)
+{
+	u32 named = o->call == OPENS_BY_OPENAT || o->call == OPENS_BY_OPENAT2; /* after a directory's descriptor */
+	u64 flags = named ? argument(regs, compat, 2) : argument(regs, compat, 1);
+	void *file = 0;
+	u32 kept = 0;
+
+	o->directory = named ? (int)argument(regs, compat, 0) : AT_FDCWD;
+	o->name = (void *)(named ? argument(regs, compat, 1) : argument(regs, compat, 0));
+	if (o->call == OPENS_BY_CREAT)
+		o->flags = CREAT_FLAGS;
+	else if (o->call == OPENS_BY_OPENAT2)
+		copy_from_process(&o->flags, sizeof(o->flags), (void *)flags); /* struct open_how begins with them */
+	else
+		o->flags = (u32)flags;
+	o->result = result;
+	if (result >= 0)
+		file = file_of(o->task, result);
+	if (!file)
+		return;
+	opened(o, file);
+	if (o->call == OPENS_BY_OPENAT2) { /* another thread may have written over them meanwhile */
+		read_kernel(kept, file, struct file, f_flags);
+		o->flags = (o->flags & FORGOTTEN_FLAGS) | kept;
+	}
+}
+
+/* Of connect(): 0 where there is nothing to tell. */
+static inline u32 connection_ended(struct opening *o, void *regs, u32 compat, int result)
+{
+#ifdef HAS_unix_sock
+	void *socket = 0, *sk = 0;
+
+	if (result)
+		return 0;
+	read_kernel(socket, file_of(o->task, argument(regs, compat, 0)), struct file, private_data);
+	read_kernel(sk, socket, struct socket, sk);
+	return connected(o, sk);
+#else
+	return 0;
+#endif
+}
+
 /* args: registers, result (include/trace/events/syscalls.h) */
 int on_file_open_call(struct bpf_raw_tracepoint_args *ctx)
 {
 	struct file_open_scratch *scratch = begin_open(OPEN_OF_SYSTEM_CALL);
 	void *regs = (void *)ctx->args[0];
-	u32 number, compat, named;
+	u32 number, compat;
 	struct opening *o;
-	u64 flags;
 
 	if (!scratch)
 		return 0;
@@ -256,19 +351,10 @@ int on_file_open_call(struct bpf_raw_tracepoint_args *ctx)
 	o->call = compat ? compat_open_call_of(number) : open_call_of(number);
 	if (!o->call)
 		return 0;
-	named = o->call == OPENS_BY_OPENAT || o->call == OPENS_BY_OPENAT2; /* after a directory's descriptor */
-	o->directory = named ? (int)argument(regs, compat, 0) : AT_FDCWD;
-	o->name = (void *)(named ? argument(regs, compat, 1) : argument(regs, compat, 0));
-	flags = named ? argument(regs, compat, 2) : argument(regs, compat, 1);
-	if (o->call == OPENS_BY_CREAT)
-		o->flags = CREAT_FLAGS;
-	else if (o->call == OPENS_BY_OPENAT2)
-		copy_from_process(&o->flags, sizeof(o->flags), (void *)flags); /* struct open_how begins with them */
-	else
-		o->flags = (u32)flags;
-	o->result = (int)ctx->args[1];
-	if (o->result >= 0)
-		o->file = file_of(o->task, o->result);
+	if (o->call != OPENS_BY_CONNECT)
+		open_ended(o, regs, compat, (int)ctx->args[1]);
+	else if (!connection_ended(o, regs, compat, (int)ctx->args[1]))
+		return 0;
 	tell_open(scratch);
 	return 0;
 }
@@ -292,7 +378,7 @@ static inline void tell_opened(u64 *ctx, u32 call)
 	if (result == TRY_AGAIN && lookup_flags & LOOKUP_IS_CACHED) /* io_uring comes again, in a worker */
 		return;
 	if (result < -4095 || result >= 0) /* include/linux/err.h */
-		o->file = (void *)result;
+		opened(o, (void *)result);
 	else
 		o->result = result;
 	o->directory = (int)ctx[0];
@@ -346,6 +432,25 @@ int on_io_uring_request(struct bpf_raw_tracepoint_args *ctx)
 	o->call = OPENS_BY_IO_URING;
 	o->result = RESULT_UNKNOWN;
 	tell_open(scratch);
+	return 0;
+}
+#endif
+
+#ifdef HAS_unix_sock
+/* args: the socket, an address, its size, flags; 0 or an error (net/unix/af_unix.c) */
+int on_unix_connect(u64 *ctx)
+{
+	struct file_open_scratch *scratch;
+	void *sk = 0;
+
+	if ((int)ctx[4])
+		return 0;
+	scratch = begin_open(OPEN_OF_CONNECT);
+	if (!scratch)
+		return 0;
+	read_kernel(sk, (void *)ctx[0], struct socket, sk);
+	if (connected(&scratch->asked, sk))
+		tell_open(scratch);
 	return 0;
 }
 #endif

@@ -23,6 +23,13 @@ from bpfleet.api import AnyOf, Collector, Probe, TracingFunction
 COLLECTORS = (FileOpen, Chmod, Ptrace)
 ORDINARY = 10_000
 MANY = f"import os\nfor _ in range({ORDINARY}): os.close(os.open('/etc/hostname', 0))"
+SOCKET = """
+import socket, sys
+with socket.socket(socket.AF_UNIX) as server, socket.socket(socket.AF_UNIX) as client:
+    server.bind(sys.argv[1])
+    server.listen()
+    client.connect(sys.argv[1])
+"""
 OPENAT2_RESOLVES = 8
 NOBODY = 65534
 
@@ -104,6 +111,11 @@ def _opens(watched: Watching, place: Cgroup, folder: Path) -> Iterator[Row]:
     yield Row("file_open", "opens that are told", len(told), len(wanted))
     place.run([sys.executable, "-I", "-c", MANY])
     yield Row("file_open", f"of {ORDINARY} ordinary opens", len(watched.told("file_open")), 0)
+    socket = inner / "shadow"
+    socket.unlink()
+    place.run([sys.executable, "-I", "-c", SOCKET, str(socket)])
+    found = [event["file.path"] for event in watched.told("file_open")]
+    yield Row("file_open", "a socket that is connected to", matches(found, [str(socket)]), 1)
     traced = any(hook.startswith("fexit/") for hook in watched.outcome("file_open").hooks)
     if facts.version(platform.release()) >= ((5, 12) if traced else IO_URING_IS_TOLD):
         (opened,) = said_by(place, "uring.py", str(file))

@@ -43,6 +43,45 @@ ln -s ..2026_11_22 ..data && ln -s ..data/token token && exec cat {folder}/token
 """
 """As the kubelet lays out a service account's secret."""
 
+WRITTEN_OVER = """
+import ctypes, os, struct, sys, threading, time
+OPENAT2, AT_FDCWD = 437, -100
+how = ctypes.create_string_buffer(struct.pack("=QQQ", os.O_WRONLY, 0, 0), 24)
+path, libc = os.fsencode(sys.argv[1]), ctypes.CDLL(None)
+opens = threading.Thread(target=lambda: libc.syscall(OPENAT2, AT_FDCWD, path, how, 24))
+opens.start()
+while not open(f"/proc/self/task/{opens.native_id}/syscall").read().startswith(f"{OPENAT2} "):
+    time.sleep(0.001)  # until it waits
+how.raw = struct.pack("=QQQ", os.O_RDONLY, 0, 0)
+os.open(path, os.O_RDONLY)
+opens.join()
+"""
+"""The first open is to write."""
+
+SERVES = """
+import socket, sys
+with socket.socket(socket.AF_UNIX) as server:
+    server.bind(sys.argv[1])
+    server.listen()
+    print("ready", flush=True)
+    while True:
+        peer, _ = server.accept()
+        with peer:
+            peer.sendall(peer.recv(100))
+"""
+
+CONNECTS_ELSEWHERE = """
+import socket
+with socket.socket(socket.AF_UNIX) as server, socket.socket(socket.AF_UNIX) as client:
+    server.bind("\\0token")  # which has no file
+    server.listen()
+    client.connect("\\0token")
+with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()):
+    pass
+with socket.socket(socket.AF_UNIX) as client:
+    assert client.connect_ex("missing") != 0
+"""
+
 REUSED = """
 mount -t proc proc /proc
 for program in cat head; do
@@ -257,6 +296,44 @@ def test_requests_of_io_uring_are_told_by_the_name_given(watched: Watching, work
     assert event["file.path"] == str(shadow)
     if "raw_tracepoint/sys_exit" in watched.outcome("file_open").hooks:
         assert event["bpfleet.syscall.name"] == "io_uring"
+
+
+def test_another_thread_that_writes_over_the_flags_hides_nothing(
+    watched: Watching, workload: Cgroup, tmp_path: Path
+) -> None:
+    """Opening a FIFO waits for its other end, which writes over the flags first."""
+    fifo = tmp_path / "token"
+    os.mkfifo(fifo)
+    workload.run([sys.executable, "-I", "-c", WRITTEN_OVER, str(fifo)])
+    told = watched.told("file_open")
+    assert sorted(event["bpfleet.file.is_write"] for event in told) == [False, True]
+    assert {event["bpfleet.file.flags"] for event in told} == {"O_RDONLY|O_CLOEXEC", "O_WRONLY"}
+
+
+@needs("socat")
+def test_a_socket_that_is_connected_to_is_told_by_the_path_that_its_server_has_bound(
+    watched: Watching, workload: Cgroup, place: Place, tmp_path: Path
+) -> None:
+    socket, other = tmp_path / "token", tmp_path / "other"
+    place("server").start([sys.executable, "-I", "-c", SERVES, str(socket)], ready="ready")
+    (tmp_path / "link").symlink_to("token")
+    other.touch()
+    mounted = f"mount --bind {socket} {other} && echo hello | socat - UNIX-CONNECT:{other}"
+    for command in (
+        f"echo hello | socat - UNIX-CONNECT:{socket}",
+        f"cd {tmp_path} && echo hello | socat - UNIX-CONNECT:link",
+        f"unshare -m sh -c '{mounted}'",
+    ):
+        assert workload.run(["sh", "-c", command]).stdout == "hello\n"
+        (event,) = [each for each in watched.told("file_open") if each.get("bpfleet.syscall.name") == "connect"]
+        assert event["file.path"] == str(socket)
+        assert event["process.executable.name"].startswith("socat")
+        assert event["bpfleet.file.is_write"] is True
+        assert "error.type" not in event
+    before = watched.books("file_open").seen
+    workload.run([sys.executable, "-I", "-c", CONNECTS_ELSEWHERE], cwd=tmp_path)
+    assert watched.told("file_open") == []
+    assert watched.books("file_open").seen == before
 
 
 def test_who_is_not_watched_is_not_told(watched: Watching, workload: Cgroup, place: Place, shadow: Path) -> None:

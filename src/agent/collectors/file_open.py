@@ -1,5 +1,5 @@
-"""Files that watched workloads open, of those whose paths somebody asks for. Kernel half: file_open.bpf.c, a fragment
-of syscalls.bpf.c."""
+"""Files that watched workloads open, and sockets in the file system that they connect to, of those whose paths somebody
+asks for. Kernel half: file_open.bpf.c, a fragment of syscalls.bpf.c."""
 
 import os
 import struct
@@ -13,17 +13,21 @@ from bpfleet import catalogue
 from bpfleet.api import AnyOf, Channel, Collector, Event, Maps, RawTracepoint, Sample, SystemCall, TracingFunction
 from bpfleet.events import SECURITY_FILE_OPEN, Attribute
 
-CALLS: Final = ("", "open", "creat", "openat", "openat2", "io_uring")
+CALLS: Final = ("", "open", "creat", "openat", "openat2", "io_uring", "connect")
 """`enum open_call` of file_open.bpf.c. io_uring is none, but a way to the same."""
 
 FUNCTIONS: Final = ("do_filp_open", "do_file_open")
 """Of the kernel, through which all opens go. The second one is its name since 7.0."""
 
+CONNECTS: Final = "unix_stream_connect"
+"""Through which all connections to sockets of streams and sequenced packets go."""
+
 UNKNOWN: Final = 1 << 31
 """RESULT_UNKNOWN: it was asked for."""
 
 ACCESS: Final = ("O_RDONLY", "O_WRONLY", "O_RDWR", "O_ACCMODE")
-RUNS: Final = ("on_file_open_with_its_call", "on_file_open", "on_io_uring_request")
+OPENS: Final = ("on_file_open_with_its_call", "on_file_open")
+RUNS: Final = (*OPENS, "on_io_uring_request", "on_unix_connect")
 LARGE_FILES: Final = {"x86_64": 0o100000, "aarch64": 0o400000}
 """O_LARGEFILE, which the kernel adds for 64-bit programs, and Python says is 0."""
 
@@ -44,13 +48,16 @@ class FileOpen(Collector):
     probes = (
         AnyOf(
             (
-                *(TracingFunction("on_file_open_with_its_call", kernel_function=name) for name in FUNCTIONS),
-                *(TracingFunction("on_file_open", kernel_function=name) for name in FUNCTIONS),
+                *(TracingFunction(opens, kernel_function=name) for opens in OPENS for name in FUNCTIONS),
                 SystemCall("file_open_ended"),
             )
         ),
         AnyOf(
             (RawTracepoint("on_io_uring_request", tracepoint="io_uring_submit_req", beside="file_open_ended"),),
+            optional=True,
+        ),
+        AnyOf(
+            tuple(TracingFunction("on_unix_connect", kernel_function=CONNECTS, beside=opens) for opens in OPENS),
             optional=True,
         ),
         syscalls.leaving("file_open"),

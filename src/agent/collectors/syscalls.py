@@ -17,6 +17,7 @@ SYSCALLS = Fragment("syscalls.bpf.c", (RawTracepoint("on_system_call_end", trace
 NUMBERS: Final[Mapping[str, Mapping[str, int]]] = {
     "x86_64": {
         "NR_OPEN": 2,
+        "NR_CONNECT": 42,
         "NR_CREAT": 85,
         "NR_CHMOD": 90,
         "NR_FCHMOD": 91,
@@ -30,17 +31,20 @@ NUMBERS: Final[Mapping[str, Mapping[str, int]]] = {
         "NR32_PTRACE": 26,
         "NR32_OPENAT": 295,
         "NR32_FCHMODAT": 306,
+        "NR32_CONNECT": 362,
     },
     "aarch64": {
         "NR_FCHMOD": 52,
         "NR_FCHMODAT": 53,
         "NR_OPENAT": 56,
         "NR_PTRACE": 117,
+        "NR_CONNECT": 203,
         "NR32_OPEN": 5,
         "NR32_CREAT": 8,
         "NR32_CHMOD": 15,
         "NR32_FCHMOD": 94,
         "NR32_PTRACE": 26,
+        "NR32_CONNECT": 283,
         "NR32_OPENAT": 322,
         "NR32_FCHMODAT": 333,
     },

@@ -40,6 +40,14 @@ def test_an_open_that_failed_is_told_with_its_error() -> None:
     assert attributes["bpfleet.file.given"] == "shadow"
 
 
+def test_a_connection_is_told_as_an_open_for_both() -> None:
+    socket = process(PARTS | {processes.FILE: (b"docker.sock", b"run"), processes.GIVEN: ()})
+    attributes = decode(record(0, os.O_RDWR, 6, socket)).attributes
+    assert attributes["file.path"] == "/run/docker.sock"
+    assert (attributes["bpfleet.syscall.name"], attributes["bpfleet.file.is_write"]) == ("connect", True)
+    assert not {"bpfleet.file.given", "error.type"} & set(attributes)
+
+
 def test_a_result_that_is_not_known_is_left_out() -> None:
     attributes = decode(record(UNKNOWN, call=5)).attributes
     assert attributes["bpfleet.syscall.name"] == "io_uring"
