@@ -1,16 +1,20 @@
 """From what a container does to what leaves the node: does the right rule fire at the very first event, is the image's
 own start silent, and does nothing get lost when the policies change?
 
-Witnesses: what the test itself started, the shell's own count, the books.
+Witnesses: what the test itself started, strace and its clock, the shell's own count, the books.
 """
 
 import os
+import re
 import signal
+import stat
+import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +23,7 @@ from tests.support import events
 from tests.support.agents import Agent, House
 from tests.support.cgroups import Cgroup
 from tests.support.events import Told
+from tests.support.marks import needs
 
 Place = Callable[..., Cgroup]
 
@@ -27,6 +32,8 @@ NAMES = """\
 - {cgroup: "/*-web-*", namespace: shop, pod: web-1, container: main, workload: web, workload_kind: Deployment}
 - {cgroup: "/*-short-*", namespace: shop, pod: short-1, container: main, workload: short, workload_kind: Job}
 - {cgroup: "/*-caller-*", namespace: shop, pod: caller-1, container: main, workload: caller, workload_kind: Deployment}
+- {cgroup: "/*-tools-*", namespace: shop, pod: tools-1, container: main, workload: tools, workload_kind: Deployment}
+- {cgroup: "/*-victim-*", namespace: shop, pod: victim-1, container: db, workload: victim, workload_kind: StatefulSet}
 - {cgroup: "/*-load-*", namespace: shop, pod: load-1, container: main, workload: load, workload_kind: Job}
 """
 ENTRY = "#!/bin/sh\n/bin/sh ./setup.sh\nexec {python} -S server.py\n"
@@ -62,8 +69,21 @@ for address in sys.argv[1:]:
         except OSError:
             pass
 """
+LISTENS = """
+import socket, sys
+with socket.socket(socket.AF_UNIX) as server:
+    server.bind(sys.argv[1])
+    server.listen()
+    print("ready", flush=True)
+    sys.stdin.read()
+"""
+CLOCKS_SECONDS = 2.0
+"""strace writes the time at which it learns of a call's beginning; the kernel's is its end, which a busy machine puts
+off. A clock that is not the wall's is wrong by hours."""
+
 SECONDS = 20.0
-COLLECTORS = "cgroups,exec,egress"
+CHANNELS = ("exec", "egress", "file_open", "chmod", "ptrace")
+COLLECTORS = ",".join(("cgroups", *CHANNELS))
 
 
 @pytest.fixture(scope="module")
@@ -195,13 +215,91 @@ def test_only_destinations_outside_of_the_list_are_told(agent: Agent, folder: Pa
     assert len(outside) <= seen < len(inside), "what is on the list costs no record"
 
 
-def books(agent: Agent) -> Counter[str]:
-    """What became of what the programs of the test started, and of all else; outcomes of events, and the channel's."""
+def complete(found: dict[str, Any], rules: Iterable[str]) -> dict[str, Any]:
+    """Empty where one is missing."""
+    return found if found.keys() >= set(rules) else {}
+
+
+def delivered(agent: Agent, channel: str) -> bool:
+    """All that was seen, and some was."""
+    agent.drained()
     page = agent.page()
-    rows = page.where("bpfleet_events_total")
-    found = Counter({labels["outcome"]: int(value) for labels, value in rows if labels["event"].endswith(".exec")})
-    found["seen"] = int(page.value("bpfleet_seen_total", channel="exec"))
-    found["lost"] = sum(int(v) for labels, v in page.where("bpfleet_lost_total") if labels["channel"] == "exec")
+    seen = page.value("bpfleet_seen_total", channel=channel)
+    return 0 < seen == page.value("bpfleet_delivered_total", channel=channel)
+
+
+def when(record: Told) -> float:
+    return datetime.fromisoformat(record["time"]).timestamp()
+
+
+@needs("strace", "socat")
+def test_a_system_call_is_a_record_and_a_count_by_its_rule(
+    agent: Agent, folder: Path, place: Place, tmp_path: Path
+) -> None:
+    """Files, sockets, modes and tracing, each by a program that has no business with it."""
+    tools, victim = place("tools"), place("victim")
+    log, program, socket = tmp_path / "log", tmp_path / "program", tmp_path / "docker.sock"
+    program.touch(0o755)
+    (tmp_path / "link").symlink_to(socket)
+    listener = victim.start([sys.executable, "-I", "-c", LISTENS, str(socket)], ready="ready")
+    agent.drained()
+    agent.drained()  # so that the kernel knows the cgroups, and whom to watch
+
+    witnessed = []
+    for argv in (
+        ["cat", "/etc/shadow"],
+        ["chmod", "u+s", str(program)],
+        ["socat", "-", f"UNIX-CONNECT:{tmp_path}/link"],
+    ):
+        calls = "trace=openat,?chmod,fchmodat,?fchmodat2,connect"
+        command, _ = tools.command(argv)
+        strace = ["strace", "-f", "-y", "-ttt", "-e", calls, "-o", str(log), *command]
+        subprocess.run(strace, check=True, input=b"", stdout=subprocess.DEVNULL)  # nobody's log shall have the hashes
+        witnessed.append(log.read_text())
+    looking = tools.start(["strace", "-p", str(listener.pid)], stderr=subprocess.PIPE)
+    assert looking.stderr is not None and "attached" in looking.stderr.readline()
+    tracer = re.search(r"^TracerPid:\s+(\d+)$", Path(f"/proc/{listener.pid}/status").read_text(), re.M)
+
+    rules = ("shadow-file", "setuid-set", "container-runtime-socket", "ptrace-across-containers")
+    found = until(lambda: complete({each["security_rule.name"]: each for each in told(agent, folder, "tools")}, rules))
+    opened, changed, connected, traced = (found[rule] for rule in rules)
+    until(lambda: complete(counted(agent, "tools"), rules))
+    assert {rule: counted(agent, "tools")[rule] for rule in rules} == dict.fromkeys(rules, 1)
+    identity = {"k8s.namespace.name": "shop", "k8s.pod.name": "tools-1", "k8s.container.name": "main"}
+    for each, text, pattern in zip(
+        (opened, changed, connected),
+        witnessed,
+        (r'openat\(.*"/etc/shadow", O_RDONLY\)', rf'chmod\w*\(.*"{program}", 04755', r"connect\(.*sun_path="),
+        strict=True,
+    ):
+        ((number, clock),) = re.findall(rf"^(\d+) +(\d+\.\d+) .*{pattern}", text, re.M)
+        assert each["process.pid"] == int(number)
+        assert abs(when(each) - float(clock)) < CLOCKS_SECONDS
+        assert each["bpfleet.security.severity"] == "critical"
+        assert identity.items() <= each.items()
+        assert "bpfleet.security.repeats" not in each
+    assert (opened["event.name"], opened["file.path"]) == ("bpfleet.security.file_open", "/etc/shadow")
+    assert (changed["event.name"], changed["file.path"]) == ("bpfleet.security.chmod", str(program))
+    assert changed["file.mode"] == "4755" == f"{stat.S_IMODE(program.stat().st_mode):o}"
+    assert (connected["file.path"], connected["bpfleet.syscall.name"]) == (str(socket), "connect")
+    assert tracer and traced["process.pid"] == int(tracer[1])
+    assert (traced["event.name"], traced["bpfleet.ptrace.request"]) == ("bpfleet.security.ptrace", "seize")
+    assert traced["bpfleet.ptrace.target.pid"] == listener.pid
+    assert traced["bpfleet.ptrace.target.pod"] == "victim-1"
+    assert identity.items() <= traced.items()
+    for channel in CHANNELS[2:]:
+        until(lambda channel=channel: delivered(agent, channel))  # type: ignore[misc]
+
+
+def books(agent: Agent) -> Counter[str]:
+    """What became of what the programs of the test did, and of all else; outcomes of events, and the channels'."""
+    page = agent.page()
+    found: Counter[str] = Counter()
+    for labels, value in page.where("bpfleet_events_total"):
+        if labels["event"].startswith("bpfleet.security."):
+            found[labels["outcome"]] += int(value)
+    found["seen"] = sum(int(page.value("bpfleet_seen_total", channel=channel)) for channel in CHANNELS)
+    found["lost"] = sum(int(v) for labels, v in page.where("bpfleet_lost_total") if labels["channel"] in CHANNELS)
     found["waiting"] = sum(int(page.value("bpfleet_events_waiting", stage=stage)) for stage in ("owner", "fold"))
     return found
 
