@@ -114,12 +114,8 @@ def run(given: Configuration, orders: Orders) -> None:
     with Lock(cgroup_root):
         plugins = orders.find(settings.plugins.dir)
         made, kinds = make(plugins, settings), plugins.kinds()
-        tells_requests = any(HTTP_REQUEST in each.event_names for each in made.collectors)
-        tells_security = any(name in SECURITY for each in made.collectors for name in each.event_names)
-        annotated = (tells_requests and settings.requests.annotations == "on") or (
-            tells_security and settings.security.watch == "annotated"
-        )
-        identity = resolver(settings, cgroup_root, annotated)
+        told = {name for each in made.collectors for name in each.event_names}
+        identity = resolver(settings, cgroup_root, settings.asks_namespaces(told))
         totals = Accumulator(
             identity,
             [metric for collector in made.collectors for metric in collector.metrics],

@@ -4,7 +4,7 @@ Declared once. Where values come from (file < environment < flags) is configurat
 here feeds the chart and editors, docs.py makes docs/configuration.md from the same declarations.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, fields, is_dataclass
 from functools import partial
 from ipaddress import ip_address
@@ -17,6 +17,7 @@ from agent.requests import wishes
 from agent.security.orders import WATCH
 from agent.sinks.facilities import FACILITIES
 from bpfleet.bounds import REQUEST_SECONDS
+from bpfleet.events import HTTP_REQUEST, SECURITY
 
 MAX_ROWS = 4_194_304
 """A flow row takes about 250 bytes of kernel memory: more rows than this is a typing error."""
@@ -474,6 +475,12 @@ class Settings:
         """Whether it is asked for, by its name or by what it is for."""
         wanted = {"http_log": self.requests.logs, "dns_names": "egress" in self.collectors}
         return collector in self.collectors or wanted.get(collector, False)
+
+    def asks_namespaces(self, events: Collection[str]) -> bool:
+        """Whether somebody who tells of these events heeds what namespaces are annotated with."""
+        if HTTP_REQUEST in events and self.requests.annotations == "on":
+            return True
+        return self.security.watch == "annotated" and not set(SECURITY).isdisjoint(events)
 
     @property
     def address(self) -> tuple[str, int]:

@@ -19,7 +19,9 @@ from agent.settings import Settings, get, leaves
 from bpfleet import __version__
 from bpfleet.api import AnyOf
 from bpfleet.catalogue import ALL
+from bpfleet.events import SECURITY
 from bundle import tools
+from bundle.chart import rendering
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -149,7 +151,9 @@ def test_the_role_allows_what_the_agent_watches_and_no_more(made: Objects, tmp_p
         for verb in rule["verbs"]
     }
     watched = {("", "pods"), ("", "services"), ("", "nodes"), ("discovery.k8s.io", "endpointslices")}
-    if read(made, tmp_path).requests.annotations == "on":
+    settings = read(made, tmp_path)
+    told = {event for kind in BUILT_IN if settings.runs(kind.name) for event in kind.event_names}
+    if settings.requests.annotations == "on" or settings.asks_namespaces(told):
         watched.add(("", "namespaces"))
     assert allowed == {(*each, verb) for each in watched for verb in ("list", "watch")}
     (subject,) = made["ClusterRoleBinding"]["subjects"]
@@ -157,6 +161,17 @@ def test_the_role_allows_what_the_agent_watches_and_no_more(made: Objects, tmp_p
     assert (subject["name"], subject["namespace"]) == (account["name"], account["namespace"])
     assert pod(made)["serviceAccountName"] == account["name"]
     assert made["ClusterRoleBinding"]["roleRef"]["name"] == made["ClusterRole"]["metadata"]["name"]
+
+
+@pytest.mark.parametrize("name", [kind.name for kind in BUILT_IN if set(kind.event_names) & set(SECURITY)])
+@pytest.mark.parametrize("watch", ["annotated", "all"])
+def test_who_is_watched_by_annotation_is_asked_without_the_request_log(watch: str, name: str, tmp_path: Path) -> None:
+    wanted = {"collectors": [f"+{name}"], "requests": {"annotations": "off"}, "security": {"watch": watch}}
+    values = tmp_path / "values.yaml"
+    values.write_text(yaml.safe_dump({"settings": wanted}), "utf-8")
+    made = objects(rendering.render(CHART, [values]))
+    asked = {resource for rule in made["ClusterRole"]["rules"] for resource in rule["resources"]}
+    assert ("namespaces" in asked) is (watch == "annotated")
 
 
 def test_secrets_are_named_and_never_made(combination: str, made: Objects) -> None:

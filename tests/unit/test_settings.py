@@ -6,6 +6,7 @@ from agent import settings
 from agent.configuration import Configuration, show
 from agent.options import MAX_BOUNDS, Value
 from agent.settings import Settings, build, clashes, leaves, schema
+from bpfleet.events import HTTP_REQUEST, SECURITY_EGRESS
 
 
 def test_every_setting_has_help_a_flag_and_a_variable_of_its_own() -> None:
@@ -124,3 +125,19 @@ def test_what_namespaces_may_ask_for_is_allowed() -> None:
 def test_the_problem_of_a_route_is_told_with_its_braces() -> None:
     (clash,) = clashes(build({"requests.patterns": ("shop=/a/{}",)}))
     assert clash.problem.format("requests.patterns").startswith("requests.patterns: shop=/a/{}: each part of a route")
+
+
+@pytest.mark.parametrize(
+    ("annotations", "watch", "events", "asks"),
+    [
+        ("on", "off", [HTTP_REQUEST], True),
+        ("off", "off", [HTTP_REQUEST], False),
+        ("off", "annotated", [HTTP_REQUEST], False),
+        ("off", "annotated", [SECURITY_EGRESS], True),
+        ("on", "all", [SECURITY_EGRESS], False),
+        ("on", "annotated", [], False),
+    ],
+)
+def test_namespaces_are_asked_by_who_heeds_them(annotations: str, watch: str, events: list[str], asks: bool) -> None:
+    made = build({"requests.annotations": annotations, "security.watch": watch})
+    assert made.asks_namespaces(events) is asks

@@ -85,6 +85,18 @@ secret:
     {{- end }}
 {{- end }}
 
+{{/* Whether it asks what namespaces ask for, as the agent itself decides it: those of the request log are on unless they
+are switched off, and a collector of security events looks at nobody who has not asked. */}}
+{{- define "bpfleet-agent.asksNamespaces" -}}
+{{- $asks := ne (dig "requests" "annotations" "on" .Values.settings) "off" }}
+{{- if eq (dig "security" "watch" "annotated" .Values.settings) "annotated" }}
+{{- range .Values.settings.collectors }}
+{{- if has (trimPrefix "+" .) (list "chmod" "egress" "exec" "file_open" "ptrace") }}{{ $asks = true }}{{ end }}
+{{- end }}
+{{- end }}
+{{- if $asks }}yes{{ end }}
+{{- end }}
+
 {{/* Milliseconds as Prometheus writes a time: it knows no fractions. */}}
 {{- define "bpfleet-agent.duration" -}}
 {{- if mod . 1000 }}{{ . }}ms{{ else }}{{ div . 1000 }}s{{ end }}
