@@ -66,8 +66,9 @@ LEVELS = {"enforce": "privileged", "audit": "restricted", "warn": "restricted"}
 
 def test_the_chart_is_of_the_same_commit_and_a_failed_release_is_taken_back(overlay: str) -> None:
     made = substituted(overlay)
-    assert set(made) == {"Namespace", "GitRepository", "HelmRelease"}
+    assert set(made) == {"Namespace", "ConfigMap", "GitRepository", "HelmRelease"}
     spec, source = made["HelmRelease"]["spec"], made["GitRepository"]["metadata"]
+    assert spec["values"]["security"]["policies"] == {"configMap": made["ConfigMap"]["metadata"]["name"]}
     chart = spec["chart"]["spec"]
     assert chart["chart"] == f"./{rendering.CHART}" and chart["reconcileStrategy"] == "Revision"
     assert chart["sourceRef"] == {"kind": "GitRepository", "name": source["name"]}, "no other namespace's"

@@ -205,6 +205,22 @@ def test_a_source_that_is_not_there_and_a_step_that_is_there_twice(tmp_path: Pat
     ]
 
 
+def test_a_step_does_not_wait_for_the_namespace_of_what_it_applies(tmp_path: Path) -> None:
+    """Whichever of two steps came first would decide: Flux applies nothing of a step that names a namespace too early."""
+    root = trees.copy(tmp_path)
+    trees.edit(root, "policies/kind/kustomization.yaml", "  - ../security/alerts\n", "  - ../security\n")
+    trees.edit(root, "apps/agent/base/kustomization.yaml", "  - ../../../policies/security\n", "")
+    line = trees.edit(root, "infrastructure/configs/base/flux-monitor.yaml", "namespace: monitoring", "namespace: else")
+
+    told = [str(each) for each in validating.validate(root, ["kind"])]
+    missing = "neither the step {} nor one that it depends on makes the namespace {}"
+    assert told == [
+        f"infrastructure/configs/base/flux-monitor.yaml:{line}: {missing.format('configs', 'else')}",
+        "policies/security/kustomization.yaml:6: ConfigMap bpfleet-security-policies: "
+        + missing.format("policies", "bpfleet"),
+    ]
+
+
 def test_flux_and_we_take_the_same_files(tmp_path: Path) -> None:
     root = trees.copy(tmp_path)
     trees.edit(root, "clusters/kind/apps.yaml", "  path: ./apps/agent/kind", "  path: ./apps/agent/nowhere")

@@ -5,12 +5,16 @@ from pathlib import Path
 
 from bpfleet.documents import Document, Keys
 from bundle.flux import checks, clusters, keys, rendering, schemas
+from bundle.flux.clusters import Cluster
 from bundle.flux.complaints import Complaint
 from bundle.flux.rendering import Object, Rendered
 from bundle.flux.shapes import a_map, maps, metadata
 from bundle.flux.sources import HASH, Sources, depth
 
 NOT_CHECKED = "rules in CEL (x-kubernetes-validations): the API server knows them, and tests/cluster asks it"
+
+EVERYWHERE = frozenset(("default", "flux-system", "kube-system"))
+"""Namespaces that a cluster has before its steps."""
 
 
 def validate(root: Path, names: Iterable[str] = ()) -> list[Complaint]:
@@ -26,6 +30,8 @@ def validate(root: Path, names: Iterable[str] = ()) -> list[Complaint]:
         found |= set(_objects(sources, rendered.all(), rendered.releases))
         found |= set(_stack(sources, rendered, name, known))
         found |= set(_references(sources, rendered))
+        if not rendered.complaints:  # or what could not be rendered would be missed by all that is in it
+            found |= set(_homeless(sources, cluster, rendered))
     return sorted(found | set(sources.complaints))
 
 
@@ -124,6 +130,26 @@ def _values_file(sources: Sources, name: str) -> Document | None:
 def _artifact(release: Object, objects: Iterable[Object]) -> Object | None:
     name = (release["spec"].get("chartRef") or {}).get("name")
     return next((each for each in _right(objects, "OCIRepository") if metadata(each, "name") == name), None)
+
+
+def _homeless(sources: Sources, cluster: Cluster, rendered: Rendered) -> Iterator[Complaint]:
+    """Objects whose namespace comes from a step that theirs does not wait for. Flux tries a whole step at once: where the
+    namespace is later, nothing of the step is applied."""
+    after = {step.name: step.after for step in cluster.steps}
+    for name, objects in rendered.objects.items():
+        before, more = {name}, {name}
+        while more := {each for one in more for each in after.get(one, ())} - before:
+            before |= more
+        made = {metadata(each, "name") for step in before for each in rendered.objects.get(step, ()) if _is_space(each)}
+        for value in objects:
+            namespace = metadata(value, "namespace")
+            if namespace and id(value) not in rendered.releases and namespace not in made | EVERYWHERE:
+                message = f"neither the step {name} nor one that it depends on makes the namespace {namespace}"
+                yield sources.complaint(value, ("metadata", "namespace"), message)
+
+
+def _is_space(value: Object) -> bool:
+    return value.get("kind") == "Namespace"
 
 
 def _references(sources: Sources, rendered: Rendered) -> Iterator[Complaint]:
