@@ -52,4 +52,4 @@ def test_every_case_is_of_a_policy_and_says_something_of_its_own() -> None:
     cases = admission.cases()
 
     assert {each.policy for each in cases} == set(POLICIES)
-    assert len({(each.policy, each.name) for each in cases}) == len(cases) == 43
+    assert len({(each.policy, each.name) for each in cases}) == len(cases) == 44

@@ -206,7 +206,7 @@ def test_a_source_that_is_not_there_and_a_step_that_is_there_twice(tmp_path: Pat
 
 
 def test_a_step_does_not_wait_for_the_namespace_of_what_it_applies(tmp_path: Path) -> None:
-    """Whichever of two steps came first would decide: Flux applies nothing of a step that names a namespace too early."""
+    """Whichever of two steps came first would decide: where a namespace is missing Flux applies nothing of the step."""
     root = trees.copy(tmp_path)
     trees.edit(root, "policies/kind/kustomization.yaml", "  - ../security/alerts\n", "  - ../security\n")
     trees.edit(root, "apps/agent/base/kustomization.yaml", "  - ../../../policies/security\n", "")

@@ -133,8 +133,8 @@ def _artifact(release: Object, objects: Iterable[Object]) -> Object | None:
 
 
 def _homeless(sources: Sources, cluster: Cluster, rendered: Rendered) -> Iterator[Complaint]:
-    """Objects whose namespace comes from a step that theirs does not wait for. Flux tries a whole step at once: where the
-    namespace is later, nothing of the step is applied."""
+    """Objects whose namespace comes from a step that theirs does not wait for. Flux tries a whole step at once: where
+    the namespace is later, nothing of the step is applied."""
     after = {step.name: step.after for step in cluster.steps}
     for name, objects in rendered.objects.items():
         before, more = {name}, {name}
