@@ -1,6 +1,7 @@
 """The committed dashboards, and broken copies of them."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -31,7 +32,7 @@ def edited(folder: Path, edit: Edit, uid: str = "bpfleet-network") -> Path:
     found = board(uid)
     edit(found)
     file = folder / f"{uid}.json"
-    file.write_text(json.dumps(found))
+    file.write_text(json.dumps(found, indent=2))
     return file
 
 
@@ -178,7 +179,27 @@ def test_a_broken_copy_is_told_by_file_and_panel(tmp_path: Path, edit: Edit, mes
     found = problems([file])
 
     assert any(message in each for each in found), found
-    assert all(each.startswith(f"{file}: ") for each in found)
+    assert all(re.match(rf"{re.escape(str(file))}:\d+: ", each) for each in found)
+
+
+def test_a_problem_is_told_by_the_line_that_says_it(tmp_path: Path) -> None:
+    file = edited(tmp_path, asks(10, "topk(10, rate(bpfleet_network_io_byte_total[5m]))"))
+    shutil.copy(FOLDER / "bpfleet-agent.json", tmp_path / "a.json")
+    shutil.copy(FOLDER / "bpfleet-agent.json", tmp_path / "b.json")
+    text = (tmp_path / "b.json").read_text()
+    (tmp_path / "b.json").write_text(text.replace('"uid": "${datasource}"', '"uid": "prometheus"', 1))
+
+    found = problems([file, tmp_path / "a.json", tmp_path / "b.json"])
+
+    def lines(where: str, what: str) -> set[str]:
+        """Those about it, as they stand in the file."""
+        said = [each for each in found if each.startswith(f"{tmp_path}/{where}:") and what in each]
+        return {(tmp_path / where).read_text().splitlines()[int(each.split(":")[1]) - 1].strip() for each in said}
+
+    (query,) = lines(file.name, "unknown metric")
+    assert query.startswith('"expr": ') and "io_byte_total" in query
+    assert lines("b.json", "is taken by a.json") == {'"uid": "bpfleet-agent"'}
+    assert lines("b.json", "its data source is to be") == {'"datasource": {'}
 
 
 def test_a_stolen_uid_is_told_with_its_owner(tmp_path: Path) -> None:
@@ -187,7 +208,9 @@ def test_a_stolen_uid_is_told_with_its_owner(tmp_path: Path) -> None:
 
     found = problems(sorted(tmp_path.glob("*.json")))
 
-    assert f"{tmp_path}/copy.json: uid bpfleet-agent is taken by bpfleet-agent.json" in found
+    assert any(
+        re.fullmatch(r".*/copy\.json:\d+: uid bpfleet-agent is taken by bpfleet-agent\.json", each) for each in found
+    )
 
 
 @pytest.mark.parametrize("text", [b"{", b"[]", b"\xff"])
@@ -196,7 +219,7 @@ def test_a_file_that_is_no_dashboard_is_told(tmp_path: Path, text: bytes) -> Non
 
     (problem,) = problems([tmp_path / "x.json"])
 
-    assert problem.startswith(f"{tmp_path}/x.json: not ")
+    assert problem.startswith(f"{tmp_path}/x.json:1: not ")
 
 
 def test_an_edit_by_hand_is_found_and_built_away(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

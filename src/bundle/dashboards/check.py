@@ -1,4 +1,4 @@
-"""What a dashboard's JSON must have before anybody looks at it. Each problem names file and panel.
+"""What a dashboard's JSON must have before anybody looks at it. Each problem names file, line and panel.
 
 It reads the files that Grafana will read, not the boards that they are made from: what somebody edits by hand or
 brings along is held to the same.
@@ -7,9 +7,13 @@ brings along is held to the same.
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import yaml
+
+from bpfleet.documents import Document, Keys
 from bpfleet.errors import BundleError
 from bundle.dashboards import units
 from bundle.dashboards.house import DATASOURCE, EMPTY, WIDTH
@@ -36,8 +40,26 @@ ANY = ".*"
 """What stands for a variable's value."""
 
 MANY = ("=~", "!~")
+LINKS = ("fieldConfig", "defaults", "links")
 LINK = re.compile(r"/d/([^?/]+)")
 LINKED = re.compile(r"\$\{__(?:field\.labels|data\.fields)\.(\w+)\}")
+
+
+class Lines:
+    """Of a file that is JSON, and so YAML, whose nodes know their lines."""
+
+    def __init__(self, file: Path, text: str) -> None:
+        self._file, self._text = file, text
+
+    @cached_property
+    def _root(self) -> yaml.Node | None:
+        try:
+            return yaml.compose(self._text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        except yaml.YAMLError:  # JSON that YAML does not take, as with tabs
+            return None
+
+    def place(self, keys: Keys) -> str:
+        return Document(self._file, None, self._root).place(keys) if self._root else f"{self._file}:1"
 
 
 def problems(files: Sequence[Path]) -> list[str]:
@@ -48,27 +70,35 @@ def problems(files: Sequence[Path]) -> list[str]:
     uids = {file.stem for file in files}
     for file in files:
         try:
-            board = json.loads(file.read_text("utf-8"))
+            text = file.read_text("utf-8")
+            board = json.loads(text)
         except OSError as error:
             raise BundleError(f"{file}: {error.strerror}") from error
         except ValueError as error:  # also bytes that are no UTF-8
-            found.append(f"{file}: not JSON: {error}")
+            found.append(f"{file}:{getattr(error, 'lineno', 1)}: not JSON: {error}")
             continue
         if not isinstance(board, dict):
-            found.append(f"{file}: not a dashboard: an object is to be here")
+            found.append(f"{file}:1: not a dashboard: an object is to be here")
             continue
+        said: list[Problem] = []
         try:
-            found += [f"{file}: {problem}" for problem in Checker(board, known).problems()]
-            found += [f"{file}: {problem}" for problem in _astray(board, uids)]
+            said += Checker(board, known).problems()
+            said += _astray(board, uids)
         except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:  # any JSON may be there
-            found.append(f"{file}: not a dashboard as Grafana has it: {type(error).__name__} {error}")
+            said.append(((), f"not a dashboard as Grafana has it: {type(error).__name__} {error}"))
         uid = str(board.get("uid"))
         if uid in owners:
-            found.append(f"{file}: uid {uid} is taken by {owners[uid].name}")
+            said.append((("uid",), f"uid {uid} is taken by {owners[uid].name}"))
         owners.setdefault(uid, file)
         if file.stem != uid:
-            found.append(f"{file}: its uid is {uid}: the file is to be called {uid}.json")
+            said.append((("uid",), f"its uid is {uid}: the file is to be called {uid}.json"))
+        lines = Lines(file, text)
+        found += [f"{lines.place(keys)}: {problem}" for keys, problem in said]
     return found
+
+
+Problem = tuple[Keys, str]
+"""The way to the place, and what is wrong there."""
 
 
 def queries(board: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, Any], str]]:
@@ -80,11 +110,17 @@ def queries(board: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, Any], str]]
 
 def panels(board: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     """Without rows, with what they hold."""
-    for panel in board.get("panels", []):
+    yield from (panel for _, panel in placed(board))
+
+
+def placed(board: Mapping[str, Any]) -> Iterator[tuple[Keys, Mapping[str, Any]]]:
+    """Panels, each with the way to it."""
+    for number, panel in enumerate(board.get("panels", [])):
         if panel.get("type") == "row":
-            yield from panel.get("panels", [])
+            for inner, each in enumerate(panel.get("panels", [])):
+                yield ("panels", number, "panels", inner), each
         else:
-            yield panel
+            yield ("panels", number), panel
 
 
 def filled(expression: str, values: Mapping[str, str]) -> str:
@@ -113,22 +149,24 @@ class Checker:
         self._variables = {each["name"]: each for each in board.get("templating", {}).get("list", [])}
         self._values = {**BUILT_IN, **dict.fromkeys(self._variables, ANY)}
 
-    def problems(self) -> Iterator[str]:
+    def problems(self) -> Iterator[Problem]:
         uid = str(self._board.get("uid"))
         if not UID.fullmatch(uid) or len(uid) > MAX_UID:
-            yield f"uid {uid}: it begins with bpfleet- and has at most {MAX_UID} small letters, digits and hyphens"
+            allowed = f"it begins with bpfleet- and has at most {MAX_UID} small letters, digits and hyphens"
+            yield ("uid",), f"uid {uid}: {allowed}"
         if not self._board.get("title") or not self._board.get("description"):
-            yield "a dashboard has a title and a description"
+            yield (), "a dashboard has a title and a description"
         if self._variables.get(DATASOURCE, {}).get("type") != "datasource":
-            yield f"no variable {DATASOURCE} of type datasource: whoever looks could not choose"
-        for name, variable in self._variables.items():
+            message = f"no variable {DATASOURCE} of type datasource: whoever looks could not choose"
+            yield ("templating", "list"), message
+        for number, (name, variable) in enumerate(self._variables.items()):
             if variable.get("type") == "query":
                 for problem in self._of_variable(variable):
-                    yield f"variable {name}: {problem}"
+                    yield ("templating", "list", number), f"variable {name}: {problem}"
         yield from self._of_layout()
-        for panel in panels(self._board):
-            for problem in self._of_panel(panel):
-                yield f"{_called(panel)}: {problem}"
+        for way, panel in placed(self._board):
+            for keys, problem in self._of_panel(panel):
+                yield (*way, *keys), f"{_called(panel)}: {problem}"
 
     def _of_variable(self, variable: Mapping[str, Any]) -> Iterator[str]:
         yield from _source(variable)
@@ -148,49 +186,54 @@ class Checker:
         if match[2] not in labels:
             yield f"{match[1]} has no label {match[2]}; there are {', '.join(sorted(labels))}"
 
-    def _of_layout(self) -> Iterator[str]:
+    def _of_layout(self) -> Iterator[Problem]:
         seen: dict[int, str] = {}
         taken: dict[tuple[int, int], str] = {}
-        every = [each for each in self._board.get("panels", []) if each.get("type") == "row"]
-        for panel in (*every, *panels(self._board)):
+        rows = [
+            (("panels", number), each)
+            for number, each in enumerate(self._board.get("panels", []))
+            if each.get("type") == "row"
+        ]
+        for way, panel in (*rows, *placed(self._board)):
             number, name = panel.get("id"), _called(panel)
             if not isinstance(number, int) or number < 1:
-                yield f"{name}: it has no id"
+                yield way, f"{name}: it has no id"
             elif number in seen:
-                yield f"{name}: its id {number} is that of {seen[number]}, too"
+                yield (*way, "id"), f"{name}: its id {number} is that of {seen[number]}, too"
             else:
                 seen[number] = name
             place = panel.get("gridPos") or {}
             x, y, width, height = (int(place.get(key, 0)) for key in "xywh")
             if width < 1 or not 0 < height <= MAX_HEIGHT or x < 0 or x + width > WIDTH:
-                yield f"{name}: it does not lie within {WIDTH} columns, or is higher than {MAX_HEIGHT} lines"
+                message = f"{name}: it does not lie within {WIDTH} columns, or is higher than {MAX_HEIGHT} lines"
+                yield (*way, "gridPos"), message
                 continue
             cells = [(column, line) for column in range(x, x + width) for line in range(y, y + height)]
             for other in dict.fromkeys(taken[cell] for cell in cells if cell in taken):
-                yield f"{name}: it overlaps {other}"
+                yield (*way, "gridPos"), f"{name}: it overlaps {other}"
             taken.update(dict.fromkeys(cells, name))
 
-    def _of_panel(self, panel: Mapping[str, Any]) -> Iterator[str]:
+    def _of_panel(self, panel: Mapping[str, Any]) -> Iterator[Problem]:
         said = str(panel.get("description", "")).splitlines()
         if not panel.get("title"):
-            yield "it has no title"
+            yield (), "it has no title"
         if not said or said[0].startswith(EMPTY):
-            yield "it has no description"
+            yield (), "it has no description"
         if EMPTY in said:
-            yield f"{EMPTY} is to be followed by the reason"
-        yield from _source(panel)
+            yield ("description",), f"{EMPTY} is to be followed by the reason"
+        yield from ((("datasource",), problem) for problem in _source(panel))
         unit = panel.get("fieldConfig", {}).get("defaults", {}).get("unit")
         if not unit:
-            yield "it has no unit"
+            yield (), "it has no unit"
         if not panel.get("targets"):
-            yield "it has no query"
+            yield (), "it has no query"
         own = _own_units(panel)
         for url in _links(panel):
-            yield from self._of_link(panel, url)
-        for target in panel.get("targets", []):
+            yield from ((LINKS, problem) for problem in self._of_link(panel, url))
+        for number, target in enumerate(panel.get("targets", [])):
             legend = target.get("legendFormat", "")
             for problem in self._of_target(panel, target, own.get(legend, unit or "")):
-                yield f"query {target.get('refId', '?')}: {problem}"
+                yield ("targets", number, "expr"), f"query {target.get('refId', '?')}: {problem}"
 
     def _of_link(self, panel: Mapping[str, Any], url: str) -> Iterator[str]:
         """What each series or row has is what at least one of its queries leaves."""
@@ -249,12 +292,12 @@ def _links(panel: Mapping[str, Any]) -> list[str]:
     return [str(each.get("url")) for each in panel.get("fieldConfig", {}).get("defaults", {}).get("links", [])]
 
 
-def _astray(board: Mapping[str, Any], uids: set[str]) -> Iterator[str]:
+def _astray(board: Mapping[str, Any], uids: set[str]) -> Iterator[Problem]:
     """Links to boards that are not there."""
-    for panel in panels(board):
+    for way, panel in placed(board):
         for uid in (match[1] for url in _links(panel) for match in [LINK.match(url)] if match):
             if uid not in uids:
-                yield f"{_called(panel)}: its link leads to {uid}, and no such dashboard is here"
+                yield (*way, *LINKS), f"{_called(panel)}: its link leads to {uid}, and no such dashboard is here"
 
 
 def _own_units(panel: Mapping[str, Any]) -> dict[str, str]:
