@@ -221,6 +221,20 @@ def test_a_step_does_not_wait_for_the_namespace_of_what_it_applies(tmp_path: Pat
     ]
 
 
+def test_a_variable_in_a_generated_object_is_told_at_the_file_that_it_is_made_of(tmp_path: Path) -> None:
+    """Every dashboard has one: not where the first one has it."""
+    root, folder = trees.copy(tmp_path), "infrastructure/grafana/dashboards"
+    trees.edit(root, f"{folder}/kustomization.yaml", "substitute: disabled", "substitute: enabled")
+
+    told = [str(each) for each in validating.validate(root, ["kind"])]
+
+    boards = sorted(each.stem for each in (root / folder).glob("*.json"))
+    assert len(told) == len(boards) > 5
+    for name, complaint in zip(boards, told, strict=True):
+        assert complaint.startswith(f"{folder}/{name}.json:"), complaint
+        assert f"in ConfigMap dashboard-{name} of the step configs" in complaint
+
+
 def test_flux_and_we_take_the_same_files(tmp_path: Path) -> None:
     root = trees.copy(tmp_path)
     trees.edit(root, "clusters/kind/apps.yaml", "  path: ./apps/agent/kind", "  path: ./apps/agent/nowhere")

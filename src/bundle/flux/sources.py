@@ -11,6 +11,7 @@ from typing import Any
 from bpfleet.documents import Document, Keys, read
 from bpfleet.errors import BundleError
 from bundle.flux.complaints import Complaint
+from bundle.flux.shapes import a_map, maps
 
 DIRECTORIES = ("clusters", "infrastructure", "policies", "apps")
 
@@ -82,22 +83,27 @@ class Sources:
         return Complaint(Path("."), 1, message)
 
     def text(self, object: Mapping[str, Any], text: str, message: str) -> Complaint:
-        """At the line in which `text` stands: in the object's own file, else in any."""
+        """At the line in which `text` stands: in the object's own file, in those that it is generated from, else in
+        any."""
         own = {each.file for each in self._objects.get((str(object.get("kind")), _name(object)), ())}
         everything = [file for directory in DIRECTORIES for file in sorted((self.root / directory).rglob("*.*"))]
-        for file in [*own, *everything]:
+        for file in [*own, *self.generated_from(_name(object)), *everything]:
             if file.is_file() and not file.is_symlink():
                 for number, line in enumerate(file.read_text("utf-8", "replace").splitlines(), 1):
                     if text in line:
                         return Complaint(file.relative_to(self.root), number, message)
         return self.complaint(object, (), message)
 
-    def holding(self, content: str) -> Path | None:
-        """The values file with just this content: what a generated ConfigMap was made of."""
-        for file in self.files():
-            if file.read_text("utf-8", "replace") == content:
-                return file
-        return None
+    def generated_from(self, name: str) -> list[Path]:
+        """`files` of the kustomization that makes a ConfigMap of this name."""
+        stem = HASH.sub("", name)
+        return [
+            document.file.parent / str(file).rpartition("=")[2]
+            for document in self.documents
+            for generator in maps(a_map(document.value).get("configMapGenerator"))
+            if generator.get("name") == stem and isinstance(generator.get("files"), list)
+            for file in generator["files"]
+        ]
 
 
 def from_error(error: BundleError, root: Path, file: Path) -> Complaint:

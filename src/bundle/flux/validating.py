@@ -8,8 +8,8 @@ from bundle.flux import checks, clusters, keys, rendering, schemas
 from bundle.flux.clusters import Cluster
 from bundle.flux.complaints import Complaint
 from bundle.flux.rendering import Object, Rendered
-from bundle.flux.shapes import a_map, maps, metadata
-from bundle.flux.sources import HASH, Sources, depth
+from bundle.flux.shapes import metadata
+from bundle.flux.sources import Sources, depth
 
 NOT_CHECKED = "rules in CEL (x-kubernetes-validations): the API server knows them, and tests/cluster asks it"
 
@@ -117,14 +117,9 @@ def _in_values(sources: Sources, release: Object, name: str, way: Keys, message:
 
 
 def _values_file(sources: Sources, name: str) -> Document | None:
-    """What the generator of the ConfigMap reads: `files` of the kustomization that names it."""
-    stem = HASH.sub("", name)
-    for each in sources.documents:
-        for generator in maps(a_map(each.value).get("configMapGenerator")):
-            if generator.get("name") == stem and generator.get("files"):
-                file = each.file.parent / str(generator["files"][0]).rpartition("=")[2]
-                return next((found for found in sources.documents if found.file == file), None)
-    return None
+    """What the generator of the ConfigMap reads."""
+    files = sources.generated_from(name)[:1]
+    return next((found for found in sources.documents if found.file in files), None)
 
 
 def _artifact(release: Object, objects: Iterable[Object]) -> Object | None:
