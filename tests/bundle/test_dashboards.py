@@ -12,6 +12,7 @@ import yaml
 
 from bpfleet.errors import BundleError
 from bundle import tools
+from bundle.dashboards.asking import WANTED
 from bundle.dashboards.boards import BOARDS
 from bundle.dashboards.check import BUILT_IN, filled, may_be_empty, panels, problems, queries
 from bundle.dashboards.cli import DASHBOARDS, DIRECTORY, texts
@@ -59,6 +60,13 @@ def test_every_file_passes_the_check(capsys: pytest.CaptureFixture[str]) -> None
     shown = sum(len(row.panels) for each in BOARDS for row in each.rows)
     asked = sum(len(each.queries) for one in BOARDS for row in one.rows for each in row.panels)
     assert capsys.readouterr().out == f"ok: {len(UIDS)} dashboards, {shown} panels, {asked} queries\n"
+
+
+def test_what_a_policy_leaves_aside_is_no_loss_for_the_board_and_for_the_alert() -> None:
+    shown = next(each for each in panels(board("bpfleet-agent")) if each["title"] == "Lost")
+    alert = (FOLDER.parents[2] / "policies/platform/agent.yaml").read_text()
+
+    assert WANTED in shown["targets"][0]["expr"] and f'channel!="series",{WANTED}' in alert
 
 
 def test_prometheus_itself_reads_every_query(tmp_path: Path) -> None:

@@ -5,6 +5,10 @@ WINDOW = "[$__rate_interval]"
 SERVED = "http_server_request_duration_seconds"
 CALLED = "http_client_request_duration_seconds"
 
+WANTED = 'reason!~"policy|no_sink|no_request|unwatched|unmatched|folded|suppressed"'
+"""Of bpfleet_lost_total: without what is left aside because somebody wants it so, or that came before the agent. The
+alert BpfleetLosingEvents says the same."""
+
 
 def by(*labels: str) -> str:
     return f" by ({', '.join(labels)})" if labels else ""

@@ -1,6 +1,6 @@
 """Do the agents count everything, what does it cost, and what is off, and why?"""
 
-from bundle.dashboards.asking import rate, share
+from bundle.dashboards.asking import WANTED, rate, share
 from bundle.dashboards.boards.choices import NODES
 from bundle.dashboards.house import Board, Kind, Panel, Query, Row
 
@@ -48,9 +48,14 @@ BOARD = Board(
                     3,
                     "Lost",
                     "Share of what entered a channel that is known not to have been counted, or not under its own "
-                    "labels.",
+                    "labels; without what a policy leaves aside.",
                     "percentunit",
-                    (Query(share(rate("bpfleet_lost_total", CHOSEN), rate("bpfleet_seen_total", CHOSEN)), "lost"),),
+                    (
+                        Query(
+                            share(rate("bpfleet_lost_total", f"{CHOSEN},{WANTED}"), rate("bpfleet_seen_total", CHOSEN)),
+                            "lost",
+                        ),
+                    ),
                     Kind.NUMBER,
                     width=6,
                     height=5,
@@ -74,7 +79,8 @@ BOARD = Board(
                 Panel(
                     5,
                     "Lost, by channel and reason",
-                    "What is known not to have been counted, or not under its own labels.",
+                    "What is known not to have been counted, or not under its own labels; and what a policy leaves "
+                    "aside.",
                     "ops",
                     (Query(rate("bpfleet_lost_total", CHOSEN, "channel", "reason"), "{{channel}} {{reason}}"),),
                     width=12,
