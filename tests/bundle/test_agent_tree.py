@@ -10,6 +10,8 @@ import yaml
 from tests.support import charts, kubernetes_schemas
 from tests.support.charts import AGENT, CHART, ROOT, Objects, built, container, objects
 
+from agent import configuration
+from agent.collectors import BUILT_IN
 from bpfleet import documents
 from bpfleet.errors import ToolError
 from bundle import tools
@@ -97,6 +99,21 @@ def test_the_values_of_an_overlay_are_ones_that_the_chart_takes(overlay: str, tm
     assert made["DaemonSet"]["metadata"]["name"] == rendering.NAME
     tag = {"kind": ":local", "staging": ":main", "production": f":{appversion()}@{DIGEST}"}[overlay]
     assert container(made)["image"] == f"ghcr.io/bpfleet/agent{tag}"
+
+
+def test_agents_of_an_overlay_run_what_its_settings_name_and_may_ask_who_wants_to_be_watched(
+    overlay: str, tmp_path: Path
+) -> None:
+    """A collector that there is not would be refused by the agent, and no schema knows them: plugins bring more."""
+    made = rendered(overlay, tmp_path, agent_digest=DIGEST)
+    file = tmp_path / "agent.yaml"
+    file.write_text(made["ConfigMap"]["data"]["agent.yaml"], "utf-8")
+    known = {kind.name: kind.default for kind in BUILT_IN}
+    settings = configuration.load(file, {"BPFLEET_NODE_NAME": "node-1"}, {}, known).settings
+    assert set(settings.collectors) == {name for name, default in known.items() if default} | {"exec", "egress"}
+    told = {event for kind in BUILT_IN if settings.runs(kind.name) for event in kind.event_names}
+    asked = {resource for rule in made["ClusterRole"]["rules"] for resource in rule["resources"]}
+    assert settings.asks_namespaces(told) and "namespaces" in asked
 
 
 def test_production_without_a_digest_is_refused(tmp_path: Path) -> None:
