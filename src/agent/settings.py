@@ -477,10 +477,10 @@ class Settings:
         return collector in self.collectors or wanted.get(collector, False)
 
     def asks_namespaces(self, events: Collection[str]) -> bool:
-        """Whether somebody who tells of these events heeds what namespaces are annotated with."""
-        if HTTP_REQUEST in events and self.requests.annotations == "on":
-            return True
-        return self.security.watch == "annotated" and not set(SECURITY).isdisjoint(events)
+        """Whether somebody who tells of these events may heed what namespaces are annotated with: `security.watch` is
+        another one after a reload."""
+        is_logged = HTTP_REQUEST in events and self.requests.annotations == "on"
+        return is_logged or not set(SECURITY).isdisjoint(events)
 
     @property
     def address(self) -> tuple[str, int]:

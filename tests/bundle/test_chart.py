@@ -163,15 +163,16 @@ def test_the_role_allows_what_the_agent_watches_and_no_more(made: Objects, tmp_p
     assert made["ClusterRoleBinding"]["roleRef"]["name"] == made["ClusterRole"]["metadata"]["name"]
 
 
-@pytest.mark.parametrize("name", [kind.name for kind in BUILT_IN if set(kind.event_names) & set(SECURITY)])
-@pytest.mark.parametrize("watch", ["annotated", "all"])
-def test_who_is_watched_by_annotation_is_asked_without_the_request_log(watch: str, name: str, tmp_path: Path) -> None:
-    wanted = {"collectors": [f"+{name}"], "requests": {"annotations": "off"}, "security": {"watch": watch}}
+@pytest.mark.parametrize(
+    "name", ["tcp_states", *(kind.name for kind in BUILT_IN if set(kind.event_names) & set(SECURITY))]
+)
+def test_who_is_watched_by_annotation_is_asked_without_the_request_log(name: str, tmp_path: Path) -> None:
+    wanted = {"collectors": [f"+{name}"], "requests": {"annotations": "off"}}
     values = tmp_path / "values.yaml"
     values.write_text(yaml.safe_dump({"settings": wanted}), "utf-8")
     made = objects(rendering.render(CHART, [values]))
     asked = {resource for rule in made["ClusterRole"]["rules"] for resource in rule["resources"]}
-    assert ("namespaces" in asked) is (watch == "annotated")
+    assert ("namespaces" in asked) is (name != "tcp_states")
 
 
 def test_secrets_are_named_and_never_made(combination: str, made: Objects) -> None:

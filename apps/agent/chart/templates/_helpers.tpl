@@ -86,13 +86,11 @@ secret:
 {{- end }}
 
 {{/* Whether it asks what namespaces ask for, as the agent itself decides it: those of the request log are on unless they
-are switched off, and a collector of security events looks at nobody who has not asked. */}}
+are switched off, and collectors of security events may look at those only who have asked. */}}
 {{- define "bpfleet-agent.asksNamespaces" -}}
 {{- $asks := ne (dig "requests" "annotations" "on" .Values.settings) "off" }}
-{{- if eq (dig "security" "watch" "annotated" .Values.settings) "annotated" }}
 {{- range .Values.settings.collectors }}
 {{- if has (trimPrefix "+" .) (list "chmod" "egress" "exec" "file_open" "ptrace") }}{{ $asks = true }}{{ end }}
-{{- end }}
 {{- end }}
 {{- if $asks }}yes{{ end }}
 {{- end }}
