@@ -3,6 +3,7 @@
 import itertools
 import json
 import re
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -141,6 +142,28 @@ def test_the_page_about_alerts_shows_what_explain_says(capsys: pytest.CaptureFix
 def test_amtool_accepts_the_configuration_with_the_templates(capsys: pytest.CaptureFixture[str]) -> None:
     assert ROUTES.main(["--file", str(FILE), "check"]) == 0
     assert capsys.readouterr().out == "ok: 4 receivers, 2 files of templates\n"
+
+
+def test_a_template_that_nobody_defines_is_told_by_file_and_line(tmp_path: Path) -> None:
+    """Alertmanager takes it, and fails at the first message: amtool, which is asked for one, is the witness."""
+    shutil.copytree(FILE.parent, tmp_path, dirs_exist_ok=True)
+    file, template = tmp_path / FILE.name, tmp_path / "templates/discord.tmpl"
+    file.write_text(file.read_text().replace('"bpfleet.discord.title"', '"bpfleet.discord.titel"', 1))
+    template.write_text(template.read_text().replace('template "bpfleet.text"', 'template "bpfleet.txet"', 1))
+
+    def line(path: Path, word: str) -> int:
+        return path.read_text().partition(word)[0].count("\n") + 1
+
+    with pytest.raises(BundleError) as told:
+        ROUTES.main(["--file", str(file), "check"])
+    assert str(told.value).splitlines() == [
+        f"{file}:{line(file, '.titel')}: no template bpfleet.discord.titel; did you mean bpfleet.discord.title?",
+        f"{template}:{line(template, '.txet')}: no template bpfleet.txet; did you mean bpfleet.text?",
+    ]
+    check(raw.text(raw.translate(config.read(file), [template])))
+    word = '{{ template "bpfleet.discord.titel" . }}'
+    said = tools.ask("amtool", "template", "render", f"--template.glob={template}", f"--template.text={word}")
+    assert said.returncode and "bpfleet.discord.titel" in said.stdout + said.stderr
 
 
 def test_amtool_refuses_what_alertmanager_would(tmp_path: Path) -> None:

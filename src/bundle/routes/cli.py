@@ -9,6 +9,7 @@ from bpfleet.cli import Command
 from bpfleet.errors import BundleError
 from bundle import places, tools
 from bundle.routes import config, raw
+from bundle.routes import templates as missing
 from bundle.routes.explain import explain, labels
 
 TEMPLATES = Path("infrastructure/alertmanager/templates")
@@ -33,6 +34,8 @@ def _main(arguments: Sequence[str]) -> int:
     if options.action == "show":
         print(text, end="")
     else:
+        if found := missing.problems(file, templates):
+            raise BundleError("\n".join(found))
         check(text)
         print(f"ok: {len(read.receivers)} receivers, {len(templates)} files of templates")
     return 0

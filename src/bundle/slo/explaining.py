@@ -70,9 +70,9 @@ def _namespace(value: Any, name: str) -> Mapping[str, Any] | None:
 
 
 def _by_labels(objectives: Objectives, labels: Mapping[str, Any], where: str) -> Chosen:
-    tier = labels.get(LABEL, "")
+    tier = str(labels.get(LABEL, ""))
     if tier in objectives.tiers:
-        return Chosen(str(tier), f"its label {LABEL} says so ({where})")
+        return Chosen(tier, f"its label {LABEL} says so ({where})")
     known = ", ".join(objectives.tiers)
     why = f"its label {LABEL}: {tier} is no tier; there are {known}" if tier else f"it has no label {LABEL}"
     return Chosen(objectives.default_tier, f"the default: {why} ({where})")

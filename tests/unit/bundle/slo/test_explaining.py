@@ -19,6 +19,8 @@ items:
   metadata: {name: blog}
 - kind: Namespace
   metadata: {name: lab, labels: {bpfleet.dev/slo-tier: gold}}
+- kind: Namespace
+  metadata: {name: list, labels: {bpfleet.dev/slo-tier: [critical]}}
 - kind: ConfigMap
   metadata: {name: odd, labels: {bpfleet.dev/slo-tier: critical}}
 """
@@ -37,6 +39,7 @@ def test_the_label_decides_else_the_default(tmp_path: Path) -> None:
     assert "it has no label" in chosen(tmp_path, "blog").why
     assert chosen(tmp_path, "lab").tier == "standard"
     assert "gold is no tier; there are critical, standard, best-effort" in chosen(tmp_path, "lab").why
+    assert "['critical'] is no tier; there are" in chosen(tmp_path, "list").why
     with pytest.raises(BundleError, match=r"namespaces\.yaml: no Namespace odd"):
         chosen(tmp_path, "odd")
 
