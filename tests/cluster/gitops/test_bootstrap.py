@@ -8,6 +8,7 @@ import yaml
 from tests.cluster.gitops.api import Api
 from tests.cluster.gitops.fleets import RELEASE, STEPS, Fleet
 from tests.cluster.gitops.places import Discord, Place
+from tests.cluster.gitops.platforms import FLUX
 from tests.cluster.gitops.sources import ROOT
 
 from bundle import tools
@@ -34,6 +35,8 @@ def test_every_agent_is_scraped_and_every_other_target_answers(fleet: Fleet) -> 
 
     fleet.until(fleet.nudged(agents), "each agent is a target")
     fleet.until(lambda: all(each["health"] == "up" for each in fleet.prometheus.targets("")), "every target is up")
+    # As the alert FluxControllerDown knows them.
+    fleet.until(lambda: fleet.prometheus.value('count(up{job="monitoring/flux"} == 1)') == len(FLUX), "Flux's are, too")
     assert fleet.prometheus.query('{__name__=~"bpfleet_.+",exported_namespace!=""}') == []
 
 
