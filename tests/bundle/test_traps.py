@@ -97,6 +97,15 @@ MISTAKES: Sequence[Mistake] = (
         below=-1,
     ),
     Mistake(PROMETHEUS, "    shards: 1", "    shards: 2", f"{SPEC}.shards: has to be 1"),
+    # The API server would refuse the Prometheus, and with it the release.
+    Mistake(PROMETHEUS, '"${prometheus_retention:=2d}"', "2dd", f"{SPEC}.retention: '2dd' does not match"),
+    Mistake(PROMETHEUS, 'cluster: "${cluster}"', "cluster: 7", f"{SPEC}.externalLabels.cluster: 7 is not of type"),
+    Mistake(
+        "infrastructure/alertmanager/values/values.yaml",
+        "retention: 120h",
+        "retention: 120",
+        "alertmanager.alertmanagerSpec.retention: 120 is not of type 'string'",
+    ),
     Mistake(
         "infrastructure/prometheus/values/kind/values.yaml",
         "kubeEtcd:\n  enabled: false",

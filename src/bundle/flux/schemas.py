@@ -49,6 +49,11 @@ def _metadata() -> Any:
     return schema["properties"]["metadata"]
 
 
+def fields(api_version: str, kind: str) -> frozenset[str]:
+    """Of the spec."""
+    return frozenset(_validator(file_of(api_version, kind)).schema["properties"]["spec"]["properties"])
+
+
 def wrong(value: Mapping[str, Any]) -> Iterator[tuple[Keys, str]]:
     """The way to each mistake, and what it is."""
     api_version, kind = str(value.get("apiVersion", "")), str(value.get("kind", ""))

@@ -8,10 +8,19 @@ from bundle.flux import checks, clusters, keys, rendering, schemas
 from bundle.flux.clusters import Cluster
 from bundle.flux.complaints import Complaint
 from bundle.flux.rendering import Object, Rendered
-from bundle.flux.shapes import metadata
+from bundle.flux.shapes import a_map, metadata
 from bundle.flux.sources import Sources, depth
 
 NOT_CHECKED = "rules in CEL (x-kubernetes-validations): the API server knows them, and tests/cluster asks it"
+
+OPERATED = "monitoring.coreos.com/v1"
+HANDED_ON = (("prometheus", "prometheusSpec", "Prometheus"), ("alertmanager", "alertmanagerSpec", "Alertmanager"))
+"""Values of the stack that are an object's spec, and its kind."""
+
+OTHERWISE = frozenset(
+    ("additionalAlertManagerConfigs", "additionalAlertRelabelConfigs", "additionalScrapeConfigs", "image")
+)
+"""Fields of those that a value of the same name makes, in a form of the chart's own."""
 
 EVERYWHERE = frozenset(("default", "flux-system", "kube-system"))
 """Namespaces that a cluster has before its steps."""
@@ -101,9 +110,20 @@ def values_complaints(
     for name, part in parts:
         for each in known.wrong(part):
             yield _in_values(sources, release, name, each.keys, each.problem)
-    for way, message in checks.stack(rendering.merged(parts), cluster):
+    merged = rendering.merged(parts)
+    for way, message in (*checks.stack(merged, cluster), *_handed_on(merged)):
         name = next((name for name, part in reversed(parts) if depth(part, way) == len(way)), parts[0][0])
         yield _in_values(sources, release, name, way, message)
+
+
+def _handed_on(values: Object) -> Iterator[tuple[Keys, str]]:
+    """What the chart writes into an object of the operator's as it is."""
+    for part, spec, kind in HANDED_ON:
+        stated = a_map(a_map(values.get(part)).get(spec))
+        fields = schemas.fields(OPERATED, kind)
+        made = {key: value for key, value in stated.items() if key in fields and key not in OTHERWISE}
+        for way, message in schemas.wrong({"apiVersion": OPERATED, "kind": kind, "spec": made}):
+            yield (part, spec, *way[1:]), f"{part}.{message.replace('spec', spec, 1)}"
 
 
 def _in_values(sources: Sources, release: Object, name: str, way: Keys, message: str) -> Complaint:
