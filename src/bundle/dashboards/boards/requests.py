@@ -1,5 +1,6 @@
 """Which requests are slow or fail: by method, status, error and route, as servers and as clients saw them?"""
 
+from bpfleet.events import HTTP_REQUEST
 from bundle.dashboards.asking import CALLED, SERVED, errors, quantile, rate, top
 from bundle.dashboards.boards.choices import IN_NAMESPACES, NAMESPACES, TO_WORKLOAD
 from bundle.dashboards.house import Board, Kind, Panel, Query, Row
@@ -214,7 +215,8 @@ BOARD = Board(
                     "ops",
                     (
                         Query(
-                            rate("bpfleet_events_total", 'event=~"http.*"', "event", "outcome"), "{{event}} {{outcome}}"
+                            rate("bpfleet_events_total", f'event="{HTTP_REQUEST}"', "event", "outcome"),
+                            "{{event}} {{outcome}}",
                         ),
                     ),
                     width=12,
