@@ -128,7 +128,7 @@ static inline u32 failure_of(struct sock *sk)
 
 static inline void count_connect(u64 cgroup_id, u64 duration_ns)
 {
-	struct connection_connects *connects, *zeros;
+	struct connection_connects *connects, *zeros = 0;
 	struct connect_durations_books *books;
 	u32 bucket = connect_seconds_bucket(duration_ns);
 	int row = 0;
@@ -137,7 +137,8 @@ static inline void count_connect(u64 cgroup_id, u64 duration_ns)
 	if (books)
 		__sync_fetch_and_add(&books->seen, 1);
 	connects = connection_connects.lookup(&cgroup_id);
-	zeros = connect_zeros.lookup(&row);
+	if (!connects)
+		zeros = connect_zeros.lookup(&row);
 	if (!connects && zeros)
 		connects = connection_connects.lookup_or_try_init(&cgroup_id, zeros);
 	if (!connects || bucket >= CONNECT_SECONDS_BUCKETS) {
@@ -151,7 +152,7 @@ static inline void count_connect(u64 cgroup_id, u64 duration_ns)
 
 static inline void count_lifetime(u64 cgroup_id, u64 lifetime_ns)
 {
-	struct connection_lifetimes *lifetimes, *zeros;
+	struct connection_lifetimes *lifetimes, *zeros = 0;
 	struct connection_lifetimes_books *books;
 	u32 bucket = lifetime_seconds_bucket(lifetime_ns);
 	int row = 0;
@@ -160,7 +161,8 @@ static inline void count_lifetime(u64 cgroup_id, u64 lifetime_ns)
 	if (books)
 		__sync_fetch_and_add(&books->seen, 1);
 	lifetimes = connection_lifetimes.lookup(&cgroup_id);
-	zeros = lifetime_zeros.lookup(&row);
+	if (!lifetimes)
+		zeros = lifetime_zeros.lookup(&row);
 	if (!lifetimes && zeros)
 		lifetimes = connection_lifetimes.lookup_or_try_init(&cgroup_id, zeros);
 	if (!lifetimes || bucket >= LIFETIME_SECONDS_BUCKETS) {

@@ -85,7 +85,7 @@ static inline struct tcp_flow *tcp_flow_of(struct flow_key *key)
 static inline void count_rtt(struct packet *p, u64 rtt_ns)
 {
 	struct tcp_flow *flow = tcp_flow_of(p->key);
-	struct tcp_rtts *rtts, *zeros;
+	struct tcp_rtts *rtts, *zeros = 0;
 	struct rtts_books *books;
 	u32 bucket = rtt_seconds_bucket(rtt_ns);
 	int row = 0;
@@ -98,7 +98,8 @@ static inline void count_rtt(struct packet *p, u64 rtt_ns)
 	if (books)
 		__sync_fetch_and_add(&books->seen, 1);
 	rtts = tcp_rtts.lookup(&p->key->cgroup_id);
-	zeros = rtt_zeros.lookup(&row);
+	if (!rtts)
+		zeros = rtt_zeros.lookup(&row);
 	if (!rtts && zeros)
 		rtts = tcp_rtts.lookup_or_try_init(&p->key->cgroup_id, zeros);
 	if (!rtts || bucket >= RTT_SECONDS_BUCKETS) {
