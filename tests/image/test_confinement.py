@@ -17,8 +17,8 @@ from bpfleet import __version__
 CAPABILITIES = {"NET_ADMIN": 12, "PERFMON": 38, "BPF": 39}
 MASK = f"{sum(1 << bit for bit in CAPABILITIES.values()):016x}"
 
-READY_SECONDS = 15.0
-"""GOALS R1, on a machine with other things to do."""
+READY_SECONDS = 60.0
+"""Beside other tests; how long it takes by itself is a figure of `make bench`."""
 
 STOP_SECONDS = 10.0
 HEALTH_SECONDS = 60.0

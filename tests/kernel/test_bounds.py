@@ -2,7 +2,7 @@
 
 from dataclasses import fields
 
-from tests.support.agents import Agent, House
+from tests.support.agents import COMPILE_SECONDS, Agent, House
 
 from agent.collectors import BUILT_IN
 from agent.settings import Histograms, leaves
@@ -16,7 +16,11 @@ def test_all_collectors_load_with_all_bounds_that_are_allowed(alone: House) -> N
     for leaf in IN_PROGRAMS:
         bounds = ",".join(f"{0.001 * number:.3f}" for number in range(1, leaf.option.most + 1))
         flags += [f"--{leaf.name.replace('.', '-').replace('_', '-')}", bounds]
-    with Agent(*flags, "--collectors", ",".join(kind.name for kind in BUILT_IN)) as agent:
+    agent = Agent(*flags, "--collectors", ",".join(kind.name for kind in BUILT_IN)).start()
+    try:
+        agent.ready(COMPILE_SECONDS)
         states = agent.status()["collectors"]
         assert {name: state["reason"] for name, state in states.items() if not state["up"]} == {}
         assert states.keys() == {kind.name for kind in BUILT_IN}
+    finally:
+        agent.stop()

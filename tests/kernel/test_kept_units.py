@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.agents import Agent, House
+from tests.support.agents import COMPILE_SECONDS, Agent, House
 from tests.support.cgroups import Cgroup
 from tests.support.doors import Opened, grown, records, sizes
 
@@ -23,8 +23,6 @@ from agent.kernel import compiled
 from agent.kernel.door import KernelDoor, KernelSettings, Loaded
 
 LOOK_SECONDS = 0.05
-COMPILE_SECONDS = 180.0
-"""Of all collectors, on a machine that does much else."""
 
 COMPILER = ("libbcc", "libLLVM", "libclang")
 EVERY_COLLECTOR = {"BPFLEET_COLLECTORS": ",".join(each.name for each in BUILT_IN)}

@@ -222,6 +222,7 @@ def with_samples(agent: Agent, samples: int, *places: Cgroup) -> Page:
     raise AssertionError(f"no walk counted {names}")
 
 
+@pytest.mark.undisturbed
 def test_each_walk_counts_each_connection_once_whoever_shares_it(walker: Agent, place: Place, pair: Pair) -> None:
     server, client, pulse = place("server", pair[1]), place("client", pair[0]), place("pulse", pair[0])
     accepting = server.start(python(SHARED_BY_CHILDREN, V4, 5001, CONNECTIONS + 1, 3), ready="ready")
