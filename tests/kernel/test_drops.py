@@ -336,6 +336,7 @@ def test_reasons_are_named_as_the_kernel_names_them() -> None:
         loaded.close()
 
 
+@pytest.mark.undisturbed
 def test_sums_stay_exact_when_there_are_more_networks_than_room(place: Place, stack: ExitStack) -> None:
     """A map of four rows and one of two, and twelve kinds of drops in six networks."""
     drops = Drops()

@@ -63,7 +63,9 @@ def load(
 ) -> dict[tuple[str, str], int]:
     """Answers that were read, by method and status. prefix: a command that runs the client."""
     words = [f"--{name}={value}" for name, value in options.items()]
-    done = client.run([*prefix, sys.executable, http_load.__file__, host, str(port), *words], timeout=timeout)
+    command = [*prefix, sys.executable, http_load.__file__, host, str(port), *words]
+    done = client.run(command, timeout=timeout, check=False)
+    assert done.returncode == 0, done.stderr
     return {(name.split()[0], name.split()[1]): count for name, count in json.loads(done.stdout).items()}
 
 

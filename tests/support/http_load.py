@@ -1,6 +1,7 @@
 """A client that asks a web server in turn for what a schedule says, and reads every answer to its last byte.
 
-Run as a script inside a cgroup and namespace; prints how many answers it has read, by method and status.
+Run as a script inside a cgroup and namespace; prints how many answers it has read, by method and status. Ends with
+status 1 if a connection broke.
 """
 
 import argparse
@@ -21,6 +22,7 @@ class Load:
         self.address = (host, port)
         self.answers: collections.Counter[str] = collections.Counter()
         self.lock = threading.Lock()
+        self.is_broken = False
 
     def request(self, number: int, get_only: bool) -> tuple[str, bytes]:
         size = SIZES[number % len(SIZES)]
@@ -45,6 +47,13 @@ class Load:
         return part
 
     def run(self, first: int, count: int, depth: int) -> None:
+        try:
+            self.ask(first, count, depth)
+        except BaseException:
+            self.is_broken = True
+            raise
+
+    def ask(self, first: int, count: int, depth: int) -> None:
         """depth: so many requests at a time, in one piece."""
         with socket.create_connection(self.address) as sock:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -76,6 +85,8 @@ def main() -> None:
     for thread in threads:
         thread.join()
     json.dump(load.answers, sys.stdout)
+    sys.stdout.flush()
+    sys.exit(load.is_broken)
 
 
 if __name__ == "__main__":
