@@ -5,13 +5,31 @@
  * Counts: a request when its answer is there; what cannot be paired, by the reason.
  */
 
+/* Rare: there is no row for this kind of request yet, or no room for one, which the key says then. */
+static inline struct http_row *make_http_row(struct http_key *key)
+{
+	struct http_row *row, *zeros;
+	int first = 0;
+
+	zeros = http_zeros.lookup(&first);
+	if (!zeros)
+		return 0;
+	row = http_rows.lookup_or_try_init(key, zeros);
+	if (row)
+		return row;
+	key->status = 0;
+	key->method = HTTP_OTHER;
+	key->error = HTTP_ANSWERED;
+	return http_others.lookup_or_try_init(key, zeros);
+}
+
 /* The bucket goes through memory: there the verifier forgets which one it is, and takes all of them for one. */
 static inline void count_request(volatile struct http_buffer *b, struct http_key *key, struct flow_key *flow,
 				 u64 duration_ns)
 {
 	u32 bucket, is_error = is_http_error(key);
 	struct http_requests_books *books;
-	struct http_row *row, *zeros;
+	struct http_row *row;
 	int first = 0;
 
 	b->bucket = request_seconds_bucket(duration_ns);
@@ -19,15 +37,8 @@ static inline void count_request(volatile struct http_buffer *b, struct http_key
 	if (books)
 		__sync_fetch_and_add(&books->seen, 1);
 	row = http_rows.lookup(key);
-	zeros = http_zeros.lookup(&first);
-	if (!row && zeros)
-		row = http_rows.lookup_or_try_init(key, zeros);
-	if (!row && zeros) {
-		key->status = 0;
-		key->method = HTTP_OTHER;
-		key->error = HTTP_ANSWERED;
-		row = http_others.lookup_or_try_init(key, zeros);
-	}
+	if (!row)
+		row = make_http_row(key);
 	bucket = b->bucket;
 	if (!row || bucket >= REQUEST_SECONDS_BUCKETS) {
 		if (books)
